@@ -1,0 +1,1 @@
+"""What is live for one tenant: the compiled release and the catalog at a version."""

@@ -1,0 +1,254 @@
+"""The words of the domain: events in, decisions out. Frozen values, no behaviour beyond what their names promise.
+
+All times are epoch milliseconds (`_ms`). A subject key is `tenant/hash`: the tenant, and the keyed hash of the
+identifier the producer knows. A profile id has the same shape: the subject key of the identifier that won.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Scalar = None | bool | int | float | str
+
+
+class IdentityKind(StrEnum):
+    IDENTIFY = "identify"
+    TRAITS = "traits"
+    CONSENT = "consent"
+    ALIAS = "alias"
+
+
+class FeedbackKind(StrEnum):
+    VIEW = "view"
+    CLICK = "click"
+    CONVERSION = "conversion"
+    DISMISSAL = "dismissal"
+    TRACK = "track"
+    PAGE = "page"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentGrant:
+    """One purpose's answer. `channel` None means every channel."""
+
+    purpose: str
+    granted: bool
+    at_ms: int
+    channel: str | None = None
+    source: str = ""
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """One hashed identifier: its type (`email`, `device`, `user_id`, …) and the keyed hash, never the raw value."""
+
+    type: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityEvent:
+    event_id: str
+    subject: str
+    kind: IdentityKind
+    at_ms: int
+    traits: dict[str, Scalar] = field(default_factory=dict)
+    consent: list[ConsentGrant] = field(default_factory=list)
+    identifiers: list[Identifier] = field(default_factory=list)
+    account: str | None = None
+    #: alias only: `subject` is the identifier given up, `alias_of` the profile id it belongs to from now on.
+    alias_of: str | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEvent:
+    event_id: str
+    subject: str
+    kind: FeedbackKind
+    at_ms: int
+    #: The behaviour's own name for track and page ("Order Completed", "/pricing"); equals `kind` otherwise.
+    name: str = ""
+    item_id: str | None = None
+    decision_id: str | None = None
+    placement: str | None = None
+    channel: str | None = None
+    value: float | None = None
+    properties: dict[str, Scalar] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRequest:
+    request_id: str
+    subject: str
+    channel: str
+    placements: list[str]
+    scenario: str = ""
+    max_variants: int = 1
+    require_consent: bool = True
+    #: Facts of this moment only (page, device, weather): rules read them as `context.<name>`; never stored in the profile.
+    attributes: dict[str, Scalar] = field(default_factory=dict)
+    #: Past this nobody waits for the answer any more; None: no one is waiting.
+    deadline_ms: int | None = None
+    #: The partition of `decision.replies` that the asking bridge reads; None: no reply wanted.
+    reply_partition: int | None = None
+    #: Hash of everything the caller sent except the request id: tells a retry from a reused id.
+    digest: str = ""
+
+
+ItemKind = Literal["action", "offer", "content"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
+
+    item_id: str
+    kind: str
+    placement: str
+    variant: str
+    priority: int
+    ttl_s: int
+    experiment: str | None = None
+    #: The variant's content after late binding, by field name.
+    content: dict[str, Scalar] = field(default_factory=dict)
+    score: float = 0.0
+    #: Probability with which this item was chosen (1.0 where nothing was random): for off-policy evaluation.
+    propensity: float = 1.0
+    fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReply:
+    """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
+
+    request_id: str
+    decision_id: str
+    decisions: list[Chosen]
+    fallback: bool
+    #: Why: `decided`, or the reason of the fallback (`no_consent`, `capped`, `no_candidate`, `no_policy`, …).
+    reason: str
+    release: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, for downstream consumers."""
+
+    decision_id: str
+    request_id: str
+    profile_id: str
+    at_ms: int
+    channel: str
+    placements: list[str]
+    scenario: str
+    decisions: list[Chosen]
+    fallback: bool
+    reason: str
+    release: str
+    catalog_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateAudit:
+    """What became of one candidate: chosen, or the first clause that stopped it and the values that clause saw."""
+
+    item_id: str
+    placement: str
+    #: `chosen`, `outranked`, or the reason that stopped it (`not_eligible`, `capped`, `unknown:<attribute>`, …).
+    outcome: str
+    #: Stage of the decision that settled it: eligibility, applicability, suitability, channel_policy, caps, experiment, ranking, diversity, binding.
+    stage: str
+    #: The clause's text (rule, cap, …) and the values it saw, JSON-encoded by name.
+    clause: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    score: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """Everything needed to explain a decision and to replay it bit for bit."""
+
+    decision_id: str
+    at_ms: int
+    request: DecisionRequest
+    profile_id: str
+    #: The profile as the decision saw it, in the state codec's bytes, without the memory of earlier requests.
+    profile_before: bytes
+    candidates: list[CandidateAudit]
+    #: The consent that let the decision pass (purpose, channel, when, source) or refused it, JSON.
+    consent: str
+    decisions: list[Chosen]
+    fallback: bool
+    reason: str
+    release: str
+    catalog_version: int
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentChange:
+    profile_id: str
+    segment: str
+    entered: bool
+    at_ms: int
+    #: The event id or request id whose processing made the change.
+    cause: str
+    release: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogItem:
+    """One action, offer or content as published; `body` is its checked definition as canonical JSON."""
+
+    tenant: str
+    item_id: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRelease:
+    """Either an immutable release (`body` set) or, under the key `tenant/@active`, the one that is live (`body` empty)."""
+
+    tenant: str
+    release: str
+    body: str
+    at_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRecord:
+    """A record on its way to the profile it belongs to. Exactly one of the payloads is set."""
+
+    event_id: str
+    profile_id: str
+    from_subject: str
+    identity: IdentityEvent | None = None
+    feedback: FeedbackEvent | None = None
+    request: DecisionRequest | None = None
+    #: A whole profile given up by an alias, in the state codec's bytes.
+    merge: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRecord:
+    """The original bytes of a record that could not be used, and why."""
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+    flow: str
+    worker: str

@@ -1,0 +1,145 @@
+"""What a flow is: a record in, an outcome out. Types only; knows nothing of Kafka, Faust or Avro.
+
+A handler is a pure function of one decoded record, the state of its key and a `Context`. It says what should
+happen; the lane (`runtime/lane.py`) makes it happen in the order that keeps state durable before outputs are visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, Protocol
+
+from pipeline.core.live import Live
+from topics.catalog import Table, Topic
+
+
+class Fate(StrEnum):
+    """What became of a record. Every record meets exactly one."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    DEAD_LETTER = "dead-letter"
+    REDIRECT = "redirect"
+
+
+class Reason(StrEnum):
+    """Why a record met its fate; also the label of `nextbest_records_total`."""
+
+    APPLIED = "applied"
+    DECIDED = "decided"
+    FORWARDED = "forwarded"
+    MERGED = "merged"
+    # drop
+    DUPLICATE_EVENT = "duplicate_event"
+    REPEATED_REQUEST = "repeated_request"
+    REDELIVERED = "redelivered"
+    PAST_DEADLINE = "past_deadline"
+    TOO_OLD = "too_old"
+    # dead-letter
+    NOT_AVRO = "not_avro"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    WRONG_SCHEMA = "wrong_schema"
+    TRUNCATED = "truncated"
+    WRONG_TYPE = "wrong_type"
+    TOO_LARGE = "too_large"
+    EMPTY_KEY = "empty_key"
+    WRONG_KEY = "wrong_key"
+    NULL_VALUE = "null_value"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as it came: bytes, where from, and the broker's time of appending it (epoch ms)."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """One record to publish: a core type, encoded with the topic's schema. `partition` only where it is not the key's."""
+
+    topic: Topic
+    key: str
+    value: object
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The record was used: `state` replaces the key's state (None: unchanged), `emits` go out once that is durable."""
+
+    reason: Reason
+    state: Any = None
+    emits: tuple[Emit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The record is rightly not used."""
+
+    reason: Reason
+    emits: tuple[Emit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The record cannot be used; `detail` tells its producer what to do about it."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The record belongs to another key's partition and is sent on there."""
+
+    reason: Reason
+    emit: Emit
+
+
+Outcome = Accept | Drop | DeadLetter | Redirect
+
+
+class Context(Protocol):
+    """What a handler may know besides record and state. Time comes with the record, never from a clock."""
+
+    @property
+    def now_ms(self) -> int:
+        """The record's append time, epoch milliseconds."""
+
+    def live(self, tenant: str) -> Live | None:
+        """The tenant's active release and catalog, or None where nothing was published yet."""
+
+
+class Lane(Enum):
+    """How the binder feeds a flow."""
+
+    #: Whole batches, state and outputs by one producer in durable order; for topics keyed by subject.
+    BATCH = "batch"
+    #: An ordinary Faust agent, record by record.
+    AGENT = "agent"
+
+
+Handler = Callable[[Any, Any, Context], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Who reads what, keeps what and writes what; `handle(event, state, context) -> Outcome`."""
+
+    name: str
+    reads: Topic
+    writes: tuple[Topic, ...]
+    handle: Handler
+    lane: Lane
+    table: Table | None = None
+    doc: str = field(default="")

@@ -1,0 +1,1 @@
+"""Every topic and table, as data."""

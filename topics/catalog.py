@@ -1,0 +1,124 @@
+"""Every topic and table: name, key, schema, partitions, retention. Pure data; imports nothing but the standard library.
+
+The names are public contract. `nextbest topics plan|apply` compares this file with a running cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Partitions of every topic keyed by subject (co-partitioned) and of every table's changelog.
+#: The highest number of workers that can share the load. Never change it on a live cluster: keys would move.
+SUBJECT_PARTITIONS: Final = 8
+
+#: Partitions of `decision.replies`: one per bridge that should read only its own replies.
+REPLY_PARTITIONS: Final = 16
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One Kafka topic as declared; `schema` is the Avro subject in `schemas/`, None where values are opaque bytes."""
+
+    name: str
+    key: str
+    schema: str | None
+    partitions: int
+    retention_ms: int = 7 * DAY_MS
+    compacted: bool = False
+    #: Broker's clock stamps the record: the decision's time can then neither be forged nor run backwards.
+    log_append_time: bool = False
+    max_record_bytes: int = 1_048_576
+    doc: str = ""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's configuration as the broker spells it."""
+        config = {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "max.message.bytes": str(self.max_record_bytes),
+            "message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime",
+        }
+        if not self.compacted:
+            config["retention.ms"] = str(self.retention_ms)
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One keyed state table; its changelog is a compacted topic with the partitions of the topics that feed it."""
+
+    name: str
+    key: str
+    doc: str = ""
+    config: dict[str, str] = field(default_factory=dict)
+
+    def changelog(self, app_id: str) -> str:
+        """The changelog topic's name, as Faust derives it."""
+        return f"{app_id}-{self.name}-changelog"
+
+
+IDENTITY_EVENTS: Final = Topic(
+    "identity.events", "subject key", "identity_event", SUBJECT_PARTITIONS, log_append_time=True,
+    doc="Who somebody is and what they allow: identify, alias, traits, consent.",
+)
+FEEDBACK_EVENTS: Final = Topic(
+    "feedback.events", "subject key", "feedback_event", SUBJECT_PARTITIONS, log_append_time=True,
+    doc="What somebody did: view, click, conversion, dismissal, and any behaviour (track, page).",
+)
+DECISION_REQUESTS: Final = Topic(
+    "decision.requests", "subject key", "decision_request", SUBJECT_PARTITIONS, DAY_MS, log_append_time=True,
+    doc="Which action, offer or content, for whom, where.",
+)
+PROFILE_INBOX: Final = Topic(
+    "profile.inbox", "profile id", "inbox_record", SUBJECT_PARTITIONS, log_append_time=True,
+    doc="Internal: records of an aliased id, and merged state, on their way to the profile's own partition.",
+)
+DECISION_REPLIES: Final = Topic(
+    "decision.replies", "request id", "decision_reply", REPLY_PARTITIONS, 10 * MINUTE_MS,
+    doc="The answer to a waiting caller, on the partition that its bridge reads.",
+)
+DECISIONS: Final = Topic(
+    "decisions", "profile id", "decision", SUBJECT_PARTITIONS,
+    doc="What was decided, for downstream consumers.",
+)
+DECISION_AUDIT: Final = Topic(
+    "decision.audit", "profile id", "audit_record", SUBJECT_PARTITIONS, 90 * DAY_MS,
+    doc="Everything needed to explain a decision and to replay it.",
+)
+SEGMENT_CHANGES: Final = Topic(
+    "segment.changes", "profile id", "segment_change", SUBJECT_PARTITIONS,
+    doc="A profile entered or left a segment.",
+)
+CATALOG_ITEMS: Final = Topic(
+    "catalog.items", "tenant/item id", "catalog_item", 1, compacted=True,
+    doc="Actions, offers and content; the offset is the catalog's version.",
+)
+POLICY_RELEASES: Final = Topic(
+    "policy.releases", "tenant/release id, and tenant/@active", "policy_release", 1, compacted=True,
+    doc="Immutable releases, and the record that says which one is live.",
+)
+DEAD_LETTERS: Final = Topic(
+    "dead.letters", "source key", "dead_letter", SUBJECT_PARTITIONS, 30 * DAY_MS, max_record_bytes=12_582_912,
+    doc="Original bytes of every record that could not be used: fate, reason, where it came from.",
+)
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    IDENTITY_EVENTS, FEEDBACK_EVENTS, DECISION_REQUESTS, PROFILE_INBOX, DECISION_REPLIES, DECISIONS,
+    DECISION_AUDIT, SEGMENT_CHANGES, CATALOG_ITEMS, POLICY_RELEASES, DEAD_LETTERS,
+)
+
+PROFILES_BY_ID: Final = Table(
+    "profiles_by_id", "profile id",
+    doc="One value per profile: traits, consent, segments, behaviour, cap counters, recent requests with their answers.",
+    # A zombie's late write must not push the owner's value out by compaction before recovery has read both.
+    config={"min.compaction.lag.ms": str(HOUR_MS)},
+)
+
+TABLES: Final[tuple[Table, ...]] = (PROFILES_BY_ID,)
+
+BY_NAME: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}
