@@ -5,4 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-OPAQUE: Final[dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]]] = {}
+from pipeline.codecs import state
+
+OPAQUE: Final[dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Any]]]] = {
+    "Profile": (state.encode, state.decode),
+}
