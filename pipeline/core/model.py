@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Scalar = None | bool | int | float | str
+from pipeline.core.profile import Profile
+from pipeline.core.words import Chosen as Chosen
+from pipeline.core.words import ConsentGrant as ConsentGrant
+from pipeline.core.words import DecisionReply as DecisionReply
+from pipeline.core.words import Scalar as Scalar
 
 
 class IdentityKind(StrEnum):
@@ -27,18 +31,6 @@ class FeedbackKind(StrEnum):
     DISMISSAL = "dismissal"
     TRACK = "track"
     PAGE = "page"
-
-
-@dataclass(frozen=True, slots=True)
-class ConsentGrant:
-    """One purpose's answer. `channel` None means every channel."""
-
-    purpose: str
-    granted: bool
-    at_ms: int
-    channel: str | None = None
-    source: str = ""
-    expires_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,39 +96,6 @@ ItemKind = Literal["action", "offer", "content"]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
-
-    item_id: str
-    kind: str
-    placement: str
-    variant: str
-    priority: int
-    ttl_s: int
-    experiment: str | None = None
-    #: The variant's content after late binding, by field name.
-    content: dict[str, Scalar] = field(default_factory=dict)
-    score: float = 0.0
-    #: Probability with which this item was chosen (1.0 where nothing was random): for off-policy evaluation.
-    propensity: float = 1.0
-    fallback: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionReply:
-    """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
-
-    request_id: str
-    decision_id: str
-    decisions: list[Chosen]
-    fallback: bool
-    #: Why: `decided`, or the reason of the fallback (`no_consent`, `capped`, `no_candidate`, `no_policy`, …).
-    reason: str
-    release: str = ""
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """What was decided, for downstream consumers."""
 
@@ -179,8 +138,8 @@ class AuditRecord:
     at_ms: int
     request: DecisionRequest
     profile_id: str
-    #: The profile as the decision saw it, in the state codec's bytes, without the memory of earlier requests.
-    profile_before: bytes
+    #: The profile as the decision saw it, without the memory of earlier requests; None where there was none.
+    profile_before: Profile | None
     candidates: list[CandidateAudit]
     #: The consent that let the decision pass (purpose, channel, when, source) or refused it, JSON.
     consent: str
@@ -233,8 +192,8 @@ class InboxRecord:
     identity: IdentityEvent | None = None
     feedback: FeedbackEvent | None = None
     request: DecisionRequest | None = None
-    #: A whole profile given up by an alias, in the state codec's bytes.
-    merge: bytes | None = None
+    #: A whole profile given up by an alias.
+    merge: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)

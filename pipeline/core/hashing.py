@@ -1,0 +1,15 @@
+"""The one hash behind every bucket, seed and id: SHA-256 over UTF-8, parts joined by U+001F, first 8 bytes big-endian."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def digest(*parts: str) -> str:
+    """The hash as 32 hexadecimal digits (the first 16 bytes)."""
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def fraction(*parts: str) -> float:
+    """A number in [0, 1), evenly spread and the same everywhere for the same parts."""
+    return (int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8]) >> 11) / 2**53

@@ -1,0 +1,125 @@
+"""What is kept about one subject: one value, written whole. Types and the small laws of its parts; reads no policy.
+
+Every field has a default, so that a profile written by an older worker decodes with newer code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
+
+#: How many recent requests are remembered for their retries, and for how long.
+REQUESTS_MAX: Final = 32
+REQUESTS_MS: Final = 600_000
+
+#: How many recent event ids are remembered to tell a repeated event.
+EVENT_IDS_MAX: Final = 128
+
+#: How many moments one behaviour signal or cap counter keeps at most.
+MOMENTS_MAX: Final = 1_000
+
+STAGES_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """A value and the event time that set it: the newest wins."""
+
+    value: Scalar
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What one cap has counted for one thing: the newest moments, never more than its limit needs."""
+
+    #: Ascending, epoch ms.
+    times: tuple[int, ...] = ()
+    #: Counted over the whole life; windows read `times`.
+    total: int = 0
+    #: Places taken by decisions whose event has not come yet: decision id → given back at (epoch ms).
+    held: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A request already decided, for its retries."""
+
+    digest: str
+    at_ms: int
+    reply: DecisionReply
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the lifecycle's history."""
+
+    name: str
+    entered_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Everything about one subject. Replaced whole, never changed in place; its dicts are shared between versions."""
+
+    profile_id: str = ""
+    alias_of: str | None = None
+    traits: dict[str, Trait] = field(default_factory=dict)
+    #: By `purpose`, or `purpose/channel` where the answer was for one channel.
+    consent: dict[str, ConsentGrant] = field(default_factory=dict)
+    account: Trait | None = None
+    #: Segment → entered at (epoch ms).
+    segments: dict[str, int] = field(default_factory=dict)
+    #: The release the segments were last computed under, and when time alone may change them next.
+    segments_release: str = ""
+    segments_due_ms: int | None = None
+    #: Oldest first; the last one is the present stage.
+    stages: tuple[Stage, ...] = ()
+    #: Behaviour signal → its newest moments, ascending.
+    behaviour: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    counters: dict[str, Counter] = field(default_factory=dict)
+    #: Outcome-triggered rests: suppression key → until (epoch ms).
+    rests: dict[str, int] = field(default_factory=dict)
+    #: Experiment → variation, once assigned: survives merges and traffic changes.
+    assignments: dict[str, str] = field(default_factory=dict)
+    requests: dict[str, Remembered] = field(default_factory=dict)
+    event_ids: tuple[str, ...] = ()
+    #: Identifiers whose state was merged into this one.
+    merged: tuple[str, ...] = ()
+
+
+_FIELDS: Final = tuple(f.name for f in fields(Profile))
+
+
+def changed(profile: Profile, **changes: Any) -> Profile:
+    """The profile with some fields replaced (dataclasses.replace, without its checks)."""
+    return Profile(*[changes[name] if name in changes else getattr(profile, name) for name in _FIELDS])
+
+
+def remember_event(profile: Profile, event_id: str) -> tuple[str, ...]:
+    """The recent event ids with one more, the oldest forgotten past the limit."""
+    return (*profile.event_ids[-EVENT_IDS_MAX + 1:], event_id)
+
+
+def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms: int) -> dict[str, Remembered]:
+    """The recent requests with one more; what is too old or too many is forgotten, oldest first."""
+    kept = {key: one for key, one in profile.requests.items() if now_ms - one.at_ms < REQUESTS_MS}
+    while len(kept) >= REQUESTS_MAX:
+        del kept[next(iter(kept))]
+    kept[reply.request_id] = Remembered(digest, now_ms, reply)
+    return kept
+
+
+def newest(*moments: tuple[int, ...], keep: int = MOMENTS_MAX) -> tuple[int, ...]:
+    """All moments in order, only the newest `keep`."""
+    merged = sorted(moment for part in moments for moment in part)
+    return tuple(merged[-keep:]) if keep > 0 else ()
+
+
+def appended(moments: tuple[int, ...], at_ms: int, keep: int) -> tuple[int, ...]:
+    """One more moment in its place, only the newest `keep`."""
+    if not moments or at_ms >= moments[-1]:
+        return (*moments, at_ms)[-keep:] if keep > 0 else ()
+    return newest(moments, (at_ms,), keep=keep)

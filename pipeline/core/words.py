@@ -1,0 +1,52 @@
+"""The words that both a profile and the records around it use. Re-exported by `pipeline.core.model`: import them there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Scalar = None | bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentGrant:
+    """One purpose's answer. `channel` None means every channel."""
+
+    purpose: str
+    granted: bool
+    at_ms: int
+    channel: str | None = None
+    source: str = ""
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
+
+    item_id: str
+    kind: str
+    placement: str
+    variant: str
+    priority: int
+    ttl_s: int
+    experiment: str | None = None
+    #: The variant's content after late binding, by field name.
+    content: dict[str, Scalar] = field(default_factory=dict)
+    score: float = 0.0
+    #: Probability with which this item was chosen (1.0 where nothing was random): for off-policy evaluation.
+    propensity: float = 1.0
+    fallback: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReply:
+    """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
+
+    request_id: str
+    decision_id: str
+    decisions: list[Chosen]
+    fallback: bool
+    #: Why: `decided`, or the reason of the fallback (`no_consent`, `capped`, `no_candidate`, `no_policy`, …).
+    reason: str
+    release: str = ""
+    error: str | None = None
