@@ -1,0 +1,82 @@
+# `make` lists what there is. The first target that needs it builds .venv from the hashed lock; nothing else is asked for.
+
+# The first of these that is new enough; `make PYTHON=/path/to/python3.12 setup` takes another.
+CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+# What a target starts ends with it, also after kill -9.
+demo test check unit integration bench: export NEXTBEST_DIE_WITH_PARENT = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt lint types imports unit integration test check demo bench docs lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the hashed lock (again only when the lock changed)
+	@set -e; \
+	if ! cmp -s requirements-dev.lock .venv/installed.lock || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  for python in $(or $(PYTHON),$(CANDIDATES)); do \
+	    if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "make setup needs Python 3.11 or newer, and none of these is: $(or $(PYTHON),$(CANDIDATES))." \
+	         "Install one, or name it: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; \
+	  fi; \
+	  echo "Making .venv with $$("$$found" -V), about a minute"; \
+	  rm -rf .venv; \
+	  "$$found" -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; "$$found" -m venv --without-pip .venv \
+	    && "$$found" -m pip --python $(BIN)/python install --quiet pip; } 2>/dev/null || { \
+	    rm -rf .venv; echo "'$$found' can make no virtual environment. Install its venv module" \
+	      "(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=... setup" >&2; exit 1; }; \
+	  $(PIP) install --quiet --only-binary :all: --require-hashes -r requirements-dev.lock; \
+	  cp requirements-dev.lock .venv/installed.lock; \
+	fi; \
+	if ! cmp -s pyproject.toml .venv/installed.toml; then \
+	  $(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
+	  cp pyproject.toml .venv/installed.toml; \
+	fi
+
+fmt: setup ## sort imports and make every safe fix
+	@$(BIN)/ruff check --fix --quiet .
+
+lint: setup ## ruff
+	@$(BIN)/ruff check .
+
+types: setup ## mypy, strict
+	@$(BIN)/mypy
+
+imports: setup ## who may import whom
+	@$(BIN)/lint-imports --quiet
+
+unit: setup ## the tests that need no broker
+	@exec $(BIN)/pytest -m "not broker"
+
+integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)
+	@exec $(BIN)/pytest -m broker
+
+check: lint types imports ## everything that must hold: lint, types, imports, all tests
+	@exec $(BIN)/pytest
+
+test: check ## the same as check
+
+demo: setup ## the main job on real data, on a broker of its own
+	@exec $(BIN)/nextbest demo
+
+bench: setup ## latency and throughput beside a bare echo and Quix Streams; writes bench/results/latest.json
+	@exec $(BIN)/python -m bench
+
+docs: setup ## regenerate the generated parts of the documentation
+	@$(BIN)/python -m docs.generate
+
+lock: setup ## lock the dependencies and the broker's jars again, with hashes
+	@$(UV_LOCK) --output-file requirements.lock pyproject.toml
+	@$(UV_LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(BIN)/python -m pipeline.runtime.jars
+
+clean: ## remove everything that was made here, .venv included
+	@rm -rf .venv .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
