@@ -58,7 +58,10 @@ def client_config(settings: Settings, name: str = "") -> dict[str, Any]:
 
 
 def producer(settings: Settings, name: str = "producer", **overrides: Any) -> Producer:
-    """Idempotent, acknowledged by all replicas, in order; keys go where Kafka's own clients put them (murmur2)."""
+    """Idempotent, acknowledged by all replicas, in order; keys go where Kafka's own clients put them (murmur2).
+
+    `overrides` are librdkafka's settings, given as `**{"message.timeout.ms": …}`.
+    """
     return Producer(
         client_config(settings, name)
         | {
@@ -75,7 +78,10 @@ def producer(settings: Settings, name: str = "producer", **overrides: Any) -> Pr
 
 
 def consumer(settings: Settings, group: str | None = None, name: str = "consumer", **overrides: Any) -> Consumer:
-    """Reads from the beginning and commits nothing by itself. Without a group it can only be assigned partitions."""
+    """Reads from the beginning and commits nothing by itself. Without a group it can only be assigned partitions.
+
+    `overrides` are librdkafka's settings, given as `**{"enable.partition.eof": …}`.
+    """
     return Consumer(
         client_config(settings, name)
         | {
