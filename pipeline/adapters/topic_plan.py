@@ -96,9 +96,9 @@ def _refusal(wanted: TopicState, found: TopicState) -> str:
         )
     return (
         f"{wanted.name} has {found.partitions} partitions, {wanted.partitions} are declared: {why}. "
-        f"Declare {found.partitions} again in topics/catalog.py, or let another installation with its own "
-        "topics take over (stop the producers, let the workers finish, copy the changelog and the compacted topics "
-        "key by key into topics of the new size)."
+        "If nobody needs its records yet (a client may have made it by itself), delete the topic and run "
+        f"`nextbest topics apply`. If they are needed, declare {found.partitions} in topics/catalog.py, or move to new "
+        "topics: stop the producers, let the workers finish, copy changelog and compacted topics key by key."
     )
 
 

@@ -1,0 +1,47 @@
+"""What the commands that talk to a cluster share: their options, and a clear word where it does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from confluent_kafka import KafkaException
+from rich.console import Console
+
+from pipeline.settings import Settings
+
+Bootstrap = Annotated[
+    str | None, typer.Option("--bootstrap", metavar="HOST:PORT", help="The cluster; default: NEXTBEST_BOOTSTRAP.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def settings_for(bootstrap: str | None) -> Settings:
+    """The environment's settings, with the cluster the command line names."""
+    changes: dict[str, Any] = {} if bootstrap is None else {"bootstrap": bootstrap}
+    return Settings(**changes)
+
+
+def fail(text: str) -> typer.Exit:
+    """Say what is wrong on standard error; raise the result to end with status 1."""
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[None]:
+    """Turns the cluster's silence or refusal into one line that says what to do."""
+    try:
+        yield
+    except KafkaException as error:
+        said = error.args[0].str() if hasattr(error.args[0], "str") else str(error)
+        raise fail(
+            f"The cluster at {settings.bootstrap} did not do it: {said}. Start one with `nextbest up` or "
+            "`nextbest broker`, or name yours with --bootstrap HOST:PORT."
+        ) from error
