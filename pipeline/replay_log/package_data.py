@@ -1,0 +1,129 @@
+"""Fetches one source distribution with pip as plain data: pinned, verified, kept in the user's cache, never executed.
+
+Knows nothing of what is inside. Works offline once the file is in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.replay_log.errors import ReplayError
+
+_FETCH_S: Final = 180
+
+#: Stands in for the distribution's build backend. pip asks the backend for the name and version of what it fetched;
+#: with this one first on the path it asks us, so not a line of the distribution runs and nothing is built.
+_BACKEND: Final = '''\
+"""Tells pip the name and version of a distribution that is fetched as data."""
+import os
+
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    folder = "{name}-{version}.dist-info"
+    os.makedirs(os.path.join(metadata_directory, folder))
+    with open(os.path.join(metadata_directory, folder, "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return folder
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A source distribution by name, version, the SHA-256 of its file, and the build backend that it names."""
+
+    name: str
+    version: str
+    sha256: str
+    backend: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}-{self.version}.tar.gz"
+
+
+def cache_dir() -> Path:
+    """Where this user keeps what can be fetched again; `NEXTBEST_CACHE` overrides."""
+    if named := os.environ.get("NEXTBEST_CACHE"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "nextbest"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "nextbest"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nextbest"
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """The distribution's file, from the cache or else by pip. Raises `ReplayError` where neither has it."""
+    kept = cache / package.file
+    if kept.is_file() and sha256_of(kept) == package.sha256:
+        return kept
+    with tempfile.TemporaryDirectory(prefix="nextbest-fetch-") as folder:
+        fetched = _download(package, Path(folder))
+        verify(fetched, package)
+        cache.mkdir(parents=True, exist_ok=True)
+        # Beside its place first: another process must never see half a file.
+        part = cache / f"{package.file}.{os.getpid()}.part"
+        shutil.copyfile(fetched, part)
+        part.replace(kept)
+    return kept
+
+
+def verify(path: Path, package: Package) -> Path:
+    """The path, if it holds exactly the pinned file. Raises `ReplayError` where it does not."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error}") from error
+    if found != package.sha256:
+        raise ReplayError(f"{path} is not {package.file} as pinned: its SHA-256 is {found}, not {package.sha256}")
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(package: Package, folder: Path) -> Path:
+    backend = folder / "backend" / Path(*package.backend.split(".")).with_suffix(".py")
+    backend.parent.mkdir(parents=True)
+    backend.write_text(_BACKEND.format(name=package.name, version=package.version))
+    for parent in [*backend.relative_to(folder / "backend").parents][:-1]:
+        (folder / "backend" / parent / "__init__.py").touch()
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+        "--no-binary", ":all:", "--no-build-isolation", "--require-hashes", "--dest", str(folder),
+        "--requirement", str(wanted),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "backend")}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_FETCH_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ReplayError(_unfetched(package, f"pip took longer than {_FETCH_S} s")) from error
+    fetched = folder / package.file
+    if done.returncode or not fetched.is_file():
+        said = (done.stderr.strip() or done.stdout.strip() or "pip said nothing").splitlines()
+        raise ReplayError(_unfetched(package, " / ".join(line.strip() for line in said[-3:])))
+    return fetched
+
+
+def _unfetched(package: Package, why: str) -> str:
+    return (
+        f"{package.file} could not be fetched with pip ({why}). Check the network and pip's settings, or fetch the "
+        "source distribution elsewhere and name it with --dataset FILE"
+    )
