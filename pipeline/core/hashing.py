@@ -1,4 +1,4 @@
-"""The one hash behind every bucket, seed and id: SHA-256 over UTF-8, parts joined by U+001F, first 8 bytes big-endian."""
+"""The one hash behind every bucket, seed and id: SHA-256 over the parts in UTF-8, joined by U+001F, read big-endian."""
 
 from __future__ import annotations
 

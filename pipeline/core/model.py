@@ -82,7 +82,7 @@ class DecisionRequest:
     scenario: str = ""
     max_variants: int = 1
     require_consent: bool = True
-    #: Facts of this moment only (page, device, weather): rules read them as `context.<name>`; never stored in the profile.
+    #: Facts of this moment only (page, device, weather): rules read them as `context.<name>`; never stored.
     attributes: dict[str, Scalar] = field(default_factory=dict)
     #: Past this nobody waits for the answer any more; None: no one is waiting.
     deadline_ms: int | None = None
@@ -121,7 +121,8 @@ class CandidateAudit:
     placement: str
     #: `chosen`, `outranked`, or the reason that stopped it (`not_eligible`, `capped`, `unknown:<attribute>`, …).
     outcome: str
-    #: Stage of the decision that settled it: eligibility, applicability, suitability, channel_policy, caps, experiment, ranking, diversity, binding.
+    #: Stage of the decision that settled it: eligibility, applicability, suitability, channel_policy, caps, experiment,
+    #: ranking, diversity, binding.
     stage: str
     #: The clause's text (rule, cap, …) and the values it saw, JSON-encoded by name.
     clause: str = ""
@@ -173,7 +174,7 @@ class CatalogItem:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRelease:
-    """Either an immutable release (`body` set) or, under the key `tenant/@active`, the one that is live (`body` empty)."""
+    """An immutable release (`body` set) or, under the key `tenant/@active`, the one that is live (`body` empty)."""
 
     tenant: str
     release: str
@@ -208,6 +209,7 @@ class DeadLetterRecord:
     at_ms: int
     key: bytes | None
     value: bytes | None
-    headers: dict[str, bytes]
+    #: Kafka lets a header's value be null.
+    headers: dict[str, bytes | None]
     flow: str
     worker: str

@@ -1,4 +1,4 @@
-"""The words that both a profile and the records around it use. Re-exported by `pipeline.core.model`: import them there."""
+"""The words that both a profile and the records around it use. Import them from `pipeline.core.model`."""
 
 from __future__ import annotations
 

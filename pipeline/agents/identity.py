@@ -1,0 +1,38 @@
+"""`identity.events`: who somebody is and what they allow; an alias gives its state up to the profile it belongs to."""
+
+from __future__ import annotations
+
+from pipeline.agents._apply import apply_identity, tenant_of
+from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.profile import Profile, changed
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import PROFILE_INBOX
+
+
+def handle(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
+    """Apply to a profile; an alias's event goes on to the profile it belongs to."""
+    if event.kind is IdentityKind.ALIAS:
+        return _alias(event, state)
+    if state is not None and state.alias_of is not None:
+        record = InboxRecord(event.event_id, state.alias_of, event.subject, identity=event)
+        return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, state.alias_of, record))
+    return apply_identity(event, event.subject, state, ctx)
+
+
+def _alias(event: IdentityEvent, state: Profile | None) -> Outcome:
+    """Leave a stub behind and send the state on, before any later record of the alias can follow it.
+
+    An identifier already given up has no state left; its stub follows the latest alias. The empty state still travels:
+    it is what cuts a ring of aliases open (see the inbox).
+    """
+    winner = event.alias_of
+    if not winner or tenant_of(winner) != tenant_of(event.subject):
+        return DeadLetter(Reason.INVALID, "alias_of must be a profile id of the subject's own tenant, as tenant/hash")
+    if winner == event.subject:
+        return DeadLetter(Reason.INVALID, "alias_of names the subject itself: name the profile it belongs to")
+    if state is not None and state.alias_of == winner:
+        return Drop(Reason.DUPLICATE_EVENT)
+    given = state if state is not None and state.alias_of is None else Profile(profile_id=event.subject)
+    record = InboxRecord(event.event_id, winner, event.subject, merge=changed(given, profile_id=event.subject))
+    stub = Profile(profile_id=event.subject, alias_of=winner)
+    return Accept(Reason.FORWARDED, stub, (Emit(PROFILE_INBOX, winner, record),))

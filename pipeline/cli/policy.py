@@ -1,0 +1,86 @@
+"""`nextbest policy check|publish`: two doors to `pipeline.policy`; nothing is decided here."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.adapters import kafka
+from pipeline.adapters.follower import Follower
+from pipeline.adapters.system_clock import SystemClock
+from pipeline.policy.directory import Directory
+from pipeline.policy.load import Checked, PolicyError, load
+from pipeline.policy.publish import Publication, prepare
+from pipeline.settings import Settings
+from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+
+app = typer.Typer(help="Check and publish the policy: segments, caps, placements, catalog.", no_args_is_help=True)
+
+_ANSWER_S = 15.0
+_Folder = Annotated[Path, typer.Argument(help="The folder with the policy's YAML files.")]
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@app.command()
+def check(folder: _Folder = Path("policy")) -> None:
+    """Compile everything and run the golden decisions; say every problem with its file, line and column."""
+    checked = _load(folder)
+    _out.print(f"{folder} is fine: release {checked.release}, {len(checked.policy.placements)} placements, "
+               f"{len(checked.policy.segments)} segments, {len(checked.policy.caps)} caps, {len(checked.items)} items, "
+               f"{checked.golden} golden decisions")
+
+
+@app.command()
+def publish(
+    folder: _Folder = Path("policy"),
+    tenant: Annotated[str | None, typer.Option(help="The tenant it is for; default: the configured one.")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT.")] = None,
+) -> None:
+    """Check, then make it live: the release, the catalog's changes, and the activation."""
+    checked = _load(folder)
+    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    done = publish_checked(checked, settings, tenant or settings.tenant)
+    _out.print(f"release {done.release} is live for {tenant or settings.tenant}: "
+               f"{done.changed_items} items changed, {done.removed_items} removed")
+
+
+def publish_checked(checked: Checked, settings: Settings, tenant: str) -> Publication:
+    """Send what makes a checked policy live and wait for the broker. Exits with 1 where it does not answer."""
+    directory = Directory()
+    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply)
+    follower.start()
+    caught_up = follower.caught_up.wait(_ANSWER_S)
+    follower.stop()
+    if not caught_up:
+        _err.print(f"[red]{settings.bootstrap} did not answer within {_ANSWER_S:.0f} s[/]: is the broker running, "
+                   "and were the topics made (nextbest topics apply)?")
+        raise typer.Exit(1)
+    publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser())
+    failed: list[str] = []
+    producer = kafka.producer(settings, "policy")
+    for record in publication.records:
+        producer.produce(record.topic, key=record.key, value=record.value,
+                         on_delivery=lambda error, _: failed.append(str(error)) if error else None)
+    left = producer.flush(_ANSWER_S)
+    if failed or left:
+        _err.print(f"[red]not published[/]: {failed[0] if failed else f'{left} records without an answer'}; "
+                   "publish again, nothing is half live: the activation comes last")
+        raise typer.Exit(1)
+    return publication
+
+
+def _load(folder: Path) -> Checked:
+    try:
+        return load(folder)
+    except FileNotFoundError as error:
+        _err.print(f"[red]{error}[/]", markup=True)
+    except PolicyError as error:
+        for finding in error.findings:
+            _err.print(str(finding), markup=False)
+        _err.print(f"{len(error.findings)} problems in {folder}; nothing was published")
+    raise typer.Exit(1)

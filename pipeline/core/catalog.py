@@ -1,0 +1,107 @@
+"""A catalog item's canonical body to the compiled item, against the release whose attributes its rules read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.core.cel.syntax import RuleError, parse
+from pipeline.core.definitions import Item, Policy, Variant
+from pipeline.core.problems import DefinitionError, Path, Problem, Problems
+from pipeline.core.release import RuleBook
+
+#: The three levels of rules: may it, does it fit now, should it.
+LEVELS: Final = ("eligibility", "applicability", "suitability")
+
+
+class ItemCompiler:
+    """Compiles the items of one release: rules with the same text are shared between items."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._problems = Problems()
+        self._book = RuleBook(policy.types, self._problems)
+
+    def compile(self, item_id: str, body: str) -> Item:
+        """The compiled item. Raises DefinitionError with every problem of this item."""
+        self._problems.found.clear()
+        try:
+            item = self._item(item_id, json.loads(body))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"not an item this engine understands: {type(error).__name__}: {error}"
+            raise DefinitionError([Problem(("items", item_id), message)]) from error
+        self._problems.stop()
+        return item
+
+    def _item(self, item_id: str, one: Mapping[str, Any]) -> Item:
+        path: Path = ("items", item_id)
+        policy, problems = self._policy, self._problems
+        for part, known in (("placements", policy.placements), ("channels", policy.channels)):
+            self._all_known(path, one, part, known)
+        for name, variant in one["variants"].items():
+            for part, known in (("placements", policy.placements), ("channels", policy.channels)):
+                self._all_known((*path, "variants", name), variant, part, known)
+        for index, cap in enumerate(one.get("bypass", ())):
+            problems.known((*path, "bypass", index), cap, [one.id for one in policy.caps], "cap")
+        rules = {level: self._book.rule((*path, level), one.get(level))
+                 for level in LEVELS}
+        return Item(
+            item_id, one["kind"], one.get("priority", 0), self._facts(item_id, one),
+            tuple(_variant(name, variant) for name, variant in sorted(one["variants"].items())),
+            tuple(one.get("tags", ())), one.get("campaign", ""), frozenset(one.get("placements", ())),
+            frozenset(one.get("channels", ())), rules["eligibility"], rules["applicability"], rules["suitability"],
+            one.get("valid_from_ms"), one.get("valid_until_ms"), frozenset(one.get("bypass", ())),
+        )
+
+    def _all_known(self, path: Path, one: Mapping[str, Any], part: str, known: Mapping[str, Any]) -> None:
+        for index, value in enumerate(one.get(part, ())):
+            self._problems.known((*path, part, index), value, known, part[:-1])
+
+    def _facts(self, item_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
+        facts: dict[str, Any] = {
+            "candidate.id": item_id, "candidate.kind": one["kind"], "candidate.priority": one.get("priority", 0),
+            "candidate.tags": tuple(one.get("tags", ())), "candidate.campaign": one.get("campaign", ""),
+        }
+        for declared in self._policy.candidate.values():
+            if declared.default is not None:
+                facts[declared.path] = declared.default
+        for name, value in one.get("attributes", {}).items():
+            path = ("items", item_id, "attributes", name)
+            if not self._problems.known(path, name, self._policy.candidate, "candidate attribute"):
+                continue
+            declared = self._policy.candidate[name]
+            converted = declared.convert(value)
+            if converted is None:
+                self._problems.add(path, f"{value!r} is no {declared.type}")
+            facts[declared.path] = converted
+        return facts
+
+
+def _variant(name: str, one: Mapping[str, Any]) -> Variant:
+    return Variant(name, frozenset(one.get("channels", ())), frozenset(one.get("placements", ())),
+                   one.get("content", {}))
+
+
+def item_reads(item: Item) -> frozenset[str]:
+    """The facts that an item's rules read."""
+    rules = (item.eligibility, item.applicability, item.suitability)
+    return frozenset().union(*(rule.reads for rule in rules if rule is not None))
+
+
+def check_shape(item_id: str, body: str) -> None:
+    """Raises DefinitionError unless the body has an item's shape and its rules are readable CEL."""
+    problems = Problems()
+    path: Path = ("items", item_id)
+    try:
+        one = json.loads(body)
+        one["kind"], one["variants"].items()
+        for level in LEVELS:
+            if one.get(level) is not None:
+                try:
+                    parse(one[level])
+                except RuleError as error:
+                    problems.rule((*path, level), error)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problems.add(path, f"not an item this engine understands: {type(error).__name__}: {error}")
+    problems.stop()

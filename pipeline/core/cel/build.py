@@ -1,0 +1,294 @@
+"""Syntax tree to a typed Python function: checks the types CEL checks, refuses what CEL refuses.
+
+A function takes `(facts, item)`: two dicts from attribute path to value, `item` for paths under `candidate.`.
+A missing attribute raises KeyError(path), a failed evaluation EvaluationError; && and || absorb both as CEL does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.core.cel import functions as lib
+from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.syntax import Call, ListOf, Literal, Name, Node, RuleError
+
+Facts = Mapping[str, Any]
+Fn = Callable[[Facts, Facts], Any]
+
+#: Paths under this prefix are read from the second argument.
+CANDIDATE: Final = "candidate."
+
+#: The types of declared attributes.
+ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "duration", "list(string)")
+
+_MACROS: Final = ("exists", "all", "exists_one")
+_FAILURES: Final = (KeyError, EvaluationError)
+_CANNOT: Final = {
+    "timestamp": "now or timestamp('2026-01-31T00:00:00Z')", "duration": "duration('24h')", "string": "'text'",
+    "double": "a number with a point, as 100.0", "int": "a whole number, as 100", "bool": "true or false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A typed function; `constant` holds the value where it reads nothing."""
+
+    type: str
+    fn: Fn
+    constant: bool = False
+
+
+class Builder:
+    """Compiles trees against declared attributes; `names` and `reads_now` tell what the last ones read."""
+
+    def __init__(self, types: Mapping[str, str]) -> None:
+        self._types = types
+        self._locals: dict[str, str] = {}
+
+    def build(self, node: Node) -> Built:
+        """The typed function. Raises RuleError at the first thing that is wrong."""
+        if isinstance(node, Literal):
+            return _constant(_type_of(node.value), node.value)
+        if isinstance(node, Name):
+            return self._name(node)
+        if isinstance(node, ListOf):
+            return self._list(node)
+        return self._call(node)
+
+    def _name(self, node: Name) -> Built:
+        path = node.path
+        if path in self._locals:
+            return Built(self._locals[path], lambda facts, item: facts[path])
+        kind = self._types.get(path)
+        if kind is None:
+            raise RuleError(f"{path!r} is not declared", node.at, nearest(path, (*self._types, *self._locals)))
+        if path.startswith(CANDIDATE):
+            return Built(kind, lambda facts, item: item[path])
+        return Built(kind, lambda facts, item: facts[path])
+
+    def _list(self, node: ListOf) -> Built:
+        items = [self.build(item) for item in node.items]
+        types = {item.type for item in items}
+        if len(types) > 1:
+            raise RuleError(f"a list holds one type, not {' and '.join(sorted(types))}", node.at)
+        kind = f"list({types.pop() if types else '?'})"
+        fns = [item.fn for item in items]
+        if all(item.constant for item in items):
+            return _constant(kind, tuple(fn({}, {}) for fn in fns))
+        return Built(kind, lambda facts, item: tuple([fn(facts, item) for fn in fns]))
+
+    def _call(self, node: Call) -> Built:
+        name = node.name
+        if name == "has" and not node.method:
+            return self._has(node)
+        if node.method and name in _MACROS:
+            return self._macro(node)
+        args = [self.build(arg) for arg in node.args]
+        types = tuple(arg.type for arg in args)
+        if name in ("&&", "||"):
+            return self._logic(node, args)
+        if name == "?:":
+            return self._choice(node, args)
+        if name in ("==", "!="):
+            return _equality(node, args)
+        if name == "in":
+            return _membership(node, args)
+        if name == "matches" and not args[1].constant:
+            raise RuleError("the pattern of matches() must be written out, as 'a+b'", node.mark)
+        found = lib.overload(name, types, node.method)
+        if found is None:
+            raise RuleError(_no_overload(node, types), node.mark, _advice(node, types))
+        return _apply(found, args)
+
+    def _has(self, node: Call) -> Built:
+        if len(node.args) != 1 or not isinstance(node.args[0], Name):
+            raise RuleError("has() takes one attribute, as has(profile.plan)", node.at)
+        self._name(node.args[0])
+        path = node.args[0].path
+        if path.startswith(CANDIDATE):
+            return Built("bool", lambda facts, item: path in item)
+        return Built("bool", lambda facts, item: path in facts)
+
+    def _logic(self, node: Call, args: list[Built]) -> Built:
+        for arg, part in zip(args, node.args, strict=True):
+            if arg.type != "bool":
+                raise RuleError(f"{node.name} joins conditions, this is a {arg.type}", part.at, "compare it with ==")
+        left, right = args[0].fn, args[1].fn
+        return Built("bool", _and(left, right) if node.name == "&&" else _or(left, right))
+
+    def _choice(self, node: Call, args: list[Built]) -> Built:
+        if args[0].type != "bool":
+            raise RuleError(f"what stands before ? must be a condition, this is a {args[0].type}", node.args[0].at)
+        if args[1].type != args[2].type:
+            raise RuleError(f"both sides of : must have one type, not {args[1].type} and {args[2].type}", node.mark)
+        test, yes, no = (arg.fn for arg in args)
+        return Built(args[1].type, lambda facts, item: yes(facts, item) if test(facts, item) else no(facts, item))
+
+    def _macro(self, node: Call) -> Built:
+        if len(node.args) != 3 or not isinstance(node.args[1], Name) or "." in node.args[1].path:
+            raise RuleError(f"{node.name}() takes a name and a condition, as segments.{node.name}(s, s == 'vip')",
+                            node.mark)
+        source = self.build(node.args[0])
+        if not source.type.startswith("list("):
+            raise RuleError(f"{node.name}() works on lists, this is a {source.type}", node.args[0].at)
+        name = node.args[1].path
+        if name in self._locals or name in self._types:
+            raise RuleError(f"{name!r} is already taken", node.args[1].at, "choose another name")
+        self._locals[name] = source.type[5:-1]
+        body = self.build(node.args[2])
+        del self._locals[name]
+        if body.type != "bool":
+            raise RuleError(f"{node.name}() needs a condition, this is a {body.type}", node.args[2].at)
+        return Built("bool", _quantifier(node.name, source.fn, name, body.fn))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did you mean …?` for a misspelt name, or nothing."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _type_of(value: object) -> str:
+    if value is None:
+        return "null"
+    return {bool: "bool", int: "int", float: "double", str: "string"}[type(value)]
+
+
+def _constant(kind: str, value: Any) -> Built:
+    return Built(kind, lambda facts, item: value, constant=True)
+
+
+def _and(left: Fn, right: Fn) -> Fn:
+    def both(facts: Facts, item: Facts) -> bool:
+        try:
+            if not left(facts, item):
+                return False
+        except _FAILURES:
+            if right(facts, item) is False:
+                return False
+            raise
+        return bool(right(facts, item))
+
+    return both
+
+
+def _or(left: Fn, right: Fn) -> Fn:
+    def either(facts: Facts, item: Facts) -> bool:
+        try:
+            if left(facts, item):
+                return True
+        except _FAILURES:
+            if right(facts, item) is True:
+                return True
+            raise
+        return bool(right(facts, item))
+
+    return either
+
+
+def _apply(found: lib.Overload, args: list[Built]) -> Built:
+    impl, fns = found.impl, [arg.fn for arg in args]
+    if found.reads_facts:
+        first = fns[0] if fns else None
+        if first is None:
+            return Built(found.result, lambda facts, item: impl(facts))
+        return Built(found.result, lambda facts, item: impl(facts, first(facts, item)))
+    if all(arg.constant for arg in args):
+        try:
+            return _constant(found.result, impl(*(fn({}, {}) for fn in fns)))
+        except EvaluationError:
+            return Built(found.result, lambda facts, item: impl(*(fn(facts, item) for fn in fns)))
+    if len(fns) == 1:
+        only = fns[0]
+        return Built(found.result, lambda facts, item: impl(only(facts, item)))
+    if len(fns) == 2:
+        one, two = fns
+        return Built(found.result, lambda facts, item: impl(one(facts, item), two(facts, item)))
+    return Built(found.result, lambda facts, item: impl(*[fn(facts, item) for fn in fns]))
+
+
+def _equality(node: Call, args: list[Built]) -> Built:
+    left, right = args
+    if left.type != right.type and "?" not in left.type + right.type:
+        raise RuleError(_no_overload(node, (left.type, right.type)), node.mark, _advice(node, (left.type, right.type)))
+    a, b = left.fn, right.fn
+    if right.constant and not right.type.startswith("list"):
+        value = b({}, {})
+        if node.name == "==":
+            return Built("bool", lambda facts, item: a(facts, item) == value)
+        return Built("bool", lambda facts, item: a(facts, item) != value)
+    if node.name == "==":
+        return Built("bool", lambda facts, item: a(facts, item) == b(facts, item))
+    return Built("bool", lambda facts, item: a(facts, item) != b(facts, item))
+
+
+def _membership(node: Call, args: list[Built]) -> Built:
+    value, many = args
+    if not many.type.startswith("list("):
+        raise RuleError(f"in looks into a list, this is a {many.type}", node.args[1].at, "write ['a', 'b']")
+    if many.type not in ("list(?)", f"list({value.type})"):
+        raise RuleError(f"the list holds {many.type[5:-1]}, not {value.type}", node.mark)
+    a, b = value.fn, many.fn
+    if many.constant and value.type in ("string", "int"):
+        known = frozenset(b({}, {}))
+        return Built("bool", lambda facts, item: a(facts, item) in known)
+    if value.type == "double":
+        return Built("bool", lambda facts, item: lib.contains_number(b(facts, item), a(facts, item)))
+    return Built("bool", lambda facts, item: a(facts, item) in b(facts, item))
+
+
+def _quantifier(kind: str, source: Fn, name: str, body: Fn) -> Fn:
+    def outcomes(facts: Facts, item: Facts) -> tuple[int, int, Exception | None]:
+        true, false, failure = 0, 0, None
+        for value in source(facts, item):
+            try:
+                if body({**facts, name: value}, item):
+                    true += 1
+                else:
+                    false += 1
+            except _FAILURES as error:
+                failure = failure or error
+        return true, false, failure
+
+    def exists(facts: Facts, item: Facts) -> bool:
+        true, _, failure = outcomes(facts, item)
+        if not true and failure is not None:
+            raise failure
+        return true > 0
+
+    def every(facts: Facts, item: Facts) -> bool:
+        _, false, failure = outcomes(facts, item)
+        if not false and failure is not None:
+            raise failure
+        return not false
+
+    def exactly_one(facts: Facts, item: Facts) -> bool:
+        true, _, failure = outcomes(facts, item)
+        if failure is not None:
+            raise failure
+        return true == 1
+
+    return {"exists": exists, "all": every, "exists_one": exactly_one}[kind]
+
+
+def _no_overload(node: Call, types: tuple[str, ...]) -> str:
+    if len(types) == 2 and not node.method and not node.name.isidentifier():
+        return f"{node.name} cannot take {types[0]} and {types[1]}"
+    if lib.known(node.name):
+        return f"{node.name}() cannot take {', '.join(types) or 'nothing'}"
+    return f"there is no function {node.name!r}"
+
+
+def _advice(node: Call, types: tuple[str, ...]) -> str:
+    if not lib.known(node.name) and node.name not in ("==", "!="):
+        return nearest(node.name, lib.names())
+    if set(types) == {"int", "double"}:
+        return "write whole numbers with a point beside decimals (100.0), or convert with double(…)"
+    if "null" in types:
+        return "use has(…) to ask whether an attribute is there"
+    if len(types) == 2 and types[0] != types[1] and types[0] in _CANNOT:
+        return f"beside a {types[0]} write {_CANNOT[types[0]]}"
+    return ""

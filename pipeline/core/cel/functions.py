@@ -1,0 +1,253 @@
+"""What a rule may call: operators, standard functions and the time helpers, by the types of their arguments."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cel_expr_python import cel
+
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class EvaluationError(ValueError):
+    """A rule that CEL itself could not evaluate on these values (overflow, division by zero, bad text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """One implementation; `reads_facts`: its first argument is the facts (it needs the time or the zone)."""
+
+    result: str
+    impl: Callable[..., Any]
+    reads_facts: bool = False
+
+
+def _whole(value: int) -> int:
+    if not _INT_MIN <= value <= _INT_MAX:
+        raise EvaluationError("integer overflow")
+    return value
+
+
+def _divide(a: int, b: int) -> int:
+    if b == 0:
+        raise EvaluationError("divide by zero")
+    quotient = abs(a) // abs(b)
+    return _whole(quotient if (a < 0) == (b < 0) else -quotient)
+
+
+def _modulo(a: int, b: int) -> int:
+    if b == 0:
+        raise EvaluationError("modulus by zero")
+    return int(math.fmod(a, b)) if abs(a) < 2**53 and abs(b) < 2**53 else a - b * _divide(a, b)
+
+
+def _divide_real(a: float, b: float) -> float:
+    if b == 0.0:
+        if a == 0.0 or a != a:
+            return math.nan
+        return math.copysign(math.inf, a) * math.copysign(1.0, b)
+    return a / b
+
+
+def _multiply_real(a: float, b: float) -> float:
+    return a * b
+
+
+def _moment(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def checked(a: Any, b: Any) -> Any:
+        try:
+            return compute(a, b)
+        except OverflowError as error:
+            raise EvaluationError("time out of range") from error
+
+    return checked
+
+
+def _int_of_double(value: float) -> int:
+    if not -(2.0**63) < value < 2.0**63:
+        raise EvaluationError("double out of int range")
+    return int(value)
+
+
+def _int_of_string(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
+        raise EvaluationError("cannot convert string to int")
+    return _whole(int(text))
+
+
+def _double_of_string(text: str) -> float:
+    if not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
+        raise EvaluationError("cannot convert string to double")
+    return float(text)
+
+
+def parse_timestamp(text: str) -> datetime:
+    """An RFC 3339 moment. Raises EvaluationError where it is none."""
+    try:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text):
+            raise ValueError(text)
+        return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise EvaluationError(f"{text!r} is not a moment as 2026-01-31T00:00:00Z") from error
+
+
+_UNITS: Final = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
+
+
+def parse_duration(text: str) -> timedelta:
+    """A CEL duration (`36h`, `1h30m`, `90s`). Raises EvaluationError where it is none."""
+    if not re.fullmatch(r"-?(\d+(\.\d+)?(h|ms|m|s|us|ns))+|0", text):
+        raise EvaluationError(f"{text!r} is not a duration as 36h, 90m or 30s; write 24h for a day")
+    total = sum(float(number) * _UNITS[unit] if "." in number else int(number) * _UNITS[unit]
+                for number, unit in re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)", text))
+    return timedelta(microseconds=-total if text[0] == "-" else total)
+
+
+@lru_cache(maxsize=1_024)
+def zone(name: str) -> tzinfo:
+    """The IANA zone. Raises EvaluationError where there is none of that name."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise EvaluationError(f"{name!r} is not a time zone as Europe/Berlin") from error
+
+
+def contains_number(many: Iterable[float], value: float) -> bool:
+    """Membership by ==, as CEL has it (nan is in no list)."""
+    return any(value == one for one in many)
+
+
+def _part(read: Callable[[datetime], int]) -> dict[tuple[str, ...], Overload]:
+    return {
+        ("timestamp",): Overload("int", read),
+        ("timestamp", "string"): Overload("int", lambda at, name: read(at.astimezone(zone(name)))),
+    }
+
+
+def _days_since(facts: Mapping[str, Any], at: datetime) -> int:
+    local = zone(facts["zone"])
+    return days_between(at, facts["now"], local)
+
+
+def days_between(at: datetime, now: datetime, local: tzinfo) -> int:
+    """Calendar days from one moment to another as somebody living in the zone counts them."""
+    return (now.astimezone(local).date() - at.astimezone(local).date()).days
+
+
+@lru_cache(maxsize=4_096)
+def _pattern(text: str) -> Any:
+    environment = cel.NewEnv(variables={"s": cel.Type.STRING})
+    return environment.compile(f"s.matches({_quoted(text)})")
+
+
+def _quoted(text: str) -> str:
+    return "'" + "".join(c if c.isalnum() and c.isascii() else f"\\U{ord(c):08x}" for c in text) + "'"
+
+
+def _matches(text: str, pattern: str) -> bool:
+    value = _pattern(pattern).eval(data={"s": text}).value()
+    if not isinstance(value, bool):
+        raise EvaluationError(f"{pattern!r} is not a regular expression RE2 knows")
+    return value
+
+
+def _string_of_double(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _compare(kind: str) -> dict[str, dict[tuple[str, ...], Overload]]:
+    pair = (kind, kind)
+    return {
+        "<": {pair: Overload("bool", lambda a, b: a < b)}, "<=": {pair: Overload("bool", lambda a, b: a <= b)},
+        ">": {pair: Overload("bool", lambda a, b: a > b)}, ">=": {pair: Overload("bool", lambda a, b: a >= b)},
+    }
+
+
+_I, _D, _S, _T, _P = "int", "double", "string", "timestamp", "duration"
+_FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
+    "+": {
+        (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, lambda a, b: a + b),
+        (_S, _S): Overload(_S, lambda a, b: a + b), (_T, _P): Overload(_T, _moment(lambda a, b: a + b)),
+        (_P, _T): Overload(_T, _moment(lambda a, b: b + a)), (_P, _P): Overload(_P, _moment(lambda a, b: a + b)),
+    },
+    "-": {
+        (_I, _I): Overload(_I, lambda a, b: _whole(a - b)), (_D, _D): Overload(_D, lambda a, b: a - b),
+        (_T, _P): Overload(_T, _moment(lambda a, b: a - b)), (_T, _T): Overload(_P, lambda a, b: a - b),
+        (_P, _P): Overload(_P, _moment(lambda a, b: a - b)),
+    },
+    "*": {(_I, _I): Overload(_I, lambda a, b: _whole(a * b)), (_D, _D): Overload(_D, _multiply_real)},
+    "/": {(_I, _I): Overload(_I, _divide), (_D, _D): Overload(_D, _divide_real)},
+    "%": {(_I, _I): Overload(_I, _modulo)},
+    "neg": {(_I,): Overload(_I, lambda a: _whole(-a)), (_D,): Overload(_D, lambda a: -a)},
+    "!": {("bool",): Overload("bool", lambda a: not a)},
+    "int": {
+        (_I,): Overload(_I, lambda a: a), (_D,): Overload(_I, _int_of_double), (_S,): Overload(_I, _int_of_string),
+        (_T,): Overload(_I, lambda a: (a - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)),
+    },
+    "double": {
+        (_D,): Overload(_D, lambda a: a), (_I,): Overload(_D, float), (_S,): Overload(_D, _double_of_string),
+    },
+    "string": {(_S,): Overload(_S, lambda a: a), (_I,): Overload(_S, str),
+               ("bool",): Overload(_S, lambda a: "true" if a else "false")},
+    "timestamp": {(_S,): Overload(_T, parse_timestamp), (_T,): Overload(_T, lambda a: a)},
+    "duration": {(_S,): Overload(_P, parse_duration), (_P,): Overload(_P, lambda a: a)},
+    "daysSince": {(_T,): Overload(_I, _days_since, reads_facts=True)},
+    "min": {(_I, _I): Overload(_I, min), (_D, _D): Overload(_D, min)},
+    "max": {(_I, _I): Overload(_I, max), (_D, _D): Overload(_D, max)},
+}
+for _kind in (_I, _D, _S, _T, _P):
+    for _name, _overloads in _compare(_kind).items():
+        _FUNCTIONS.setdefault(_name, {}).update(_overloads)
+
+_METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
+    "contains": {(_S, _S): Overload("bool", lambda a, b: b in a)},
+    "startsWith": {(_S, _S): Overload("bool", lambda a, b: a.startswith(b))},
+    "endsWith": {(_S, _S): Overload("bool", lambda a, b: a.endswith(b))},
+    "matches": {(_S, _S): Overload("bool", _matches)},
+    "getFullYear": _part(lambda at: at.year),
+    "getMonth": _part(lambda at: at.month - 1),
+    "getDate": _part(lambda at: at.day),
+    "getDayOfMonth": _part(lambda at: at.day - 1),
+    "getDayOfWeek": _part(lambda at: at.isoweekday() % 7),
+    "getDayOfYear": _part(lambda at: at.timetuple().tm_yday - 1),
+    "getHours": {**_part(lambda at: at.hour),
+                 (_P,): Overload(_I, lambda span: int(span / timedelta(hours=1)))},
+    "getMinutes": {**_part(lambda at: at.minute),
+                   (_P,): Overload(_I, lambda span: int(span / timedelta(minutes=1)))},
+    "getSeconds": {**_part(lambda at: at.second),
+                   (_P,): Overload(_I, lambda span: int(span / timedelta(seconds=1)))},
+}
+
+
+def overload(name: str, types: tuple[str, ...], method: bool) -> Overload | None:
+    """The implementation for these argument types, or None."""
+    if name == "size" and len(types) == 1 and (types[0] == "string" or types[0].startswith("list(")):
+        return Overload("int", len)
+    if name == "[]" and len(types) == 2 and types[0].startswith("list(") and types[1] == "int":
+        return Overload(types[0][5:-1], _item)
+    table = _METHODS if method else _FUNCTIONS
+    return table.get(name, {}).get(types)
+
+
+def _item(many: tuple[Any, ...], index: int) -> Any:
+    if not 0 <= index < len(many):
+        raise EvaluationError("index out of bounds")
+    return many[index]
+
+
+def known(name: str) -> bool:
+    """Whether any function or method has this name."""
+    return name in _FUNCTIONS or name in _METHODS or name in ("size", "[]")
+
+
+def names() -> tuple[str, ...]:
+    """Every function and method, for suggestions."""
+    return (*(name for name in (*_FUNCTIONS, *_METHODS) if name.isidentifier()), "size", "has", "exists", "all")

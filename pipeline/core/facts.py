@@ -1,0 +1,130 @@
+"""What rules read: profile, context, segments, signals and time as one flat dict from path to value.
+
+Only what is known is in it: a missing path is what makes a rule unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final
+
+from pipeline.core import signals, windows
+from pipeline.core.cel.functions import EvaluationError, parse_duration, parse_timestamp, zone
+from pipeline.core.definitions import Policy
+from pipeline.core.profile import Profile
+from pipeline.core.words import Scalar
+
+#: Facts that every policy has without declaring them.
+BUILT_IN: Final[dict[str, str]] = {
+    "now": "timestamp", "zone": "string", "segments": "list(string)", "lifecycle": "string",
+    "local.hour": "int", "local.minute": "int", "local.weekday": "int", "local.date": "string",
+    "context.channel": "string", "context.placement": "string", "context.scenario": "string",
+}
+BUILT_IN_CANDIDATE: Final[dict[str, str]] = {
+    "candidate.id": "string", "candidate.kind": "string", "candidate.priority": "int",
+    "candidate.tags": "list(string)", "candidate.campaign": "string",
+}
+
+_LOCAL: Final = frozenset(("local.hour", "local.minute", "local.weekday", "local.date"))
+
+
+def _as_time(value: Scalar) -> datetime | None:
+    if type(value) is int:
+        try:
+            return windows.moment(value)
+        except OverflowError:
+            return None
+    try:
+        return parse_timestamp(value) if isinstance(value, str) else None
+    except EvaluationError:
+        return None
+
+
+def _as_span(value: Scalar) -> timedelta | None:
+    try:
+        return parse_duration(value) if isinstance(value, str) else None
+    except EvaluationError:
+        return None
+
+
+def _as_list(value: Scalar) -> tuple[str, ...] | None:
+    """A list travels as one string, parts separated by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else None
+
+
+#: By attribute type: a stored scalar as the rules see it, or None where it does not fit (it is then unknown).
+CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {
+    "string": lambda value: value if type(value) is str else None,
+    "bool": lambda value: value if type(value) is bool else None,
+    "int": lambda value: value if type(value) is int else None,
+    "double": lambda value: float(value) if type(value) in (int, float) else None,  # type: ignore[arg-type]
+    "timestamp": _as_time,
+    "duration": _as_span,
+    "list(string)": _as_list,
+}
+
+
+def zone_of(profile: Profile, policy: Policy) -> tuple[str, tzinfo]:
+    """The subject's zone by its declared trait; UTC where it is missing or no zone."""
+    trait = profile.traits.get(policy.zone_trait) if policy.zone_trait else None
+    if trait is not None and isinstance(trait.value, str):
+        try:
+            return trait.value, zone(trait.value)
+        except EvaluationError:
+            pass
+    return "UTC", UTC
+
+
+def of_profile(profile: Profile, policy: Policy, now_ms: int) -> dict[str, Any]:
+    """The facts about a subject at a moment, context apart."""
+    facts = dict(policy.base_facts)
+    declared = policy.traits
+    for name, trait in profile.traits.items():
+        attribute = declared.get(name)
+        if attribute is not None:
+            value = attribute.convert(trait.value)
+            if value is not None:
+                facts[attribute.path] = value
+    paths = policy.segment_paths
+    for segment in profile.segments:
+        path = paths.get(segment)
+        if path is not None:
+            facts[path] = True
+    reads = policy.reads
+    if "segments" in reads:
+        facts["segments"] = tuple(sorted(profile.segments))
+    if profile.stages:
+        facts["lifecycle"] = profile.stages[-1].name
+    for signal in policy.signals:
+        if signal.path in reads:
+            value = signals.value(signal, profile.behaviour, now_ms)
+            if value is not None:
+                facts[signal.path] = value
+    _add_time(facts, reads, profile, policy, now_ms)
+    return facts
+
+
+def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, policy: Policy, now_ms: int) -> None:
+    if "now" in reads:
+        facts["now"] = windows.moment(now_ms)
+    if "zone" in reads or not _LOCAL.isdisjoint(reads):
+        name, local = zone_of(profile, policy)
+        here = windows.moment(now_ms).astimezone(local)
+        facts["zone"] = name
+        facts["local.hour"], facts["local.minute"] = here.hour, here.minute
+        facts["local.weekday"], facts["local.date"] = here.isoweekday(), here.date().isoformat()
+
+
+def add_context(
+    facts: dict[str, Any], policy: Policy, attributes: Mapping[str, Scalar], channel: str, scenario: str
+) -> None:
+    """Adds the facts of this request; the placement is added as each one is decided."""
+    for name, given in attributes.items():
+        attribute = policy.context.get(name)
+        if attribute is not None:
+            value = attribute.convert(given)
+            if value is not None:
+                facts[attribute.path] = value
+    facts["context.channel"] = channel
+    facts["context.scenario"] = scenario

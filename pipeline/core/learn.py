@@ -1,0 +1,88 @@
+"""What an event teaches about a subject: traits, consent, behaviour, counted caps, and the segments that follow."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.core import caps, consent, segments, signals
+from pipeline.core.definitions import Item, Policy
+from pipeline.core.live import Live
+from pipeline.core.merge import newer_trait
+from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
+from pipeline.core.profile import Counter, Profile, Trait, changed, remember_event
+
+Learnt = tuple[Profile, tuple[segments.Change, ...]]
+
+#: What caps call each kind of feedback; track and page are `event:<name>`.
+COUNTED: Final = {
+    FeedbackKind.VIEW: "impression", FeedbackKind.CLICK: "click", FeedbackKind.CONVERSION: "conversion",
+    FeedbackKind.DISMISSAL: "dismissal",
+}
+#: More traits than this on one profile are refused: it must stay a small value.
+TRAITS_MAX: Final = 256
+
+
+def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_ms: int) -> Learnt:
+    """Traits and consent: the newest event time wins, in whatever order they come. A time ahead is now."""
+    traits, touched = dict(profile.traits), set()
+    at_ms = min(event.at_ms, now_ms)
+    for name, value in event.traits.items():
+        winner = newer_trait(traits.get(name), Trait(value, at_ms))
+        if winner is not traits.get(name):
+            traits[name] = winner
+            touched.add(name)
+    while len(traits) > TRAITS_MAX:
+        del traits[min(traits, key=lambda name: (traits[name].at_ms, name))]
+    answers = dict(profile.consent)
+    for grant in event.consent:
+        key = consent.key_of(grant.purpose, grant.channel)
+        answers[key] = consent.newer(answers.get(key), grant)
+    account = profile.account if event.account is None else newer_trait(profile.account, Trait(event.account, at_ms))
+    after = changed(profile, traits=traits, consent=answers, account=account,
+                    event_ids=remember_event(profile, event.event_id))
+    if policy is None:
+        return after, ()
+    paths = {policy.traits[name].path for name in touched if name in policy.traits}
+    return segments.refresh(after, policy, now_ms, paths | {"zone"} if policy.zone_trait in touched else paths)
+
+
+def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
+    """Behaviour and counted caps. None where nothing may be learnt: no consent to be tracked."""
+    known = changed(profile, event_ids=remember_event(profile, event.event_id))
+    if live is None:
+        return known, ()
+    policy = live.policy
+    item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
+    at_ms = min(event.at_ms, now_ms)
+    allowed = not policy.tracking_purpose or consent.given(
+        profile.consent, policy.tracking_purpose, event.channel or "", now_ms)
+    counters = _counted(profile, event, policy, item, at_ms, allowed)
+    if not allowed:
+        return None if counters is None else (changed(known, counters=counters), ())
+    behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms)
+    after = changed(known, counters=profile.counters if counters is None else counters,
+                    behaviour=profile.behaviour if behaviour is None else behaviour)
+    return segments.refresh(after, policy, now_ms, touched)
+
+
+def _unlisted(item_id: str) -> Item:
+    """What is known of an item that is not in the catalog (any more): its id."""
+    return Item(item_id, "", 0, {}, ())
+
+
+def _counted(
+    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, allowed: bool
+) -> dict[str, Counter] | None:
+    """The counters after the event; None where it counts nowhere. Without consent only a place already held settles."""
+    name = COUNTED.get(event.kind) or f"event:{event.name}"
+    holder = f"{event.decision_id}/{event.item_id}" if event.decision_id else ""
+    result: dict[str, Counter] | None = None
+    for cap in policy.caps:
+        if cap.counted != name or not caps.reaches(cap.reach, item, event.placement or "", event.channel or ""):
+            continue
+        for key in caps.keys(cap, item, event.placement or "", event.channel or ""):
+            counter = profile.counters.get(key)
+            if allowed or (counter is not None and holder in counter.held):
+                result = dict(profile.counters) if result is None else result
+                result[key] = caps.settled(cap, counter, holder, at_ms)
+    return result

@@ -1,0 +1,65 @@
+"""Two profiles of one subject become one: counters add up, nothing resets, nothing counts twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core import caps, consent
+from pipeline.core.profile import (
+    EVENT_IDS_MAX,
+    REQUESTS_MAX,
+    STAGES_MAX,
+    Profile,
+    Remembered,
+    Trait,
+    changed,
+    newest,
+)
+from pipeline.core.words import Scalar
+
+_MERGED_MAX = 100
+
+
+def newer_trait(old: Trait | None, new: Trait) -> Trait:
+    """The value in force of two: the newest; at the same moment, the one that sorts last, so that order is nothing."""
+    if old is None or (new.at_ms, _rank(new.value)) > (old.at_ms, _rank(old.value)):
+        return new
+    return old
+
+
+def _rank(value: Scalar) -> tuple[str, str]:
+    return type(value).__name__, repr(value)
+
+
+def merged(own: Profile, given: Profile) -> Profile:
+    """The winner's profile with everything the given-up one knew. Segments are the caller's to compute again."""
+    traits = dict(own.traits)
+    for name, trait in given.traits.items():
+        traits[name] = newer_trait(traits.get(name), trait)
+    account = own.account if given.account is None else newer_trait(own.account, given.account)
+    return changed(
+        own,
+        traits=traits,
+        account=account,
+        consent=consent.merged(own.consent, given.consent),
+        segments=_combined(own.segments, given.segments, min),
+        stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],
+        behaviour=_combined(own.behaviour, given.behaviour, newest),
+        counters=caps.merged(own.counters, given.counters),
+        rests=_combined(own.rests, given.rests, max),
+        assignments={**given.assignments, **own.assignments},
+        requests=_requests(own.requests, given.requests),
+        event_ids=tuple(dict.fromkeys((*given.event_ids, *own.event_ids)))[-EVENT_IDS_MAX:],
+        merged=tuple(dict.fromkeys((*own.merged, *given.merged, given.profile_id)))[-_MERGED_MAX:],
+        segments_release="",
+    )
+
+
+def _combined(a: Mapping[str, Any], b: Mapping[str, Any], both: Any) -> dict[str, Any]:
+    return {**a, **{key: both(a[key], value) if key in a else value for key, value in b.items()}}
+
+
+def _requests(a: Mapping[str, Remembered], b: Mapping[str, Remembered]) -> dict[str, Remembered]:
+    everything = sorted({**b, **a}.items(), key=lambda entry: (entry[1].at_ms, entry[0]))
+    return dict(everything[-REQUESTS_MAX:])

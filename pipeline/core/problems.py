@@ -1,0 +1,63 @@
+"""What is wrong with a definition, all of it at once: where (a path into the definition), what, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.core.cel.build import nearest
+from pipeline.core.cel.syntax import RuleError
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """`at`: offset in the text of a rule, where the path names one."""
+
+    path: Path
+    message: str
+    suggestion: str = ""
+    at: int | None = None
+
+    def __str__(self) -> str:
+        where = ".".join(str(part) for part in self.path)
+        hint = f" ({self.suggestion})" if self.suggestion else ""
+        return f"{where}: {self.message}{hint}"
+
+
+class DefinitionError(ValueError):
+    """A release or item that cannot be used, with every problem found."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects while compiling goes on."""
+
+    found: list[Problem] = field(default_factory=list)
+
+    def add(self, path: Path, message: str, suggestion: str = "", at: int | None = None) -> None:
+        """Note one problem."""
+        self.found.append(Problem(path, message, suggestion, at))
+
+    def rule(self, path: Path, error: RuleError) -> None:
+        """Note what is wrong with a rule's text."""
+        self.found.append(Problem(path, error.message, error.suggestion, error.at))
+
+    def known(self, path: Path, name: str, names: Iterable[str], what: str) -> bool:
+        """Whether a name is one of those declared; notes it, with the nearest one, where it is not."""
+        names = list(names)
+        if name in names:
+            return True
+        self.add(path, f"there is no {what} {name!r}",
+                 nearest(name, names) or (f"declared: {', '.join(sorted(names)[:8])}" if names else ""))
+        return False
+
+    def stop(self) -> None:
+        """Raise DefinitionError if anything was noted."""
+        if self.found:
+            raise DefinitionError(self.found)

@@ -1,0 +1,138 @@
+"""A rule as the engine holds it: its clauses, what each reads, and the first one that stops a candidate.
+
+Missing data is never silently true: a clause that cannot be evaluated is unknown, and an unknown rule does not pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
+from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
+
+#: Facts that change by themselves as time passes.
+CLOCK_FACTS: Final = ("now", "local.hour", "local.minute", "local.weekday", "local.date")
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition of a rule's outermost &&."""
+
+    text: str
+    fn: Fn
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A compiled condition. `of_candidate`: its outcome depends on the item it is asked about."""
+
+    text: str
+    clauses: tuple[Clause, ...]
+    reads: frozenset[str]
+    of_candidate: bool
+    of_time: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A compiled number expression, for ranking."""
+
+    text: str
+    fn: Fn
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a rule did not pass: the clause; `unknown` names the attribute that was missing ("" where it was false)."""
+
+    clause: str
+    values: dict[str, str]
+    unknown: str = ""
+
+
+def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
+    """Compile a condition against declared attributes. Raises RuleError at the first thing that is wrong."""
+    tree = parse(text)
+    whole = Builder(types).build(tree)
+    if whole.type != "bool":
+        raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
+    clauses = tuple(
+        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(_reads(node, types))))
+        for node in conjuncts(tree)
+    )
+    reads = frozenset(name for clause in clauses for name in clause.reads)
+    return Rule(text, clauses, reads, any(name.startswith(CANDIDATE) for name in reads),
+                not reads.isdisjoint(CLOCK_FACTS))
+
+
+def compile_number(text: str, types: Mapping[str, str]) -> Number:
+    """Compile a number expression (int or double). Raises RuleError."""
+    tree = parse(text)
+    whole = Builder(types).build(tree)
+    if whole.type not in ("int", "double"):
+        raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
+    return Number(text, whole.fn, tuple(dict.fromkeys(_reads(tree, types))))
+
+
+def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
+    """None where the rule passes; else its first false clause, or, where none is false, the first unknown one."""
+    unknown: Stop | None = None
+    for clause in rule.clauses:
+        try:
+            if not clause.fn(facts, item):
+                return Stop(clause.text, seen(clause.reads, facts, item))
+        except KeyError as missing:
+            unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(missing.args[0]))
+        except EvaluationError as failed:
+            unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(failed))
+    return unknown
+
+
+def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
+    """Whether every clause is true; unknown is not true."""
+    try:
+        return all(clause.fn(facts, item) for clause in rule.clauses)
+    except (KeyError, EvaluationError):
+        return False
+
+
+def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
+    """The values a clause saw, as JSON by name; what was missing is left out."""
+    values = {}
+    for name in names:
+        source = item if name.startswith(CANDIDATE) else facts
+        if name in source:
+            values[name] = as_json(source[name])
+    return values
+
+
+def as_json(value: Any) -> str:
+    """A fact as JSON text; moments in RFC 3339, durations in seconds."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, datetime):
+        return f'"{value.isoformat()}"'
+    if isinstance(value, timedelta):
+        return f'"{value.total_seconds():g}s"'
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _reads(node: Node, types: Mapping[str, str]) -> Iterator[str]:
+    if isinstance(node, Name):
+        if node.path in types:
+            yield node.path
+    elif isinstance(node, ListOf):
+        for item in node.items:
+            yield from _reads(item, types)
+    elif isinstance(node, Call):
+        if node.name == "daysSince":
+            yield from ("now", "zone")
+        for arg in node.args:
+            yield from _reads(arg, types)

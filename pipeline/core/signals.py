@@ -1,0 +1,89 @@
+"""Behaviour remembered per subject: which events a signal is about, and what it says at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipeline.core import windows
+from pipeline.core.definitions import Matcher, Policy, Signal
+from pipeline.core.model import FeedbackEvent
+from pipeline.core.profile import appended
+
+Behaviour = Mapping[str, tuple[int, ...]]
+
+
+def matches(matcher: Matcher, event: FeedbackEvent, tags: Iterable[str]) -> bool:
+    """Whether the event is one the matcher means; `tags` are those of the event's item."""
+    return (
+        (not matcher.kinds or event.kind in matcher.kinds)
+        and (not matcher.names or event.name in matcher.names)
+        and (not matcher.items or event.item_id in matcher.items)
+        and (not matcher.placements or event.placement in matcher.placements)
+        and (not matcher.channels or event.channel in matcher.channels)
+        and (not matcher.tags or not matcher.tags.isdisjoint(tags))
+    )
+
+
+def recorded(
+    policy: Policy, behaviour: Behaviour, event: FeedbackEvent, tags: Iterable[str], at_ms: int
+) -> tuple[
+    dict[str, tuple[int, ...]] | None, set[str]
+]:
+    """The behaviour with the event added (None: no signal is about it), and the paths of the signals it touched."""
+    result: dict[str, tuple[int, ...]] | None = None
+    touched: set[str] = set()
+    for signal in policy.signals:
+        matchers = signal.steps if signal.without is None else (*signal.steps, signal.without)
+        for matcher, key in zip(matchers, signal.keys, strict=True):
+            if matches(matcher, event, tags):
+                result = dict(behaviour) if result is None else result
+                result[key] = appended(result.get(key, ()), at_ms, signal.up_to)
+                touched.add(signal.path)
+    return result, touched
+
+
+def value(signal: Signal, behaviour: Behaviour, now_ms: int) -> Any:
+    """What the signal says now; None where it is unknown (nothing ever happened, for `last`)."""
+    if signal.kind == "count":
+        return _count(behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms)
+    if signal.kind == "last":
+        moments = behaviour.get(signal.keys[0])
+        return windows.moment(moments[-1]) if moments else None
+    return _happened(signal, [behaviour.get(key, ()) for key in signal.keys])
+
+
+def _count(moments: tuple[int, ...], within_ms: int | None, now_ms: int) -> int:
+    if not moments or within_ms is None or moments[0] > now_ms - within_ms:
+        return len(moments)
+    return sum(1 for at in moments if at > now_ms - within_ms)
+
+
+def _happened(signal: Signal, moments: list[tuple[int, ...]]) -> bool:
+    """Whether the steps happened in order, first to last within the window, and `without` did not come after the first.
+
+    Tried from every first step; each further step takes the earliest moment that fits, which leaves the most room.
+    """
+    steps, barred = (moments, ()) if signal.without is None else (moments[:-1], moments[-1])
+    for first in reversed(steps[0]):
+        if any(at >= first for at in barred):
+            continue
+        at: int | None = first
+        for step in steps[1:]:
+            at = next((one for one in step if at is not None and one > at), None)
+        if at is not None and (signal.within_ms is None or at - first <= signal.within_ms):
+            return True
+    return False
+
+
+def due_ms(signals: Iterable[Signal], behaviour: Behaviour, now_ms: int) -> int | None:
+    """When time alone next changes a count: the moment its oldest counted event leaves the window."""
+    due: int | None = None
+    for signal in signals:
+        if signal.kind == "count" and signal.within_ms is not None:
+            for at in behaviour.get(signal.keys[0], ()):
+                leaves = at + signal.within_ms
+                if leaves > now_ms:
+                    due = leaves if due is None else min(due, leaves)
+                    break
+    return due

@@ -1,0 +1,149 @@
+"""Every tenant's live release and catalog in memory, kept up by whoever follows the two compacted topics.
+
+One thread applies records; others read. A bad record keeps the previous version live and is told by `problems`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.core.catalog import ItemCompiler
+from pipeline.core.definitions import Item, Policy
+from pipeline.core.live import Live, arrange
+from pipeline.core.model import CatalogItem, Chosen, PolicyRelease
+from pipeline.core.problems import DefinitionError
+from pipeline.core.release import compile_release
+from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+
+#: The part of a key, behind the tenant, of the record that says which release is live.
+ACTIVE: Final = "@active"
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """What is known of one tenant; guarded by the directory's lock."""
+
+    bodies: dict[str, str] = field(default_factory=dict)
+    wanted: str = ""
+    policy: Policy | None = None
+    compiler: ItemCompiler | None = None
+    raw: dict[str, str] = field(default_factory=dict)
+    items: dict[str, Item] = field(default_factory=dict)
+    version: int = -1
+    live: Live | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+class Directory:
+    """Follows `catalog.items` and `policy.releases`; repeating a record is harmless."""
+
+    def __init__(self) -> None:
+        self._tenants: dict[str, _Tenant] = {}
+        self._lock = threading.Lock()
+
+    def apply(self, topic: str, key: bytes, value: CatalogItem | PolicyRelease | None, offset: int) -> None:
+        """Take one record, in the order of its topic; None is a tombstone. Never raises on bad content."""
+        name, _, rest = key.decode("utf-8", "replace").partition("/")
+        with self._lock:
+            tenant = self._tenants.setdefault(name, _Tenant())
+            if topic == CATALOG_ITEMS.name:
+                _take_item(tenant, rest, value.body if isinstance(value, CatalogItem) else None)
+                tenant.version = offset
+            elif topic == POLICY_RELEASES.name:
+                _take_release(tenant, rest, value if isinstance(value, PolicyRelease) else None)
+            tenant.live = None
+
+    def live(self, tenant: str) -> Live | None:
+        """The tenant's live release and catalog; None before anything was published or activated."""
+        known = self._tenants.get(tenant)
+        if known is None:
+            return None
+        live = known.live
+        if live is None:
+            with self._lock:
+                if known.policy is not None and known.live is None:
+                    known.live = arrange(tenant, known.policy, known.items.values(), known.version)
+                live = known.live
+        return live
+
+    def fallback(self, tenant: str, placement: str) -> list[Chosen]:
+        """What to show on a placement when the pipeline does not answer; empty where nothing is declared."""
+        live = self.live(tenant)
+        slot = None if live is None else live.policy.placements.get(placement)
+        if slot is None:
+            return []
+        default = slot.fallback
+        return [Chosen(default.item_id, default.kind, slot.id, default.variant, 0, default.ttl_s,
+                       content=dict(default.content), fallback=True)]
+
+    def items(self, tenant: str) -> dict[str, str]:
+        """The bodies of the tenant's catalog as last published, by item id."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            return dict(known.raw) if known else {}
+
+    def releases(self, tenant: str) -> tuple[str, tuple[str, ...]]:
+        """The live release ("" for none) and all that were published."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            if known is None:
+                return "", ()
+            return known.policy.release if known.policy else "", tuple(known.bodies)
+
+    def problems(self, tenant: str) -> dict[str, str]:
+        """What could not be used, by release or item, and why; the previous version is live instead."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            return dict(known.problems) if known else {}
+
+
+def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> None:
+    if name == ACTIVE:
+        tenant.wanted = value.release if value is not None else ""
+        if not tenant.wanted:
+            tenant.policy = tenant.compiler = None
+            tenant.items.clear()
+            return
+    elif value is None:
+        tenant.bodies.pop(name, None)
+        return
+    else:
+        tenant.bodies[name] = value.body
+    if tenant.wanted in tenant.bodies and (tenant.policy is None or tenant.policy.release != tenant.wanted):
+        _activate(tenant, tenant.wanted)
+
+
+def _activate(tenant: _Tenant, release: str) -> None:
+    """Make a release live with every item that fits it; a bad one leaves everything as it was."""
+    try:
+        policy = compile_release(tenant.bodies[release], release)
+    except DefinitionError as error:
+        tenant.problems[f"release {release}"] = str(error)
+        return
+    tenant.problems.clear()
+    tenant.policy, tenant.compiler = policy, ItemCompiler(policy)
+    tenant.items = {}
+    for item_id, body in tenant.raw.items():
+        _compile_item(tenant, item_id, body)
+
+
+def _take_item(tenant: _Tenant, item_id: str, body: str | None) -> None:
+    tenant.problems.pop(f"item {item_id}", None)
+    if body is None:
+        tenant.raw.pop(item_id, None)
+        tenant.items.pop(item_id, None)
+        return
+    tenant.raw[item_id] = body
+    _compile_item(tenant, item_id, body)
+
+
+def _compile_item(tenant: _Tenant, item_id: str, body: str) -> None:
+    """A bad item leaves its previous version live."""
+    if tenant.compiler is None:
+        return
+    try:
+        tenant.items[item_id] = tenant.compiler.compile(item_id, body)
+    except DefinitionError as error:
+        tenant.problems[f"item {item_id}"] = str(error)

@@ -1,0 +1,47 @@
+"""Golden decisions: what must come out, written beside the policy and decided anew before every publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.core import consent, segments
+from pipeline.core.decide import decide
+from pipeline.core.live import Live
+from pipeline.core.model import ConsentGrant, DecisionRequest
+from pipeline.core.problems import Problem
+from pipeline.core.profile import Profile, Trait, changed
+from pipeline.policy.definitions import GoldenDefinition
+
+
+def check(cases: Mapping[str, GoldenDefinition], live: Live) -> list[Problem]:
+    """What did not come out as written."""
+    problems: list[Problem] = []
+    for name, case in cases.items():
+        ruling = decide(_request(name, case), _profile(case, live), live, case.at_ms)
+        if ruling.error:
+            problems.append(Problem(("golden", name), f"the request is refused: {ruling.error}"))
+            continue
+        chosen = [one.item_id for one in ruling.decisions]
+        why = "; ".join(f"{audit.item_id}: {audit.outcome} {audit.clause}".strip() for audit in ruling.candidates)
+        if chosen != case.expect:
+            problems.append(Problem(("golden", name, "expect"),
+                                    f"expected {', '.join(case.expect)} but decided {', '.join(chosen)}", why))
+        elif case.reason is not None and ruling.reason != case.reason:
+            problems.append(Problem(("golden", name, "reason"),
+                                    f"expected the reason {case.reason} but it is {ruling.reason}", why))
+    return problems
+
+
+def _request(name: str, case: GoldenDefinition) -> DecisionRequest:
+    return DecisionRequest(f"golden-{name}", "golden/subject", case.channel, [case.placement], case.scenario,
+                           case.max_variants, case.require_consent, dict(case.context))
+
+
+def _profile(case: GoldenDefinition, live: Live) -> Profile:
+    grants = [ConsentGrant(purpose, True, 0) for purpose in case.consent]
+    profile = Profile(
+        profile_id="golden/subject", traits={name: Trait(value, 0) for name, value in case.traits.items()},
+        consent={consent.key_of(grant.purpose, None): grant for grant in grants},
+    )
+    profile, _ = segments.refresh(profile, live.policy, case.at_ms, None)
+    return changed(profile, segments={**profile.segments, **dict.fromkeys(case.segments, case.at_ms)})

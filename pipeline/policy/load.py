@@ -1,0 +1,180 @@
+"""A policy folder to a checked release: shape, names, rules and golden decisions; every problem at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from pipeline.core.catalog import ItemCompiler
+from pipeline.core.cel.build import nearest
+from pipeline.core.definitions import Item, Policy
+from pipeline.core.live import Live, arrange
+from pipeline.core.problems import DefinitionError
+from pipeline.core.release import compile_release
+from pipeline.policy import golden
+from pipeline.policy.definitions import Definition, PolicyDefinition, SignalDefinition
+from pipeline.policy.yaml_source import Finding, Source, read
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be published; `findings` say where and what to do."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = sorted(findings, key=lambda one: (one.place.file, one.place.line, one.place.column))
+        super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A folder that passed: the immutable release, its items, and how many golden decisions came out as written."""
+
+    release: str
+    body: str
+    items: dict[str, str]
+    policy: Policy
+    compiled: tuple[Item, ...]
+    golden: int
+
+    def live(self, tenant: str) -> Live:
+        """The release and items as a worker would have them."""
+        return arrange(tenant, self.policy, self.compiled, 0)
+
+
+def load(folder: Path) -> Checked:
+    """Check everything in the folder. Raises PolicyError with all findings, FileNotFoundError for no files."""
+    source = read(folder)
+    definition = _shaped(source)
+    body = release_body(definition)
+    release = release_id(body)
+    items = {name: canonical(_dump(item)) for name, item in definition.items.items()}
+    policy, compiled = _compiled(source, body, release, items)
+    checked = Checked(release, body, items, policy, compiled, len(definition.golden))
+    failed = golden.check(definition.golden, checked.live("golden"))
+    if failed:
+        raise PolicyError([Finding(source.place(problem.path), problem.message, problem.suggestion)
+                           for problem in failed])
+    return checked
+
+
+def _shaped(source: Source) -> PolicyDefinition:
+    findings = list(source.findings)
+    definition = None
+    try:
+        definition = PolicyDefinition.model_validate(source.data)
+    except ValidationError as error:
+        findings += [_finding(source, one) for one in error.errors(include_url=False)]
+    if findings or definition is None:
+        raise PolicyError(findings)
+    return definition
+
+
+def _finding(source: Source, error: Any) -> Finding:
+    path = tuple(part for part in error["loc"] if not (isinstance(part, str) and part.endswith(("Definition", "]"))))
+    name = str(path[-1]) if path else ""
+    place = source.place(path)
+    if error["type"] == "extra_forbidden":
+        return Finding(place, f"{name!r} is not known here", nearest(name, _fields(path[:-1])))
+    if error["type"] == "missing":
+        return Finding(place, f"{'.'.join(map(str, path))} is missing")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return Finding(place, f"{'.'.join(map(str, path))}: {message[0].lower()}{message[1:]}")
+
+
+def _fields(path: tuple[str | int, ...]) -> list[str]:
+    """What may be written at a path, for suggestions."""
+    model: Any = PolicyDefinition
+    for part in path:
+        if _is_definition(model):
+            fields = model.model_fields.items()
+            model = next((one.annotation for name, one in fields if part in (name, one.alias)), None)
+        else:
+            model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
+    if not _is_definition(model):
+        return []
+    return [one.alias or name for name, one in model.model_fields.items()]
+
+
+def _is_definition(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, Definition)
+
+
+def _compiled(source: Source, body: str, release: str, items: dict[str, str]) -> tuple[Policy, tuple[Item, ...]]:
+    try:
+        policy = compile_release(body, release)
+    except DefinitionError as error:
+        raise PolicyError(_placed(source, error)) from error
+    compiler = ItemCompiler(policy)
+    compiled: list[Item] = []
+    findings: list[Finding] = []
+    for name, text in items.items():
+        try:
+            compiled.append(compiler.compile(name, text))
+        except DefinitionError as error:
+            findings += _placed(source, error)
+    if findings:
+        raise PolicyError(findings)
+    return policy, tuple(compiled)
+
+
+def _placed(source: Source, error: DefinitionError) -> list[Finding]:
+    return [Finding(source.place(one.path, one.at), f"{'.'.join(map(str, one.path))}: {one.message}", one.suggestion)
+            for one in error.problems]
+
+
+def canonical(value: Any) -> str:
+    """JSON with one way to write everything: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def release_id(body: str) -> str:
+    """The release is named by its content."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def _dump(definition: Definition) -> dict[str, Any]:
+    return definition.model_dump(mode="json", by_alias=False, exclude_none=True, exclude_defaults=True,
+                                 exclude={"doc"})
+
+
+def release_body(definition: PolicyDefinition) -> str:
+    """The canonical body: what decides, without catalog, golden decisions and documentation."""
+    data = _dump(definition)
+    for absent in ("items", "golden"):
+        data.pop(absent, None)
+    data["format"] = 1
+    data["attributes"] = {
+        space: {name: {"type": one.type, **({} if one.default is None else {"default": one.default})}
+                for name, one in names.items()}
+        for space in ("profile", "account", "features", "journey", "context", "candidate")
+        for names in [getattr(definition.attributes, space)]
+    }
+    data["signals"] = {name: _signal(one) for name, one in definition.signals.items()}
+    for name, cap in definition.caps.items():
+        window = cap.window
+        data["caps"][name]["window"] = (
+            {"kind": "lifetime"} if window == "lifetime"
+            else {"kind": "rolling", "length_ms": window.rolling_ms} if hasattr(window, "rolling_ms")
+            else {"kind": "calendar", "unit": window.calendar, "count": window.every,
+                  "local": window.zone == "subject", "week_start": _weekday(window.week_start)}
+        )
+    return canonical(data)
+
+
+def _weekday(name: str) -> int:
+    return ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday").index(name) + 1
+
+
+def _signal(one: SignalDefinition) -> dict[str, Any]:
+    steps = one.sequence or [matcher for matcher in (one.count, one.last) if matcher is not None]
+    kind = "sequence" if one.sequence else "count" if one.count is not None else "last"
+    result: dict[str, Any] = {"kind": kind, "steps": [_dump(step) for step in steps], "up_to": one.up_to}
+    if one.without is not None:
+        result["without"] = _dump(one.without)
+    if one.within_ms is not None:
+        result["within_ms"] = one.within_ms
+    return result

@@ -1,0 +1,41 @@
+"""A checked folder as the records that make it live. Encodes; sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.codecs import avro
+from pipeline.core.model import CatalogItem, PolicyRelease
+from pipeline.policy.directory import ACTIVE
+from pipeline.policy.load import Checked
+from pipeline.ports import Outbound
+from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """The records, in the order in which they must be acknowledged, and what they change."""
+
+    records: tuple[Outbound, ...]
+    release: str
+    changed_items: int
+    removed_items: int
+
+
+def prepare(checked: Checked, tenant: str, present: Mapping[str, str], at_ms: int, by: str) -> Publication:
+    """The release, what changed in the catalog (`present`: bodies published before), and the activation, last."""
+    release = PolicyRelease(tenant, checked.release, checked.body, at_ms, by)
+    records = [_release(f"{tenant}/{checked.release}", release)]
+    changed = {name: body for name, body in checked.items.items() if present.get(name) != body}
+    for name, body in changed.items():
+        value = avro.encode(CATALOG_ITEMS, CatalogItem(tenant, name, body))
+        records.append(Outbound(CATALOG_ITEMS.name, f"{tenant}/{name}".encode(), value))
+    removed = sorted(set(present) - set(checked.items))
+    records += [Outbound(CATALOG_ITEMS.name, f"{tenant}/{name}".encode(), None) for name in removed]
+    records.append(_release(f"{tenant}/{ACTIVE}", PolicyRelease(tenant, checked.release, "", at_ms, by)))
+    return Publication(tuple(records), checked.release, len(changed), len(removed))
+
+
+def _release(key: str, value: PolicyRelease) -> Outbound:
+    return Outbound(POLICY_RELEASES.name, key.encode(), avro.encode(POLICY_RELEASES, value))
