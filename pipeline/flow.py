@@ -7,7 +7,7 @@ happen; the lane (`runtime/lane.py`) makes it happen in the order that keeps sta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
@@ -66,7 +66,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """One record to publish: a core type, encoded with the topic's schema. `partition` only where it is not the key's."""
+    """One record to publish: a core type, encoded with the topic's schema. `partition`: only if not the key's."""
 
     topic: Topic
     key: str
@@ -142,5 +142,9 @@ class Flow:
     writes: tuple[Topic, ...]
     handle: Handler
     lane: Lane
+    #: The key that a record's event must carry: a record under another key would be decided beside its state.
+    key: Callable[[Any], str]
     table: Table | None = None
-    doc: str = field(default="")
+    #: When nobody waits for the record any more (wall clock, epoch ms); None: always wanted.
+    deadline_ms: Callable[[Any], int | None] | None = None
+    doc: str = ""

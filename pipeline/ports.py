@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,12 +19,12 @@ class Outbound:
 
 
 class Publisher(Protocol):
-    """Sends records; never blocks."""
+    """Sends records; never blocks beyond a full local buffer."""
 
-    def send(self, records: Iterable[Outbound], done: Callable[[list[int] | None], None]) -> None:
-        """Send in order; call `done` once, on the caller's thread, with the offsets when the broker has acknowledged
-        all of them, or with None when any could not be delivered (the caller must then stop: nothing is retried
-        here beyond the client's own idempotent retries)."""
+    def send(self, records: Sequence[Outbound], done: Callable[[int | None], None]) -> None:
+        """Send in order. When the broker has acknowledged all of them, call `done` once, on the caller's thread, with
+        the highest offset among them (None for no records). A record that cannot be delivered is not reported to
+        `done` but ends the process: nothing that comes after it may become visible."""
 
 
 class StateStore(Protocol):

@@ -23,15 +23,18 @@ class Settings(BaseSettings):
     )
     http_host: str = Field("127.0.0.1", description="Address the bridge listens on.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the bridge listens on.")
-    worker_port: int = Field(0, ge=0, le=65535, description="Port of a worker's metrics and health; 0 picks a free one.")
+    worker_port: int = Field(
+        0, ge=0, le=65535, description="Port of a worker's metrics and health; 0 picks a free one."
+    )
     api_keys: SecretStr = Field(
         SecretStr(""), description="Development API keys, `key=scope scope,…`; empty: no key is asked for."
     )
     deadline_ms: int = Field(150, ge=1, le=60_000, description="How long a caller waits before the declared fallback.")
     max_in_flight: int = Field(512, ge=1, description="Decision requests one bridge waits for; past it: 429.")
-    session_timeout_ms: int = Field(10_000, description="A worker silent for longer loses its partitions.")
+    session_timeout_ms: int = Field(6_000, description="A worker silent for longer loses its partitions.")
     commit_interval_ms: int = Field(500, description="How often offsets of completed records are committed.")
     dead_letter_limit: int = Field(
-        1_000, description="Dead letters per minute and worker after which the worker halts (a bad deploy, not bad data)."
+        1_000,
+        description="Dead letters per minute and worker after which the worker halts (a bad deploy, not bad data).",
     )
     log_level: str = Field("info", description="debug, info, warning or error.")

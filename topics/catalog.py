@@ -19,6 +19,13 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
+#: What the broker takes on an input topic. Far above what a record may have (`RECORD_LIMIT_BYTES`), so that one
+#: too large is dead-lettered with its bytes and a reason instead of dying in a producer that nobody watches.
+INPUT_BYTES_MAX: Final = 4_194_304
+
+#: The largest record that is processed; a larger one is a dead letter.
+RECORD_LIMIT_BYTES: Final = 262_144
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -63,58 +70,115 @@ class Table:
 
 
 IDENTITY_EVENTS: Final = Topic(
-    "identity.events", "subject key", "identity_event", SUBJECT_PARTITIONS, log_append_time=True,
+    "identity.events",
+    "subject key",
+    "identity_event",
+    SUBJECT_PARTITIONS,
+    log_append_time=True,
+    max_record_bytes=INPUT_BYTES_MAX,
     doc="Who somebody is and what they allow: identify, alias, traits, consent.",
 )
 FEEDBACK_EVENTS: Final = Topic(
-    "feedback.events", "subject key", "feedback_event", SUBJECT_PARTITIONS, log_append_time=True,
+    "feedback.events",
+    "subject key",
+    "feedback_event",
+    SUBJECT_PARTITIONS,
+    log_append_time=True,
+    max_record_bytes=INPUT_BYTES_MAX,
     doc="What somebody did: view, click, conversion, dismissal, and any behaviour (track, page).",
 )
 DECISION_REQUESTS: Final = Topic(
-    "decision.requests", "subject key", "decision_request", SUBJECT_PARTITIONS, DAY_MS, log_append_time=True,
+    "decision.requests",
+    "subject key",
+    "decision_request",
+    SUBJECT_PARTITIONS,
+    DAY_MS,
+    log_append_time=True,
+    max_record_bytes=INPUT_BYTES_MAX,
     doc="Which action, offer or content, for whom, where.",
 )
 PROFILE_INBOX: Final = Topic(
-    "profile.inbox", "profile id", "inbox_record", SUBJECT_PARTITIONS, log_append_time=True,
+    "profile.inbox",
+    "profile id",
+    "inbox_record",
+    SUBJECT_PARTITIONS,
+    log_append_time=True,
     doc="Internal: records of an aliased id, and merged state, on their way to the profile's own partition.",
 )
 DECISION_REPLIES: Final = Topic(
-    "decision.replies", "request id", "decision_reply", REPLY_PARTITIONS, 10 * MINUTE_MS,
+    "decision.replies",
+    "request id",
+    "decision_reply",
+    REPLY_PARTITIONS,
+    10 * MINUTE_MS,
     doc="The answer to a waiting caller, on the partition that its bridge reads.",
 )
 DECISIONS: Final = Topic(
-    "decisions", "profile id", "decision", SUBJECT_PARTITIONS,
+    "decisions",
+    "profile id",
+    "decision",
+    SUBJECT_PARTITIONS,
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
-    "decision.audit", "profile id", "audit_record", SUBJECT_PARTITIONS, 90 * DAY_MS,
+    "decision.audit",
+    "profile id",
+    "audit_record",
+    SUBJECT_PARTITIONS,
+    90 * DAY_MS,
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
-    "segment.changes", "profile id", "segment_change", SUBJECT_PARTITIONS,
+    "segment.changes",
+    "profile id",
+    "segment_change",
+    SUBJECT_PARTITIONS,
     doc="A profile entered or left a segment.",
 )
 CATALOG_ITEMS: Final = Topic(
-    "catalog.items", "tenant/item id", "catalog_item", 1, compacted=True,
+    "catalog.items",
+    "tenant/item id",
+    "catalog_item",
+    1,
+    compacted=True,
     doc="Actions, offers and content; the offset is the catalog's version.",
 )
 POLICY_RELEASES: Final = Topic(
-    "policy.releases", "tenant/release id, and tenant/@active", "policy_release", 1, compacted=True,
+    "policy.releases",
+    "tenant/release id, and tenant/@active",
+    "policy_release",
+    1,
+    compacted=True,
     doc="Immutable releases, and the record that says which one is live.",
 )
 DEAD_LETTERS: Final = Topic(
-    "dead.letters", "source key", "dead_letter", SUBJECT_PARTITIONS, 30 * DAY_MS, max_record_bytes=12_582_912,
+    "dead.letters",
+    "source key",
+    "dead_letter",
+    SUBJECT_PARTITIONS,
+    30 * DAY_MS,
+    max_record_bytes=12_582_912,
     doc="Original bytes of every record that could not be used: fate, reason, where it came from.",
 )
 
 TOPICS: Final[tuple[Topic, ...]] = (
-    IDENTITY_EVENTS, FEEDBACK_EVENTS, DECISION_REQUESTS, PROFILE_INBOX, DECISION_REPLIES, DECISIONS,
-    DECISION_AUDIT, SEGMENT_CHANGES, CATALOG_ITEMS, POLICY_RELEASES, DEAD_LETTERS,
+    IDENTITY_EVENTS,
+    FEEDBACK_EVENTS,
+    DECISION_REQUESTS,
+    PROFILE_INBOX,
+    DECISION_REPLIES,
+    DECISIONS,
+    DECISION_AUDIT,
+    SEGMENT_CHANGES,
+    CATALOG_ITEMS,
+    POLICY_RELEASES,
+    DEAD_LETTERS,
 )
 
 PROFILES_BY_ID: Final = Table(
-    "profiles_by_id", "profile id",
-    doc="One value per profile: traits, consent, segments, behaviour, cap counters, recent requests with their answers.",
+    "profiles_by_id",
+    "profile id",
+    doc="One value per profile: traits, consent, segments, behaviour, cap counters, recent requests and answers.",
     # A zombie's late write must not push the owner's value out by compaction before recovery has read both.
     config={"min.compaction.lag.ms": str(HOUR_MS)},
 )

@@ -1,0 +1,91 @@
+"""One partition of one table in RocksDB (rocksdict): bytes to bytes, with the changelog offset and epoch it reached.
+
+The offset is written in the same batch as the values, so the store is always exactly a prefix of the changelog.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+
+from pipeline.codecs.envelope import EPOCH_KEY, epoch_of
+
+_OFFSET_KEY = b"\x00offset"
+WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+
+class RocksStore:
+    """The StateStore port; also what recovery fills and what a plan iterates."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_max_write_buffer_number(3)
+        options.set_compression_type(DBCompressionType.lz4())
+        options.set_max_open_files(64)
+        self.path = path
+        self._db = Rdict(str(path), options, access_type=AccessType.read_write())
+        # What a crash of the machine loses here is read again from the changelog: no fsync per batch.
+        self._write_options = WriteOptions()
+        offset = self._db.get(_OFFSET_KEY)
+        self.offset = int.from_bytes(offset, "big") if offset is not None else -1
+        marker = self._db.get(EPOCH_KEY)
+        self.epoch = epoch_of(marker) if marker is not None else 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """The stored value; a disk read at most."""
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
+        """Write all or nothing, with the changelog offset they reach."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in writes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        if offset is not None and offset > self.offset:
+            batch.put(_OFFSET_KEY, offset.to_bytes(8, "big"))
+        self._db.write(batch, self._write_options)
+        if offset is not None and offset > self.offset:
+            self.offset = offset
+
+    def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
+        """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
+        partition; returns how many were passed over."""
+        writes: dict[bytes, bytes | None] = {}
+        last, stale = self.offset, 0
+        for key, value, offset in changes:
+            last = max(last, offset)
+            if value is not None and key != EPOCH_KEY and epoch_of(value) < self.epoch:
+                stale += 1
+                continue
+            if key == EPOCH_KEY and value is not None:
+                if epoch_of(value) < self.epoch:
+                    stale += 1
+                    continue
+                self.epoch = epoch_of(value)
+            writes[key] = value
+        self.apply(writes, last)
+        return stale
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value of this partition, in key order."""
+        for key, value in self._db.items():
+            if isinstance(key, bytes) and not key.startswith(b"\x00"):
+                yield key, value
+
+    def close(self) -> None:
+        """Release the files; the store may be opened again."""
+        self._db.close()
+
+    def destroy(self) -> None:
+        """Close and delete: the next owner starts from the changelog's beginning."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,94 @@
+"""The value of a table's key as it lies in the changelog: state, and what makes its processing effectively once.
+
+One changelog record is atomic, so everything that must change together is in this one value:
+
+* `state` — the handler's state, in the state codec's bytes;
+* `applied` — per input topic, the offset of the last record that changed this key: a record at or below it was
+  already applied, whatever was lost in a crash afterwards;
+* `outbox` — the encoded outputs of applied records that the broker may not have acknowledged yet. After a crash they
+  are sent again byte for byte, without asking the handler, whose world may have moved on (transactional outbox,
+  https://microservices.io/patterns/data/transactional-outbox.html);
+* `epoch` — the term of the owner that wrote it: recovery ignores a value below the highest term it has seen.
+
+Input topics are named by `name@topic-id`: a deleted and recreated topic starts again at offset 0 and must not be
+taken for a redelivery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pipeline.ports import Outbound
+
+#: The key of the record by which a new owner of a partition announces its epoch. No subject key starts with NUL.
+EPOCH_KEY = b"\x00epoch"
+
+
+@dataclass(slots=True)
+class Pending:
+    """The outputs of one applied input record, until the broker has acknowledged them."""
+
+    source: str
+    offset: int
+    outputs: tuple[Outbound, ...]
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One key's durable value. Mutable only inside the lane that owns its partition."""
+
+    epoch: int = 0
+    applied: dict[str, int] = field(default_factory=dict)
+    outbox: list[Pending] = field(default_factory=list)
+    state: bytes | None = None
+
+
+class EnvelopeError(ValueError):
+    """A changelog value that is not an envelope of this version: the changelog belongs to something else."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(
+    tuple[
+        int, int, dict[str, int], list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None
+    ]
+)
+_VERSION = 1
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The envelope as changelog bytes."""
+    return _encoder.encode(
+        (
+            _VERSION,
+            envelope.epoch,
+            envelope.applied,
+            [
+                (p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs])
+                for p in envelope.outbox
+            ],
+            envelope.state,
+        )
+    )
+
+
+def decode(data: bytes) -> Envelope:
+    """The envelope of changelog bytes. Raises EnvelopeError where they are something else."""
+    try:
+        version, epoch, applied, outbox, state = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from error
+    if version != _VERSION:
+        raise EnvelopeError(f"envelope version {version}, this worker knows {_VERSION}: upgrade the worker")
+    pendings = [
+        Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
+        for source, offset, outputs in outbox
+    ]
+    return Envelope(epoch, applied, pendings, state)
+
+
+def epoch_of(data: bytes) -> int:
+    """Only the epoch, for recovery."""
+    return decode(data).epoch

@@ -1,0 +1,78 @@
+"""From a record to its fate: what every runtime does with a handler's outcome, whichever lane the flow takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.codecs import avro
+from pipeline.core.live import Live
+from pipeline.core.model import DeadLetterRecord
+from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
+from pipeline.ports import Metrics, Outbound
+from topics.catalog import DEAD_LETTERS
+
+
+@dataclass(slots=True)
+class LaneContext:
+    """What handlers may know; one per lane, its time moved from record to record."""
+
+    live_for: Callable[[str], Live | None]
+    now_ms: int = 0
+
+    def live(self, tenant: str) -> Live | None:
+        """The tenant's active release and catalog, or None."""
+        return self.live_for(tenant)
+
+
+def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: Metrics, worker: str) -> list[Outbound]:
+    """Run a flow without a table over one record; returns what to publish before the record is acknowledged."""
+    context.now_ms = record.at_ms
+    outcome: Outcome
+    if flow.reads.compacted and record.value is None:
+        # A tombstone on a compacted topic withdraws the item or release: nothing to check.
+        outcome = Accept(Reason.APPLIED)
+    else:
+        try:
+            outcome = flow.handle(avro.decode(flow.reads, record.value), None, context)
+        except avro.CodecError as error:
+            outcome = DeadLetter(error.reason, error.detail)
+    return list(settle(flow, record, outcome, metrics, worker))
+
+
+def settle(flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str) -> tuple[Outbound, ...]:
+    """Count the record's fate; returns its outputs, encoded."""
+    match outcome:
+        case Accept(reason=reason, emits=emits):
+            fate, outputs = Fate.ACCEPT, tuple(map(outbound, emits))
+        case Drop(reason=reason, emits=emits):
+            fate, outputs = Fate.DROP, tuple(map(outbound, emits))
+        case Redirect(reason=reason, emit=emit):
+            fate, outputs = Fate.REDIRECT, (outbound(emit),)
+        case DeadLetter(reason=reason, detail=detail):
+            fate, outputs = Fate.DEAD_LETTER, (dead_letter(flow, record, reason, detail, worker),)
+    metrics.record(flow.name, fate, reason)
+    return outputs
+
+
+def outbound(emit: Emit) -> Outbound:
+    """The emit as bytes for its topic."""
+    return Outbound(emit.topic.name, emit.key.encode(), avro.encode(emit.topic, emit.value), emit.partition)
+
+
+def dead_letter(flow: Flow, record: Record, reason: Reason, detail: str, worker: str) -> Outbound:
+    """The record's original bytes on their way to `dead.letters`."""
+    letter = DeadLetterRecord(
+        reason=reason,
+        detail=detail,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        at_ms=record.at_ms,
+        key=record.key,
+        value=record.value,
+        headers=dict(record.headers),
+        flow=flow.name,
+        worker=worker,
+    )
+    return Outbound(DEAD_LETTERS.name, record.key or b"", avro.encode(DEAD_LETTERS, letter))

@@ -1,0 +1,228 @@
+"""The worker: binds the topology to Faust. Entry point `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import faust
+import uvloop
+from faust.types.tables import CollectionT
+from mode.supervisors import CrashingSupervisor
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from yarl import URL
+
+from pipeline.adapters import kafka
+from pipeline.adapters.follower import Follower
+from pipeline.adapters.publisher import KafkaPublisher
+from pipeline.adapters.system_clock import SystemClock
+from pipeline.flow import Flow, Record
+from pipeline.metrics import WorkerMetrics
+from pipeline.policy.directory import Directory
+from pipeline.runtime import crash
+from pipeline.runtime.fates import LaneContext, handle_stateless
+from pipeline.runtime.faust_store import LaneStore
+from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, LaneTransport
+from pipeline.runtime.lane_driver import Lease
+from pipeline.runtime.lanes import Lanes, LaneSetup
+from pipeline.settings import Settings
+from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS
+from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES, PROFILES_BY_ID, SUBJECT_PARTITIONS
+
+log = logging.getLogger(__name__)
+
+#: How long a worker waits at its start for the catalog and the policy to be in memory.
+FOLLOWER_S = 60.0
+
+
+class WorkerApp(faust.App):
+    """A Faust app whose consumer feeds the lanes."""
+
+    lanes: Lanes
+
+    def _new_transport(self) -> Any:
+        transport = LaneTransport(self.conf.broker_consumer, self)
+        transport.order = tuple(flow.reads.name for flow in BATCH_FLOWS)
+        return transport
+
+
+class Worker:
+    """One worker process: followers, publisher, lanes and the Faust app around them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self.clock = SystemClock()
+        self.metrics = WorkerMetrics()
+        self.directory = Directory()
+        self.follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), self.directory.apply)
+        self.publisher: KafkaPublisher | None = None
+        self.app = self._build_app()
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _build_app(self) -> WorkerApp:
+        settings = self.settings
+        session_s = settings.session_timeout_ms / 1000
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        app = WorkerApp(
+            settings.app_id,
+            broker=[URL(f"kafka://{address}") for address in settings.bootstrap.split(",")],
+            datadir=str(settings.data_dir / "faust"),
+            store="memory://",
+            TableManager=LaneTableManager,
+            topic_partitions=SUBJECT_PARTITIONS,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            table_standby_replicas=1,
+            stream_wait_empty=False,
+            broker_commit_interval=settings.commit_interval_ms / 1000,
+            broker_session_timeout=session_s,
+            broker_heartbeat_interval=session_s / 4,
+            broker_request_timeout=max(30.0, session_s),
+            broker_rebalance_timeout=10.0,
+            broker_max_poll_records=2_000,
+            consumer_auto_offset_reset="earliest",
+            recovery_consistency_check=False,
+            web_bind="127.0.0.1",
+            web_host="127.0.0.1",
+            web_port=settings.worker_port or free_port(),
+            autodiscover=False,
+        )
+        self._add_table(app)
+        for flow in BATCH_FLOWS:
+            app.topics.add(app.topic(flow.reads.name, key_type=bytes, value_type=bytes, value_serializer="raw"))
+        for flow in AGENT_FLOWS:
+            self._add_agent(app, flow)
+        self._add_pages(app)
+        app.task(self._start_parts)
+        app.timer(settings.commit_interval_ms / 1000)(self._commit)
+        return app
+
+    def _add_table(self, app: WorkerApp) -> None:
+        table = app.Table(
+            PROFILES_BY_ID.name,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=SUBJECT_PARTITIONS,
+            recovery_buffer_size=500,
+        )
+        self.table = cast(CollectionT, table)
+
+    def _add_agent(self, app: WorkerApp, flow: Flow) -> None:
+        topic = app.topic(flow.reads.name, key_type=bytes, value_type=bytes, value_serializer="raw")
+
+        async def agent(stream: Any) -> None:
+            async for event in stream.noack().events():
+                message = event.message
+                headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+                self._handle(
+                    flow,
+                    Record(
+                        message.topic, message.partition, message.offset, int((message.timestamp or 0) * 1000),
+                        message.key, message.value, tuple(headers),
+                    ),
+                    done=event.ack,
+                )  # fmt: skip
+
+        app.agent(topic, name=flow.name, supervisor_strategy=CrashingSupervisor)(agent)
+
+    def _handle(self, flow: Flow, record: Record, done: Callable[[], Any]) -> None:
+        """One record of an ordinary flow: its outputs first, its acknowledgement once they are on the broker."""
+        outputs = handle_stateless(flow, record, LaneContext(self.directory.live), self.metrics, self.name)
+        if self.publisher is None:
+            raise RuntimeError("records before the publisher was started")
+        self.publisher.send(outputs, lambda _offset: done())
+
+    def _add_pages(self, app: WorkerApp) -> None:
+        @app.page("/metrics")
+        async def metrics(web: Any, request: Any) -> Any:
+            return web.bytes(generate_latest(self.metrics.registry), content_type=CONTENT_TYPE_LATEST.split(";")[0])
+
+        @app.page("/readyz")
+        async def ready(web: Any, request: Any) -> Any:
+            active = self.app.lanes.active
+            return web.json({"ready": active, "partitions": self.app.lanes.partitions()}, status=200 if active else 503)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def prepare(self, loop: Any) -> None:
+        """Everything that must exist before the consumer: producer, lanes, the world in memory."""
+        settings = self.settings
+        self.publisher = KafkaPublisher(
+            kafka.producer(settings, "worker", **{"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}),
+            loop,
+            crash.stop,
+        )
+        changelog = PROFILES_BY_ID.changelog(settings.app_id)
+        setup = LaneSetup(
+            flows=BATCH_FLOWS,
+            changelog=changelog,
+            state_dir=settings.data_dir / "state" / PROFILES_BY_ID.name,
+            new_reader=partial(kafka.consumer, settings, None, "takeover", **{"enable.partition.eof": True}),
+            input_ids=kafka.topic_ids(settings, [flow.reads.name for flow in BATCH_FLOWS]),
+            live=self.directory.live,
+            clock=self.clock,
+            metrics=self.metrics,
+            worker=self.name,
+            dead_letter_limit=settings.dead_letter_limit,
+        )
+        lanes = Lanes(setup, self.publisher, Lease(self.clock, settings.session_timeout_ms / 1000))
+        self.app.lanes = lanes
+        cast(LaneTransport, self.app.transport).lanes = lanes
+        store = LaneStore("lanes://", self.app, self.table, key_type=bytes, value_type=bytes)
+        store.lanes = lanes
+        self.table._data = store  # type: ignore[attr-defined]
+        self.follower.start()
+        if not self.follower.caught_up.wait(FOLLOWER_S):
+            raise RuntimeError(f"policy and catalog were not read within {FOLLOWER_S:.0f} s: is the broker well?")
+
+    async def _start_parts(self) -> None:
+        log.info("worker %s started", self.name)
+
+    async def _commit(self) -> None:
+        consumer = self.app.consumer
+        if isinstance(consumer, LaneConsumer):
+            await consumer.commit_completed()
+
+    def close(self) -> None:
+        """After the app has stopped."""
+        self.follower.stop()
+        if self.publisher is not None:
+            self.publisher.stop()
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def run(settings: Settings, argv: Sequence[str] = ()) -> int:
+    """Run a worker until it is told to stop; returns the exit code."""
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(settings)
+    worker.prepare(loop)
+    faust_worker = faust.Worker(
+        worker.app, loop=loop, loglevel=settings.log_level.upper(), quiet=False, redirect_stdouts=False
+    )
+    try:
+        faust_worker.execute_from_commandline()
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    finally:
+        worker.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run(Settings()))

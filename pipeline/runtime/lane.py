@@ -1,0 +1,257 @@
+"""The batch lane: runs flows over whole batches of one partition and says, in order, what must happen to the world.
+
+It does no I/O but reading its partition's store. A driver (Faust's, or the in-memory one of the tests) carries the
+`Step` it returns through its three acts, each begun only when the one before is acknowledged:
+
+1. `writes` to the table's changelog, then `written()`, which brings the local store to the same point;
+2. `outputs` to their topics, then `sent()`;
+3. the input offsets below `done(topic)` may be committed.
+
+Steps of one partition may overlap in flight, but each act happens in the order of the steps. The local store is always
+a prefix of the changelog, so a crash at any point leaves nothing to repair: what was not acknowledged is read again,
+and `applied` and `outbox` in each key's envelope (see `envelope.py`) make that second reading change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.codecs import avro
+from pipeline.codecs import envelope as envelopes
+from pipeline.codecs import state as state_codec
+from pipeline.codecs.envelope import Envelope, Pending
+from pipeline.core.live import Live
+from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
+from pipeline.ports import Clock, Metrics, Outbound, StateStore
+from pipeline.runtime.fates import LaneContext, settle
+
+#: Decoded keys kept per partition: saves the read and the decoding for subjects that come again soon.
+KEYS_CACHED_MAX = 2_048
+
+#: Outputs waiting in one key's envelope; past it the batch ends early, so that a hot key cannot outgrow a record.
+OUTBOX_BYTES_MAX = 262_144
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One key in memory: its envelope and decoded state; `step` is the last step that writes it, 0 when stored."""
+
+    envelope: Envelope
+    state: Any
+    step: int = 0
+    outbox_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Step:
+    """What one batch asks of the world; see the module."""
+
+    number: int
+    writes: dict[bytes, bytes] = field(default_factory=dict)
+    outputs: list[Outbound] = field(default_factory=list)
+    #: The next offset to read per input topic once this step is complete.
+    reached: dict[str, int] = field(default_factory=dict)
+    records: int = 0
+    complete: bool = False
+
+
+class PartitionLane:
+    """All batch flows over one partition number: the single writer of that partition's table."""
+
+    def __init__(
+        self,
+        partition: int,
+        flows: Sequence[Flow],
+        store: StateStore,
+        *,
+        epoch: int,
+        input_ids: Mapping[str, str],
+        positions: Mapping[str, int],
+        live: Callable[[str], Live | None],
+        clock: Clock,
+        metrics: Metrics,
+        worker: str,
+    ) -> None:
+        self.partition = partition
+        self.epoch = epoch
+        self._flows = {flow.reads.name: flow for flow in flows}
+        self._store = store
+        self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
+        self._position = dict(positions)
+        self._done = dict(positions)
+        self._context = LaneContext(live)
+        self._clock = clock
+        self._metrics = metrics
+        self._worker = worker
+        self._entries: dict[bytes, _Entry] = {}
+        self._steps: dict[int, Step] = {}
+        self._step_number = 0
+        self.in_flight = 0
+        self.dead_letters = 0
+
+    def position(self, topic: str) -> int:
+        """The next offset this lane takes of the topic: whoever feeds it seeks here after a doubt."""
+        return self._position[topic]
+
+    def done(self) -> dict[str, int]:
+        """Per topic, the offset below which every effect is complete: what may be committed."""
+        return dict(self._done)
+
+    # -- a batch in -----------------------------------------------------------------------------------------------
+
+    def process(self, topic: str, records: Iterable[Record]) -> tuple[Step, list[Record]]:
+        """Run the topic's flow over records in offset order; returns the step, and the records left for the next one
+        because a key's outbox is full. Records below `position` are passed over (already taken)."""
+        flow = self._flows[topic]
+        self._step_number += 1
+        step = Step(self._step_number)
+        dirty: dict[bytes, _Entry] = {}
+        queue = list(records)
+        for index, record in enumerate(queue):
+            if record.offset < self._position[topic]:
+                continue
+            full = self._one(flow, record, step, dirty)
+            self._position[topic] = record.offset + 1
+            step.reached[topic] = record.offset + 1
+            step.records += 1
+            if full:
+                queue = queue[index + 1 :]
+                break
+        else:
+            queue = []
+        for key, entry in dirty.items():
+            entry.step = step.number
+            step.writes[key] = envelopes.encode(entry.envelope)
+        self.in_flight += step.records
+        self._steps[step.number] = step
+        return step, queue
+
+    def _one(self, flow: Flow, record: Record, step: Step, dirty: dict[bytes, _Entry]) -> bool:
+        """One record's fate; True when its key's outbox is full and the step should end here."""
+        try:
+            event = self._decode(flow, record)
+        except avro.CodecError as error:
+            self._settle(flow, record, DeadLetter(error.reason, error.detail), step)
+            return False
+        key = record.key or b""
+        entry = self._entry(key)
+        source = self._inputs[record.topic]
+        if record.offset <= entry.envelope.applied.get(source, -1):
+            self._redeliver(flow, record, entry, source, step)
+            return False
+        if flow.deadline_ms is not None:
+            deadline_ms = flow.deadline_ms(event)
+            if deadline_ms is not None and self._clock.now_ms() > deadline_ms:
+                self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
+                return False
+        self._context.now_ms = record.at_ms
+        outcome = flow.handle(event, entry.state, self._context)
+        outputs = self._settle(flow, record, outcome, step)
+        if _state_of(outcome) is None and not outputs:
+            return False
+        # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key
+        # moves it past this one, which would then be taken for done.
+        return self._keep(key, entry, outcome, Pending(source, record.offset, outputs), dirty)
+
+    def _decode(self, flow: Flow, record: Record) -> Any:
+        if not record.key:
+            raise avro.CodecError(Reason.EMPTY_KEY, f"set the record's key to the {flow.reads.key} (tenant/hash)")
+        event = avro.decode(flow.reads, record.value)
+        expected = flow.key(event)
+        if record.key != expected.encode():
+            raise avro.CodecError(
+                Reason.WRONG_KEY,
+                f"the record's key is {record.key[:80]!r}, its {flow.reads.key} is {expected!r}: send both the same",
+            )
+        return event
+
+    def _entry(self, key: bytes) -> _Entry:
+        entry = self._entries.get(key)
+        if entry is None:
+            data = self._store.get(key)
+            envelope = Envelope() if data is None else envelopes.decode(data)
+            state = None if envelope.state is None else state_codec.decode(envelope.state)
+            entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)))
+            if len(self._entries) >= KEYS_CACHED_MAX:
+                self._evict()
+            self._entries[key] = entry
+        return entry
+
+    def _evict(self) -> None:
+        """Forget the older half of the keys that the store already has."""
+        stored = [key for key, entry in self._entries.items() if entry.step == 0]
+        for key in stored[: max(1, len(stored) // 2)]:
+            del self._entries[key]
+
+    def _keep(self, key: bytes, entry: _Entry, outcome: Outcome, pending: Pending, dirty: dict[bytes, _Entry]) -> bool:
+        """Put the outcome into the key's envelope; True when its outbox has reached its limit."""
+        envelope = entry.envelope
+        state = _state_of(outcome)
+        if state is not None:
+            entry.state = state
+            envelope.state = state_codec.encode(state)
+        if key not in dirty:
+            # The first write of this step forgets what the broker has acknowledged since the last one.
+            sources = {self._inputs[topic]: offset for topic, offset in self._done.items()}
+            envelope.outbox = [p for p in envelope.outbox if p.offset >= sources.get(p.source, p.offset + 1)]
+            envelope.applied = {s: o for s, o in envelope.applied.items() if s in sources}
+            entry.outbox_bytes = sum(map(size, envelope.outbox))
+            dirty[key] = entry
+        envelope.epoch = self.epoch
+        envelope.applied[pending.source] = pending.offset
+        if pending.outputs:
+            envelope.outbox.append(pending)
+            entry.outbox_bytes += size(pending)
+        return entry.outbox_bytes > OUTBOX_BYTES_MAX
+
+    def _redeliver(self, flow: Flow, record: Record, entry: _Entry, source: str, step: Step) -> None:
+        """A record applied before a crash or a rebalance: say again exactly what was said, or nothing."""
+        for pending in entry.envelope.outbox:
+            if pending.source == source and pending.offset == record.offset:
+                step.outputs.extend(pending.outputs)
+                break
+        self._metrics.record(flow.name, Fate.DROP, Reason.REDELIVERED)
+
+    def _settle(self, flow: Flow, record: Record, outcome: Outcome, step: Step) -> tuple[Outbound, ...]:
+        """Count the fate and queue its outputs."""
+        if isinstance(outcome, DeadLetter):
+            self.dead_letters += 1
+        outputs = settle(flow, record, outcome, self._metrics, self._worker)
+        step.outputs.extend(outputs)
+        return outputs
+
+    # -- acknowledgements -----------------------------------------------------------------------------------------
+
+    def written(self, number: int, changelog_offset: int | None) -> None:
+        """The changelog has the step's writes: bring the store to the same point. Call in step order."""
+        step = self._steps[number]
+        if step.writes:
+            self._store.apply(step.writes, changelog_offset)
+        for key in step.writes:
+            entry = self._entries[key]
+            if entry.step == number:
+                entry.step = 0
+
+    def sent(self, number: int) -> None:
+        """The broker has the step's outputs. Steps may complete in any order; offsets advance in step order."""
+        self._steps[number].complete = True
+        while self._steps:
+            oldest = next(iter(self._steps))
+            step = self._steps[oldest]
+            if not step.complete:
+                return
+            self._done.update(step.reached)
+            self.in_flight -= step.records
+            del self._steps[oldest]
+
+
+def size(pending: Pending) -> int:
+    """Bytes that the outputs take in an envelope, near enough to bound it."""
+    return sum(len(o.value or b"") + len(o.key) for o in pending.outputs)
+
+
+def _state_of(outcome: Outcome) -> Any:
+    """The new state, or None where the outcome leaves it as it was."""
+    return outcome.state if isinstance(outcome, Accept) else None

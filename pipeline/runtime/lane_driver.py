@@ -1,0 +1,108 @@
+"""Carries a lane's steps through their acts against the broker: changelog, then store, then outputs, then done.
+
+Nothing is sent without the lease: a worker that was frozen past its session no longer owns its partitions, and must
+neither write nor answer (see docs/adr/0003-zombies.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from pipeline.ports import Clock, Outbound, Publisher
+from pipeline.runtime.lane import PartitionLane, Step
+
+
+class Lease:
+    """The right to have effects: held while the last heartbeat is younger than the session timeout."""
+
+    def __init__(self, clock: Clock, duration_s: float) -> None:
+        self._clock = clock
+        self._duration_s = duration_s
+        self._renewed_s = clock.monotonic_s()
+
+    def renew(self) -> None:
+        """The group coordinator has just confirmed this member."""
+        self._renewed_s = self._clock.monotonic_s()
+
+    def held(self) -> bool:
+        """Whether effects are still allowed."""
+        return self._clock.monotonic_s() - self._renewed_s < self._duration_s
+
+
+class LeaseLostError(RuntimeError):
+    """Effects were due after the lease had run out; the worker stops and rejoins as a new member."""
+
+
+class LaneDriver:
+    """One partition's lane at work. Lives on the event loop; its callbacks come from the publisher there."""
+
+    def __init__(
+        self,
+        lane: PartitionLane,
+        publisher: Publisher,
+        changelog: str,
+        lease: Lease,
+        fail: Callable[[str, BaseException], None],
+    ) -> None:
+        self.lane = lane
+        self._publisher = publisher
+        self._changelog = changelog
+        self._lease = lease
+        self._fail = fail
+        self._unwritten: deque[tuple[Step, list[int | None]]] = deque()
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        #: Called after every completed step, for whoever waits for room.
+        self.on_progress: Callable[[], None] = lambda: None
+
+    def submit(self, step: Step) -> None:
+        """Start the step's first act."""
+        self._require_lease()
+        self._idle.clear()
+        acknowledged: list[int | None] = []
+        self._unwritten.append((step, acknowledged))
+        writes = [Outbound(self._changelog, key, value, self.lane.partition) for key, value in step.writes.items()]
+        self._publisher.send(writes, partial(self._on_written, acknowledged))
+
+    def _on_written(self, acknowledged: list[int | None], offset: int | None) -> None:
+        acknowledged.append(offset)
+        try:
+            self._release_outputs()
+        except Exception as error:
+            self._fail("a batch could not be completed", error)
+
+    def _release_outputs(self) -> None:
+        # A step without writes is acknowledged at once, yet its outputs may repeat what an earlier step still writes.
+        while self._unwritten and self._unwritten[0][1] and not self._closed:
+            step, offsets = self._unwritten.popleft()
+            self._require_lease()
+            self.lane.written(step.number, offsets[0])
+            self._publisher.send(step.outputs, partial(self._on_sent, step))
+
+    def _on_sent(self, step: Step, _offset: int | None) -> None:
+        if self._closed:
+            return
+        self.lane.sent(step.number)
+        if self.lane.in_flight == 0:
+            self._idle.set()
+        self.on_progress()
+
+    def _require_lease(self) -> None:
+        if not self._lease.held():
+            raise LeaseLostError("no heartbeat within the session timeout: the partitions may have a new owner")
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is in flight; False where that took longer."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """The partition is no longer ours: acknowledgements that still come in change nothing."""
+        self._closed = True

@@ -1,0 +1,306 @@
+"""All lanes of one worker: which partitions it decides for, and the way of records into them and of offsets out.
+
+Knows nothing of Faust: whoever owns the group membership tells it what was assigned and revoked, hands it records,
+and does the seeks and commits it asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer
+
+from pipeline.adapters.rocksdb_store import RocksStore
+from pipeline.codecs import envelope as envelopes
+from pipeline.core.live import Live
+from pipeline.flow import Flow, Record
+from pipeline.metrics import WorkerMetrics
+from pipeline.ports import Clock, Outbound, Publisher
+from pipeline.runtime import crash
+from pipeline.runtime.lane import PartitionLane
+from pipeline.runtime.lane_driver import LaneDriver, Lease
+from pipeline.runtime.takeover import bring_up_to_date
+
+log = logging.getLogger(__name__)
+
+#: Records with incomplete effects, over all lanes, past which nothing more is taken in.
+IN_FLIGHT_MAX = 4_000
+
+#: Records of one topic run in one step: bounds how long the loop is busy and how much one acknowledgement holds up.
+STEP_RECORDS_MAX = 500
+
+DRAIN_S = 3.0
+
+TopicPartition = tuple[str, int]
+
+
+class Group(Protocol):
+    """What the lanes need of the consumer that owns the membership."""
+
+    async def committed(self, inputs: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The offsets to start from: committed, or the beginning of the log."""
+
+    async def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read on from here."""
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit; a rebalance meanwhile makes it void, which is harmless."""
+
+
+class StaleAssignmentError(Exception):
+    """Another rebalance came while the partitions were being taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSetup:
+    """What every lane of a worker shares."""
+
+    flows: Sequence[Flow]
+    changelog: str
+    state_dir: Path
+    #: A plain consumer for take-overs, reporting the end of a partition.
+    new_reader: Callable[[], Consumer]
+    input_ids: Mapping[str, str]
+    live: Callable[[str], Live | None]
+    clock: Clock
+    metrics: WorkerMetrics
+    worker: str
+    dead_letter_limit: int
+
+
+class Lanes:
+    """The lanes of one worker. All on one event loop."""
+
+    def __init__(self, setup: LaneSetup, publisher: Publisher, lease: Lease) -> None:
+        self._setup = setup
+        self._publisher = publisher
+        self.lease = lease
+        self.topics = frozenset(flow.reads.name for flow in setup.flows)
+        self._drivers: dict[int, LaneDriver] = {}
+        self._stores: dict[int, RocksStore] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._gaps: dict[TopicPartition, int] = {}
+        self._room = asyncio.Event()
+        self._term = 0
+        self._letters: tuple[float, int] = (0.0, 0)
+        #: Whether every assigned partition is taken over.
+        self.active = False
+
+    # -- ownership ------------------------------------------------------------------------------------------------
+
+    def store(self, partition: int) -> RocksStore:
+        """The partition's store, opened where needed (also for standby copies)."""
+        store = self._stores.get(partition)
+        if store is None:
+            store = self._stores[partition] = RocksStore(self._setup.state_dir / f"{partition}")
+        return store
+
+    def release_stores(self, keep: Iterable[int]) -> None:
+        """Close the stores of partitions that are neither active nor standby here any more."""
+        for partition in set(self._stores) - set(keep):
+            if partition not in self._drivers:
+                self._stores.pop(partition).close()
+
+    def destroy_stores(self) -> None:
+        """Delete every local copy; the changelog has everything."""
+        for partition in list(self._stores):
+            self._stores.pop(partition).destroy()
+
+    async def take_over(self, inputs: Iterable[TopicPartition], group: Group) -> None:
+        """Become the single writer of these inputs' partitions: recover, raise the epoch, start where committed."""
+        self._term += 1
+        term = self._term
+        self.active = False
+        started = time.monotonic()
+        by_partition: dict[int, list[str]] = {}
+        for topic, partition in inputs:
+            by_partition.setdefault(partition, []).append(topic)
+        epochs = {partition: await self._recover(partition, term) for partition in sorted(by_partition)}
+        wanted = [(topic, p) for p, names in by_partition.items() for topic in names]
+        starts = await group.committed(wanted)
+        self._check(term)
+        for partition, epoch in epochs.items():
+            positions = {topic: starts[(topic, partition)] for topic in by_partition[partition]}
+            self._drivers[partition] = self._new_driver(partition, epoch, positions)
+        await group.seek(starts)
+        self._check(term)
+        self._committed = dict(starts)
+        self._gaps.clear()
+        self.active = True
+        self._setup.metrics.partitions.set(len(self._drivers))
+        self._setup.metrics.recovery_seconds.set(time.monotonic() - started)
+        log.info("deciding for partitions %s after %.2f s", sorted(self._drivers), time.monotonic() - started)
+
+    def _check(self, term: int) -> None:
+        if term != self._term:
+            raise StaleAssignmentError
+
+    async def _recover(self, partition: int, term: int) -> int:
+        """Bring the partition's store up to date and announce this owner; returns its epoch."""
+        setup = self._setup
+        store, read, stale = await asyncio.to_thread(
+            bring_up_to_date, self.store(partition), RocksStore, setup.new_reader, setup.changelog, partition
+        )
+        self._stores[partition] = store
+        setup.metrics.recovered.inc(read)
+        setup.metrics.stale.inc(stale)
+        self._check(term)
+        epoch = store.epoch + 1
+        marker = envelopes.encode(envelopes.Envelope(epoch=epoch))
+        written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._publisher.send(
+            [Outbound(setup.changelog, envelopes.EPOCH_KEY, marker, partition)],
+            lambda offset: _resolve(written, offset),
+        )
+        offset = await written
+        self._check(term)
+        store.load([(envelopes.EPOCH_KEY, marker, offset or 0)])
+        return epoch
+
+    def _new_driver(self, partition: int, epoch: int, positions: Mapping[str, int]) -> LaneDriver:
+        setup = self._setup
+        lane = PartitionLane(
+            partition,
+            [flow for flow in setup.flows if flow.reads.name in positions],
+            self._stores[partition],
+            epoch=epoch,
+            input_ids=setup.input_ids,
+            positions=positions,
+            live=setup.live,
+            clock=setup.clock,
+            metrics=setup.metrics,
+            worker=setup.worker,
+        )
+        driver = LaneDriver(lane, self._publisher, setup.changelog, self.lease, crash.stop)
+        driver.on_progress = self._room.set
+        return driver
+
+    async def revoke(self, group: Group) -> None:
+        """Give everything up: finish what is in flight where that is quick, commit it, forget the rest."""
+        self._term += 1
+        self.active = False
+        if self.lease.held():
+            for driver in self._drivers.values():
+                await driver.drained(DRAIN_S)
+            await self.commit(group)
+        for driver in self._drivers.values():
+            driver.close()
+        self._drivers.clear()
+        self._room.set()
+        self._setup.metrics.partitions.set(0)
+
+    def close(self) -> None:
+        """Close the stores; nothing may be fed afterwards."""
+        for store in self._stores.values():
+            store.close()
+        self._stores.clear()
+
+    # -- records in, offsets out ----------------------------------------------------------------------------------
+
+    async def feed(self, topic: str, partition: int, records: Sequence[Any], group: Group) -> None:
+        """Run fetched records of one input through its lane, in steps, waiting for room where too much is in flight.
+
+        Records beyond the expected offset are not trusted at first sight: around a rebalance a fetch position can
+        jump. The lane's own position is the truth; only a gap that is still there after a seek back to it (removed
+        by retention, or a producer's transaction marker) is accepted.
+        """
+        driver = self._drivers.get(partition)
+        if driver is None or not self.active:
+            return
+        expected = driver.lane.position(topic)
+        first = records[0].offset
+        if first > expected and self._gaps.get((topic, partition)) != expected:
+            self._gaps[(topic, partition)] = expected
+            log.warning("%s[%d]: expected offset %d, was given %d; reading again", topic, partition, expected, first)
+            await group.seek({(topic, partition): expected})
+            return
+        term = self._term
+        queue = [_record(r) for r in records]
+        while queue:
+            await self._wait_for_room()
+            if term != self._term:
+                return
+            started = time.perf_counter()
+            step, left = driver.lane.process(topic, queue[:STEP_RECORDS_MAX])
+            queue = left + queue[STEP_RECORDS_MAX:]
+            driver.submit(step)
+            self._setup.metrics.batch_seconds.observe(time.perf_counter() - started)
+            if left:
+                # A hot key's outbox is full: its outputs must be acknowledged before it can take more.
+                await driver.drained(DRAIN_S)
+            if queue:
+                await asyncio.sleep(0)
+        self._limit_dead_letters()
+
+    async def seek_back(self, group: Group) -> None:
+        """Read on where the lanes are, after the consumer was moved for another's sake."""
+        await group.seek(
+            {(t, p): driver.lane.position(t) for p, driver in self._drivers.items() for t in driver.lane.done()}
+        )
+
+    def partitions(self) -> list[int]:
+        """The partitions this worker decides for."""
+        return sorted(self._drivers)
+
+    async def _wait_for_room(self) -> None:
+        while self.in_flight() >= IN_FLIGHT_MAX:
+            self._room.clear()
+            await self._room.wait()
+
+    def in_flight(self) -> int:
+        """Records whose effects are not complete."""
+        total = sum(driver.lane.in_flight for driver in self._drivers.values())
+        self._setup.metrics.in_flight.set(total)
+        return total
+
+    async def commit(self, group: Group) -> None:
+        """Commit what is complete and was not committed before."""
+        offsets = {
+            (topic, partition): offset
+            for partition, driver in self._drivers.items()
+            for topic, offset in driver.lane.done().items()
+            if offset > self._committed.get((topic, partition), -1)
+        }
+        if offsets:
+            await group.commit(offsets)
+            self._committed.update(offsets)
+
+    def _limit_dead_letters(self) -> None:
+        """Halt where dead letters come faster than bad data explains: a bad deploy must not divert everything."""
+        total = sum(driver.lane.dead_letters for driver in self._drivers.values())
+        since, before = self._letters
+        now = time.monotonic()
+        if now - since > 60.0 or total < before:
+            self._letters = (now, total)
+        elif total - before > self._setup.dead_letter_limit:
+            raise DeadLetterLimitError(
+                f"{total - before} dead letters within a minute (limit {self._setup.dead_letter_limit}): halting. "
+                "See `nextbest dead-letters list`; raise NEXTBEST_DEAD_LETTER_LIMIT if they are expected."
+            )
+
+
+class DeadLetterLimitError(RuntimeError):
+    """Too many dead letters in a minute."""
+
+
+def _resolve(future: asyncio.Future[int | None], offset: int | None) -> None:
+    if not future.done():
+        future.set_result(offset)
+
+
+def _record(fetched: Any) -> Record:
+    return Record(
+        fetched.topic,
+        fetched.partition,
+        fetched.offset,
+        fetched.timestamp,
+        fetched.key,
+        fetched.value,
+        tuple(fetched.headers or ()),
+    )

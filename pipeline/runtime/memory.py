@@ -1,0 +1,202 @@
+"""The whole pipeline in one process, without Kafka: the same flows, lanes and codecs on lists and dictionaries.
+
+A test tool (what TopologyTestDriver is to Kafka Streams), never a deployment. Acknowledgements come at once and in
+order; `crash_after` ends the process between any two effects, and `restart` recovers as a real worker does: stores
+from the changelog, positions from what was committed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.codecs import avro
+from pipeline.codecs import envelope as envelopes
+from pipeline.codecs import state as state_codec
+from pipeline.flow import Flow, Lane, Record
+from pipeline.policy.directory import Directory
+from pipeline.ports import Outbound
+from pipeline.runtime.fates import LaneContext, handle_stateless
+from pipeline.runtime.lane import PartitionLane
+from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
+
+
+class CrashError(Exception):
+    """The simulated process died, as asked by `crash_after`."""
+
+
+class MemoryStore:
+    """The StateStore port on a dictionary."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value as of the last `apply`."""
+        return self.values.get(key)
+
+    def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
+        """Write all or nothing; an in-memory store needs no offset, as it is rebuilt from the changelog."""
+        for key, value in writes.items():
+            if value is None:
+                self.values.pop(key, None)
+            else:
+                self.values[key] = value
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """A clock that moves only when told."""
+
+    at_ms: int = 1_700_000_000_000
+
+    def now_ms(self) -> int:
+        """The wall clock's reading."""
+        return self.at_ms
+
+    def monotonic_s(self) -> float:
+        """The same time in seconds."""
+        return self.at_ms / 1000
+
+
+@dataclass(slots=True)
+class CountingMetrics:
+    """The Metrics port as a dictionary of counts by (flow, fate, reason)."""
+
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def record(self, flow: str, fate: str, reason: str) -> None:
+        """One record met its fate."""
+        key = (flow, str(fate), str(reason))
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+
+class MemoryPipeline:
+    """A broker and one worker in memory. `send` records, `run` until quiet, read `values` of any topic."""
+
+    def __init__(self, flows: Sequence[Flow], directory: Directory | None = None) -> None:
+        self.flows = flows
+        self.directory = directory or Directory()
+        self.clock = ManualClock()
+        self.metrics = CountingMetrics()
+        self.logs: dict[str, list[list[Record]]] = {}
+        self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(SUBJECT_PARTITIONS)]
+        self.committed: dict[tuple[str, int], int] = {}
+        self.crash_after: int | None = None
+        self.effects = 0
+        self._batch = [flow for flow in flows if flow.lane is Lane.BATCH]
+        self._agents = [flow for flow in flows if flow.lane is Lane.AGENT]
+        self.restart()
+
+    # -- records in and out ---------------------------------------------------------------------------------------
+
+    def send(self, topic: Topic, key: str | bytes | None, value: object) -> None:
+        """Append a record: a core value (encoded), or bytes or None as they are. Compacted topics are followed too."""
+        data = value if isinstance(value, bytes) or value is None else avro.encode(topic, value)
+        raw_key = key.encode() if isinstance(key, str) else key
+        offset = self._append(Outbound(topic.name, raw_key or b"", data), raw_key)
+        if topic.compacted:
+            self.directory.apply(
+                topic.name, raw_key or b"", None if value is None else self._decoded(topic, data), offset
+            )
+
+    def _decoded(self, topic: Topic, data: bytes | None) -> Any:
+        try:
+            return avro.decode(topic, data)
+        except avro.CodecError:
+            return None
+
+    def _append(self, outbound: Outbound, key: bytes | None) -> int:
+        topic = BY_NAME[outbound.topic]
+        partitions = self.logs.setdefault(topic.name, [[] for _ in range(topic.partitions)])
+        number = outbound.partition if outbound.partition is not None else zlib.crc32(outbound.key) % topic.partitions
+        log = partitions[number]
+        log.append(Record(topic.name, number, len(log), self.clock.at_ms, key, outbound.value))
+        return len(log) - 1
+
+    def values(self, topic: Topic) -> list[Any]:
+        """Every record of the topic, decoded, in the order of its partitions."""
+        return [
+            avro.decode(topic, r.value) for log in self.logs.get(topic.name, []) for r in log if r.value is not None
+        ]
+
+    def state(self, key: str) -> Any:
+        """The state that the table holds for a key; None where there is none."""
+        store = self._stores[zlib.crc32(key.encode()) % SUBJECT_PARTITIONS]
+        data = store.get(key.encode())
+        state = envelopes.decode(data).state if data is not None else None
+        return None if state is None else state_codec.decode(state)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """A new worker: stores from the changelog, positions from what was committed."""
+        self._stores = [MemoryStore() for _ in range(SUBJECT_PARTITIONS)]
+        self._lanes: list[PartitionLane] = []
+        for number, store in enumerate(self._stores):
+            store.apply(dict(self.changelog[number]), None)
+            self._lanes.append(self._lane(number, store))
+        self._agent_positions = {flow.reads.name: self.committed.get((flow.reads.name, -1), 0) for flow in self._agents}
+
+    def _lane(self, number: int, store: MemoryStore) -> PartitionLane:
+        epochs = (envelopes.epoch_of(value) for _, value in self.changelog[number])
+        return PartitionLane(
+            number,
+            self._batch,
+            store,
+            epoch=max(epochs, default=0) + 1,
+            input_ids={flow.reads.name: "memory" for flow in self._batch},
+            positions={flow.reads.name: self.committed.get((flow.reads.name, number), 0) for flow in self._batch},
+            live=self.directory.live,
+            clock=self.clock,
+            metrics=self.metrics,
+            worker="memory",
+        )
+
+    def run(self) -> None:
+        """Process until nothing is left to read. Raises CrashError where `crash_after` effects are through."""
+        while self._run_agents() or any([self._run_lane(lane) for lane in self._lanes]):
+            pass
+
+    def _run_lane(self, lane: PartitionLane) -> bool:
+        progress = False
+        for flow in self._batch:
+            log = self.logs.get(flow.reads.name, [[]] * SUBJECT_PARTITIONS)[lane.partition]
+            records = log[lane.position(flow.reads.name) :]
+            while records:
+                progress = True
+                step, records = lane.process(flow.reads.name, records)
+                self._effect(lambda writes=step.writes: self.changelog[lane.partition].extend(writes.items()))
+                lane.written(step.number, None)
+                self._send_all(step.outputs)
+                lane.sent(step.number)
+                self._effect(lambda: self._commit(lane))
+        return progress
+
+    def _commit(self, lane: PartitionLane) -> None:
+        for topic, offset in lane.done().items():
+            self.committed[(topic, lane.partition)] = offset
+
+    def _run_agents(self) -> bool:
+        progress = False
+        for flow in self._agents:
+            name = flow.reads.name
+            for record in self.logs.get(name, [[]])[0][self._agent_positions[name] :]:
+                progress = True
+                context = LaneContext(self.directory.live)
+                self._send_all(handle_stateless(flow, record, context, self.metrics, "memory"))
+                self._agent_positions[name] = self.committed[(name, -1)] = record.offset + 1
+        return progress
+
+    def _send_all(self, outputs: Iterable[Outbound]) -> None:
+        for output in outputs:
+            self._effect(lambda out=output: self._append(out, out.key))
+
+    def _effect(self, effect: Any) -> None:
+        """One effect on the broker; the process may die before it."""
+        if self.crash_after is not None and self.effects >= self.crash_after:
+            raise CrashError(f"after {self.effects} effects")
+        self.effects += 1
+        effect()

@@ -1,0 +1,97 @@
+"""Who reads, keeps and writes what: the whole pipeline on one screen. Runtimes run it; tests check it.
+
+The order is that in which records fetched together are applied: what a caller sent before asking comes first.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from pipeline.agents import catalog, feedback, identity, inbox, policy, requests
+from pipeline.flow import Flow, Lane
+from topics.catalog import (
+    CATALOG_ITEMS,
+    DEAD_LETTERS,
+    DECISION_AUDIT,
+    DECISION_REPLIES,
+    DECISION_REQUESTS,
+    DECISIONS,
+    FEEDBACK_EVENTS,
+    IDENTITY_EVENTS,
+    POLICY_RELEASES,
+    PROFILE_INBOX,
+    PROFILES_BY_ID,
+    SEGMENT_CHANGES,
+    Topic,
+)
+
+_DECIDED: tuple[Topic, ...] = (DECISIONS, DECISION_AUDIT, DECISION_REPLIES, SEGMENT_CHANGES)
+
+FLOWS: tuple[Flow, ...] = (
+    Flow(
+        "inbox",
+        reads=PROFILE_INBOX,
+        writes=(*_DECIDED, PROFILE_INBOX, DEAD_LETTERS),
+        table=PROFILES_BY_ID,
+        handle=inbox.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("profile_id"),
+        deadline_ms=lambda record: record.request.deadline_ms if record.request else None,
+        doc="Merge what an alias gave up; apply what was sent to it.",
+    ),
+    Flow(
+        "identity",
+        reads=IDENTITY_EVENTS,
+        writes=(SEGMENT_CHANGES, PROFILE_INBOX, DEAD_LETTERS),
+        table=PROFILES_BY_ID,
+        handle=identity.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("subject"),
+        doc="Traits, consent and aliases into the profile.",
+    ),
+    Flow(
+        "feedback",
+        reads=FEEDBACK_EVENTS,
+        writes=(SEGMENT_CHANGES, PROFILE_INBOX, DEAD_LETTERS),
+        table=PROFILES_BY_ID,
+        handle=feedback.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("subject"),
+        doc="Behaviour and outcomes into history, caps and segments.",
+    ),
+    Flow(
+        "requests",
+        reads=DECISION_REQUESTS,
+        writes=(*_DECIDED, PROFILE_INBOX, DEAD_LETTERS),
+        table=PROFILES_BY_ID,
+        handle=requests.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("subject"),
+        deadline_ms=attrgetter("deadline_ms"),
+        doc="Decide, reserve the caps, explain.",
+    ),
+    Flow(
+        "catalog",
+        reads=CATALOG_ITEMS,
+        writes=(DEAD_LETTERS,),
+        handle=catalog.handle,
+        lane=Lane.AGENT,
+        key=lambda item: f"{item.tenant}/{item.item_id}",
+        doc="Check published items; every worker follows the topic into memory besides.",
+    ),
+    Flow(
+        "policy",
+        reads=POLICY_RELEASES,
+        writes=(DEAD_LETTERS,),
+        handle=policy.handle,
+        lane=Lane.AGENT,
+        key=lambda release: f"{release.tenant}/{release.release}" if release.body else f"{release.tenant}/@active",
+        doc="Check published releases; every worker follows the topic into memory besides.",
+    ),
+)
+
+#: The flows that share the profile table, in the order of application.
+BATCH_FLOWS: tuple[Flow, ...] = tuple(flow for flow in FLOWS if flow.lane is Lane.BATCH)
+
+#: The flows of ordinary agents.
+AGENT_FLOWS: tuple[Flow, ...] = tuple(flow for flow in FLOWS if flow.lane is Lane.AGENT)
