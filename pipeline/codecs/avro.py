@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.codecs.checks import CHECKS
-from pipeline.codecs.errors import CodecError
+from pipeline.codecs.errors import CodecError as CodecError
 from pipeline.codecs.evolve import read_older
 from pipeline.codecs.generate import InvalidValueError, compile_record
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema

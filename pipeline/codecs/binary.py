@@ -70,7 +70,7 @@ def rest_of_long(data: bytes, position: int, first: int) -> tuple[int, int]:
         position += 1
         if byte < 0x80:
             number |= byte << shift
-            if number > 0xFFFF_FFFF_FFFF_FFFF:
+            if shift == 63 and number > 0xFFFF_FFFF_FFFF_FFFF:
                 raise ValueError("holds a number of more than 64 bits")
             return number, position
         number |= (byte & 0x7F) << shift
@@ -127,6 +127,9 @@ def read_boolean(data: bytes, position: int) -> tuple[bool, int]:
 
 def read_block(data: bytes, position: int) -> tuple[int, int]:
     """How many items an array or map block holds; a writer may state the block's size in bytes, which is skipped."""
+    first = data[position]
+    if first < 0x80 and not first & 1:
+        return first >> 1, position + 1
     count, position = read_long(data, position)
     if count < 0:
         _, position = read_long(data, position)
@@ -158,7 +161,11 @@ def read_scalar(data: bytes, position: int) -> tuple[Scalar, int]:
     branch = data[position]
     position += 1
     if branch == 8:
-        return read_string(data, position)
+        size = data[position]
+        if size & 0x81:
+            return read_string(data, position)
+        end = position + 1 + (size >> 1)
+        return data[position + 1 : end].decode(), end
     if branch == 4:
         return read_long(data, position)
     if branch == 6:
@@ -168,3 +175,18 @@ def read_scalar(data: bytes, position: int) -> tuple[Scalar, int]:
     if branch == 0:
         return None, position
     raise ValueError("holds a value that is neither null, boolean, long, double nor string")
+
+
+def blob_bytes(value: bytes | None) -> bytes:
+    """A value of the union null, bytes."""
+    return b"\x00" if value is None else b"\x02" + long_bytes(len(value)) + value
+
+
+def read_blob(data: bytes, position: int) -> tuple[bytes | None, int]:
+    branch = data[position]
+    position += 1
+    if branch == 2:
+        return read_bytes(data, position)
+    if branch == 0:
+        return None, position
+    raise ValueError("holds a value that is neither null nor bytes")

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.codecs.binary import (
+    SMALL,
+    blob_bytes,
     long_bytes,
     pack_double,
+    read_blob,
     read_block,
-    read_bytes,
     read_double,
     read_scalar,
     read_string,
@@ -26,7 +28,10 @@ def write_map(out: bytearray, entries: dict[str, Any], to_bytes: Callable[[Any],
     if entries:
         out += long_bytes(len(entries))
         for key, value in entries.items():
-            out += string_bytes(key)
+            encoded = key.encode()
+            size = len(encoded)
+            out += SMALL[size] if size < 8192 else long_bytes(size)
+            out += encoded
             try:
                 out += to_bytes(value)
             except (TypeError, OverflowError) as error:
@@ -46,8 +51,8 @@ def write_map_of_doubles(out: bytearray, entries: dict[str, float]) -> None:
     write_map(out, entries, pack_double)
 
 
-def write_map_of_bytes(out: bytearray, entries: dict[str, bytes]) -> None:
-    write_map(out, entries, lambda value: long_bytes(len(value)) + value)
+def write_map_of_blobs(out: bytearray, entries: dict[str, bytes | None]) -> None:
+    write_map(out, entries, blob_bytes)
 
 
 def read_map(data: bytes, position: int, read: Read) -> tuple[dict[str, Any], int]:
@@ -55,7 +60,13 @@ def read_map(data: bytes, position: int, read: Read) -> tuple[dict[str, Any], in
     count, position = read_block(data, position)
     while count:
         for _ in range(count):
-            key, position = read_string(data, position)
+            size = data[position]
+            if size & 0x81:
+                key, position = read_string(data, position)
+            else:
+                end = position + 1 + (size >> 1)
+                key = data[position + 1 : end].decode()
+                position = end
             entries[key], position = read(data, position)
         count, position = read_block(data, position)
     return entries, position
@@ -73,8 +84,8 @@ def read_map_of_doubles(data: bytes, position: int) -> tuple[dict[str, float], i
     return read_map(data, position, read_double)
 
 
-def read_map_of_bytes(data: bytes, position: int) -> tuple[dict[str, bytes], int]:
-    return read_map(data, position, read_bytes)
+def read_map_of_blobs(data: bytes, position: int) -> tuple[dict[str, bytes | None], int]:
+    return read_map(data, position, read_blob)
 
 
 def write_array(out: bytearray, items: Sequence[Any], write: Callable[[bytearray, Any], None]) -> None:
