@@ -40,8 +40,12 @@ def answering(settings: Settings) -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        said = error.args[0].str() if hasattr(error.args[0], "str") else str(error)
+        cause = error.args[0]
+        if cause.name() == "UNKNOWN_TOPIC_OR_PART":
+            raise fail(
+                f"The cluster at {settings.bootstrap} lacks a topic of ours: make it with `nextbest topics apply`."
+            ) from error
         raise fail(
-            f"The cluster at {settings.bootstrap} did not do it: {said}. Start one with `nextbest up` or "
+            f"The cluster at {settings.bootstrap} did not do it: {cause.str()}. Start one with `nextbest up` or "
             "`nextbest broker`, or name yours with --bootstrap HOST:PORT."
         ) from error

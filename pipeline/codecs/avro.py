@@ -148,7 +148,7 @@ def decode(topic: Topic, data: bytes | None) -> Any:
     if data is None:
         raise CodecError(
             Reason.NULL_VALUE,
-            f"the value is null: {topic.name} takes no tombstones, send a {topic.schema}",
+            f"the value is null: {topic.name} takes no tombstones; send a value of schema {topic.schema}",
         )
     return _codec_of(topic).decode(data)
 
