@@ -43,42 +43,41 @@ class Run:
         return f"{SOURCE}/{self.name}"
 
 
-def identity_events(run: Run, impression: Impression, subject: str, at_ms: int) -> list[IdentityEvent]:
+def identity_events(run: Run, impression: Impression, at_ms: int) -> list[IdentityEvent]:
     """The subject's traits and consent; nothing where the log says nothing about either."""
     events = []
     if impression.traits:
         events.append(IdentityEvent(
-            run.id_of(impression, "traits"), subject, IdentityKind.TRAITS, at_ms,
+            run.id_of(impression, "traits"), impression.subject, IdentityKind.TRAITS, at_ms,
             traits=dict(impression.traits), source=run.source,
         ))
     if run.purpose is not None and impression.consent is not None:
         grant = ConsentGrant(run.purpose, impression.consent, at_ms, source=run.source)
         events.append(IdentityEvent(
-            run.id_of(impression, "consent"), subject, IdentityKind.CONSENT, at_ms, consent=[grant], source=run.source,
+            run.id_of(impression, "consent"), impression.subject, IdentityKind.CONSENT, at_ms, consent=[grant],
+            source=run.source,
         ))
     return events
 
 
-def decision_request(run: Run, impression: Impression, subject: str, reply_partition: int) -> DecisionRequest:
+def decision_request(run: Run, impression: Impression, reply_partition: int) -> DecisionRequest:
     """The question the logged impression answered: what to show this subject in this place."""
     attributes = dict(impression.attributes)
     said = (impression.channel, impression.placement, impression.scenario, *(f"{k}={v}" for k, v in attributes.items()))
     return DecisionRequest(
         request_id=run.id_of(impression, "decide"),
-        subject=subject,
+        subject=impression.subject,
         channel=impression.channel,
         placements=[impression.placement],
         scenario=impression.scenario,
         require_consent=run.require_consent,
         attributes=attributes,
         reply_partition=reply_partition,
-        digest=digest(subject, *said),
+        digest=digest(impression.subject, *said),
     )
 
 
-def feedback_events(
-    run: Run, impression: Impression, subject: str, at_ms: int, decision_id: str | None
-) -> list[FeedbackEvent]:
+def feedback_events(run: Run, impression: Impression, at_ms: int, decision_id: str | None) -> list[FeedbackEvent]:
     """What the log says happened to the item that was shown then; `decision_id` only where we chose the same item."""
     kinds = [FeedbackKind.VIEW]
     if impression.clicked:
@@ -93,7 +92,7 @@ def feedback_events(
         properties["logged_at"] = datetime.fromtimestamp(impression.logged_at_ms / 1_000, UTC).isoformat()
     return [
         FeedbackEvent(
-            run.id_of(impression, kind.value), subject, kind, at_ms,
+            run.id_of(impression, kind.value), impression.subject, kind, at_ms,
             name=kind.value,
             item_id=impression.item_id,
             decision_id=decision_id,

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from pipeline.core.identity import USER_ID, tenant_name, type_of
 
 
 class _Part(BaseModel):
@@ -67,7 +69,7 @@ class Simulated(_Part):
 class Subject(_Part):
     """Who saw it: an identifier type, and the columns that together are the identifier."""
 
-    type: str = Field("user_id", pattern=r"^[a-z][a-z0-9_]*$")
+    type: Annotated[str, AfterValidator(type_of)] = USER_ID
     columns: Annotated[list[str], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)] = Field(
         min_length=1
     )
@@ -108,7 +110,9 @@ class Mapping(_Part):
 
     format: Literal["csv", "jsonl", "parquet"] | None = Field(None, description="Default: by the file's name.")
     csv: Csv = Csv()
-    tenant: str | None = Field(None, pattern=r"^[^/]+$", description="Default: the tenant of the settings.")
+    tenant: Annotated[str, AfterValidator(tenant_name)] | None = Field(
+        None, description="Default: the tenant of the settings."
+    )
     subject: Subject
     item: AnySource = Field(description="The item that was shown.")
     placement: AnySource = Field(description="Where it was shown.")

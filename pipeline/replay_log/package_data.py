@@ -53,17 +53,6 @@ class Package:
         return f"{self.name}-{self.version}.tar.gz"
 
 
-def cache_dir() -> Path:
-    """Where this user keeps what can be fetched again; `NEXTBEST_CACHE` overrides."""
-    if named := os.environ.get("NEXTBEST_CACHE"):
-        return Path(named)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "nextbest"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "nextbest"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nextbest"
-
-
 def fetch(package: Package, cache: Path) -> Path:
     """The distribution's file, from the cache or else by pip. Raises `ReplayError` where neither has it."""
     kept = cache / package.file

@@ -49,7 +49,6 @@ class Limits:
 @dataclass(slots=True)
 class _Pending:
     impression: Impression
-    subject: str
     request: DecisionRequest
     first_sent_s: float
     last_sent_s: float
@@ -68,7 +67,7 @@ class Ended:
 
 
 class Replayer:
-    """One replay. `subject_of` turns a logged identifier into the subject's key; `stopped` is asked between rows."""
+    """One replay; `stopped` is asked between rows, `tell` gets the running figures a few times a second."""
 
     def __init__(
         self,
@@ -76,7 +75,6 @@ class Replayer:
         clock: Clock,
         run: Run,
         pace: Pace,
-        subject_of: Callable[[str], str],
         limits: Limits,
         tally: Tally,
         stopped: Callable[[], bool] = lambda: False,
@@ -86,7 +84,6 @@ class Replayer:
         self._clock = clock
         self._run = run
         self._pace = pace
-        self._subject_of = subject_of
         self._limits = limits
         self._tally = tally
         self._stopped = stopped
@@ -127,13 +124,13 @@ class Replayer:
         """Take the next rows and send what they tell about their subjects, where that is new."""
         chunk = list(islice(impressions, ROWS_AHEAD))
         for impression in chunk:
-            subject = self._subject_of(impression.who)
+            subject = impression.subject
             told = hash((tuple(impression.traits.items()), impression.consent))
             known = self._known.pop(subject, None)
             self._known[subject] = told
             self._tally.subjects += known is None
             if known != told:
-                for event in identity_events(self._run, impression, subject, self._clock.now_ms()):
+                for event in identity_events(self._run, impression, self._clock.now_ms()):
                     self._wire.send(IDENTITY_EVENTS, subject, event)
                     self._tally.events[event.kind.value] += 1
         while len(self._known) > SUBJECTS_MAX:
@@ -163,11 +160,10 @@ class Replayer:
         return False
 
     def _send_request(self, impression: Impression) -> None:
-        subject = self._subject_of(impression.who)
-        request = decision_request(self._run, impression, subject, self._wire.reply_partition)
+        request = decision_request(self._run, impression, self._wire.reply_partition)
         now_s = self._clock.monotonic_s()
-        self._pending[request.request_id] = _Pending(impression, subject, request, now_s, now_s)
-        self._wire.send(DECISION_REQUESTS, subject, request)
+        self._pending[request.request_id] = _Pending(impression, request, now_s, now_s)
+        self._wire.send(DECISION_REQUESTS, request.subject, request)
         self._tally.logged(impression)
         self._last_row = impression.row
 
@@ -191,8 +187,8 @@ class Replayer:
 
     def _give_feedback(self, pending: _Pending, decision_id: str | None) -> None:
         now_ms = self._clock.now_ms()
-        for event in feedback_events(self._run, pending.impression, pending.subject, now_ms, decision_id):
-            self._wire.send(FEEDBACK_EVENTS, pending.subject, event)
+        for event in feedback_events(self._run, pending.impression, now_ms, decision_id):
+            self._wire.send(FEEDBACK_EVENTS, event.subject, event)
             self._tally.events[event.kind.value] += 1
 
     def _look_after_overdue(self, now_s: float) -> None:
@@ -204,7 +200,7 @@ class Replayer:
             elif now_s - pending.last_sent_s >= RESEND_AFTER_S:
                 pending.last_sent_s = now_s
                 self._tally.resent += 1
-                self._wire.send(DECISION_REQUESTS, pending.subject, pending.request)
+                self._wire.send(DECISION_REQUESTS, pending.request.subject, pending.request)
 
     def _give_up(self, key: str, pending: _Pending, now_s: float) -> None:
         """One lost request is a figure in the summary; a window full of them is a pipeline that is gone."""

@@ -6,6 +6,7 @@ Pure: the same row and mapping always give the same `Impression`, whatever file 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -13,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.core.hashing import fraction
+from pipeline.core.identity import IdentifierError
 from pipeline.core.model import Scalar
 from pipeline.replay_log.errors import RowError
 from pipeline.replay_log.mapping import Mapping, Source, Timestamp
@@ -23,10 +25,10 @@ _FALSE = frozenset({"", "0", "false", "f", "no", "n"})
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """One row: `who` is the identifier before hashing and never enters a topic; `consent` None: nothing known."""
+    """One row: `subject` is the key of who saw it; `consent` None: nothing known."""
 
     row: int
-    who: str
+    subject: str
     item_id: str
     placement: str
     channel: str
@@ -44,12 +46,21 @@ class Impression:
     consent: bool | None = None
 
 
-def read_impression(number: int, row: MappingType[str, Any], mapping: Mapping) -> Impression:
-    """The impression that a row records. Raises `RowError` naming the column that cannot be used."""
+def read_impression(
+    number: int, row: MappingType[str, Any], mapping: Mapping, subject_of: Callable[[str], str]
+) -> Impression:
+    """The impression that a row records; `subject_of` hashes the identifier, which goes no further than this.
+
+    Raises `RowError` naming the column that cannot be used.
+    """
     who = _who(row, mapping)
+    try:
+        subject = subject_of(who)
+    except IdentifierError as error:
+        raise RowError(mapping.subject.columns[0], str(error)) from error
     return Impression(
         row=number,
-        who=who,
+        subject=subject,
         item_id=_word(row, "item", mapping.item),
         placement=_word(row, "placement", mapping.placement),
         channel=_word(row, "channel", mapping.channel),

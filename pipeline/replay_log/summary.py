@@ -43,7 +43,7 @@ def summarise(about: About, tally: Tally, ended: Ended, refusals: Refusals | Non
         "credit": about.credit,
         "rows": {"replayed": tally.rows, "bad": tally.bad_rows, "bad_told": list(tally.bad_rows_told)},
         "subjects": tally.subjects,
-        "events_sent": dict(sorted(tally.events.items())),
+        "events_sent": dict(tally.events),
         "requests": {
             "sent": tally.requests, "answered": tally.answered, "unanswered": tally.unanswered,
             "resent": tally.resent, "held_back": tally.held_back,

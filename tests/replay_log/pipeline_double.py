@@ -88,4 +88,4 @@ class PipelineDouble:
 def impressions(count: int, **fields: object) -> Iterator[Impression]:
     """Rows 1, 2, 3, … of a made-up log: three users, four items."""
     for row in range(1, count + 1):
-        yield Impression(row, f"u{row % 3}", f"i{row % 4}", "home", "web", **fields)  # type: ignore[arg-type]
+        yield Impression(row, f"t/u{row % 3}", f"i{row % 4}", "home", "web", **fields)  # type: ignore[arg-type]

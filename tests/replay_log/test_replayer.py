@@ -31,7 +31,7 @@ class Scene:
         self.pipeline = PipelineDouble(self.clock, answer or chosen("i1"), takes_s)
         self.tally = Tally()
         self.replayer = Replayer(
-            self.pipeline, self.clock, RUN, pace or AtOnce(), lambda who: f"t/{who}", limits or Limits(), self.tally,
+            self.pipeline, self.clock, RUN, pace or AtOnce(), limits or Limits(), self.tally,
             stopped=lambda: stopped(self),
         )
 

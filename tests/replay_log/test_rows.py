@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.identity import subject_key
 from pipeline.replay_log.errors import RowError
 from pipeline.replay_log.mapping import Consent, Mapping, Simulated, Source, Subject, Timestamp
-from pipeline.replay_log.rows import as_text, read_impression
+from pipeline.replay_log.rows import Impression, as_text, read_impression
 
 PLAIN = Mapping(subject=Subject(columns=["user"]), item=Source(column="item"), placement=Source(constant="home"))
 ROW: dict[str, Any] = {"user": "u1", "item": "i1"}
+
+
+def read(row: dict[str, Any], mapping: Mapping) -> Impression:
+    return read_impression(1, row, mapping, lambda who: who)
 
 
 def changed(**fields: Any) -> Mapping:
@@ -53,7 +59,7 @@ def test_a_value_has_one_spelling_whatever_the_file_made_of_it(value: Any, text:
 ])
 def test_a_row_that_cannot_be_used_says_which_column_and_why(row: dict[str, Any], mapping: Mapping, says: str) -> None:
     with pytest.raises(RowError) as caught:
-        read_impression(1, row, mapping)
+        read(row, mapping)
     assert str(caught.value) == says
 
 
@@ -64,7 +70,7 @@ def test_a_row_that_cannot_be_used_says_which_column_and_why(row: dict[str, Any]
 ])
 def test_a_time_may_be_written_in_many_ways(value: Any, unit: Any) -> None:
     mapping = changed(timestamp=Timestamp(column="at", unit=unit))
-    assert read_impression(1, {**ROW, "at": value}, mapping).logged_at_ms == 1_574_553_634_762
+    assert read({**ROW, "at": value}, mapping).logged_at_ms == 1_574_553_634_762
 
 
 def test_what_is_missing_is_left_out_and_not_made_up() -> None:
@@ -73,15 +79,15 @@ def test_what_is_missing_is_left_out_and_not_made_up() -> None:
         attributes={"page": Source(column="page.path")}, scenario=Source(column="scenario"),
         timestamp=Timestamp(column="at"), value="price", propensity="p", click="click",
     )
-    found = read_impression(3, ROW, mapping)
+    found = read(ROW, mapping)
     assert (found.traits, found.attributes, found.scenario) == ({"plan": "free"}, {}, "")
     assert (found.logged_at_ms, found.value, found.propensity, found.clicked) == (None, None, None, False)
 
 
 def test_a_dotted_column_reaches_inside_but_a_column_of_that_name_comes_first() -> None:
     mapping = changed(attributes={"page": Source(column="page.path")})
-    assert read_impression(1, {**ROW, "page": {"path": "/a"}}, mapping).attributes == {"page": "/a"}
-    assert read_impression(1, {**ROW, "page": {"path": "/a"}, "page.path": "/b"}, mapping).attributes == {"page": "/b"}
+    assert read({**ROW, "page": {"path": "/a"}}, mapping).attributes == {"page": "/a"}
+    assert read({**ROW, "page": {"path": "/a"}, "page.path": "/b"}, mapping).attributes == {"page": "/b"}
 
 
 def test_types_are_what_the_mapping_says() -> None:
@@ -90,29 +96,34 @@ def test_types_are_what_the_mapping_says() -> None:
         "score": Source(column="score", type="number"), "vip": Source(column="vip", type="boolean"),
     }
     row = {**ROW, "zip": "007", "age": "30", "score": "1.5", "vip": "yes"}
-    found = read_impression(1, row, changed(traits=traits)).traits
+    found = read(row, changed(traits=traits)).traits
     assert found == {"zip": "007", "age": 30, "score": 1.5, "vip": True}
 
 
 def test_simulated_subjects_split_those_who_look_alike_the_same_way_each_time() -> None:
     subject = Subject(columns=["a", "b"], simulated=Simulated(by="at", buckets=4))
     rows = [{"a": "x", "b": "y", "item": "i", "at": f"2024-01-01T00:00:{n:02}"} for n in range(60)]
-    who = [read_impression(1, row, changed(subject=subject)).who for row in rows]
+    who = [read(row, changed(subject=subject)).subject for row in rows]
     assert set(who) == {"x|y|0", "x|y|1", "x|y|2", "x|y|3"}
-    assert who == [read_impression(9, row, changed(subject=subject)).who for row in rows]
+    assert who == [read(row, changed(subject=subject)).subject for row in rows]
+
+
+def test_an_identifier_that_stands_for_nobody_makes_a_bad_row() -> None:
+    with pytest.raises(RowError, match="user: this value stands for nobody"):
+        read_impression(1, {**ROW, "user": "undefined"}, PLAIN, partial(subject_key, b"key", "shop", "user_id"))
 
 
 @given(st.floats(0, 1))
 def test_about_the_documented_share_of_subjects_has_no_consent(share: float) -> None:
     mapping = changed(consent=Consent(purpose="ads", simulated_missing_share=share))
-    found = [read_impression(1, {**ROW, "user": f"u{n}"}, mapping).consent for n in range(400)]
+    found = [read({**ROW, "user": f"u{n}"}, mapping).consent for n in range(400)]
     assert set(found) <= {True, None}
     assert abs(found.count(None) / 400 - share) < 0.1
 
 
 def test_consent_is_what_the_log_says_where_it_does() -> None:
     by_column = changed(consent=Consent(purpose="ads", column="allows"))
-    said = [read_impression(1, {**ROW, "allows": value}, by_column).consent for value in ("yes", "no", None)]
+    said = [read({**ROW, "allows": value}, by_column).consent for value in ("yes", "no", None)]
     assert said == [True, False, None]
-    assert read_impression(1, ROW, changed(consent=Consent(purpose="ads", granted=False))).consent is False
-    assert read_impression(1, ROW, PLAIN).consent is None
+    assert read(ROW, changed(consent=Consent(purpose="ads", granted=False))).consent is False
+    assert read(ROW, PLAIN).consent is None

@@ -1,0 +1,73 @@
+"""Shows how a replay goes: a progress bar on a terminal, a plain line now and then where there is none."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from pipeline.ports import Clock
+from pipeline.replay_log.session import Watcher
+from pipeline.replay_log.tally import Tally
+
+PLAIN_EVERY_S: Final = 10.0
+
+
+class ShownProgress(Watcher):
+    """A context manager. Writes to the console it is given and to nothing else."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self._console = console
+        self._clock = clock
+        self._began_s = self._line_s = clock.monotonic_s()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[figures]}"), console=console, transient=True, disable=not console.is_terminal,
+        )
+        self._replaying: TaskID | None = None
+        self._explaining: TaskID | None = None
+
+    def __enter__(self) -> ShownProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def replaying(self, tally: Tally, rows: int | None) -> None:
+        if self._replaying is None:
+            self._replaying = self._bar.add_task("replaying", total=rows, figures="")
+            self._began_s = self._clock.monotonic_s()
+        figures = self._figures(tally)
+        self._bar.update(self._replaying, completed=tally.rows, figures=figures)
+        done = f"{tally.rows:,}" + ("" if rows is None else f" of {rows:,}")
+        self._plain(f"replaying: {done} rows, {figures}")
+
+    def explaining(self, done: int, of: int) -> None:
+        if self._explaining is None:
+            self._explaining = self._bar.add_task("reading the audit", total=of, figures="")
+            self._plain(f"reading back {of:,} audit records", at_once=True)
+        self._bar.update(self._explaining, completed=done)
+
+    def _figures(self, tally: Tally) -> str:
+        elapsed_s = max(self._clock.monotonic_s() - self._began_s, 0.001)
+        parts = [f"{tally.rows / elapsed_s:,.0f}/s"]
+        if (p95 := tally.latencies.quantile(0.95)) is not None:
+            parts.append(f"p95 {p95:.1f} ms")
+        if tally.answered:
+            parts.append(f"fallback {tally.fallbacks / tally.answered:.0%}")
+        if tally.bad_rows:
+            parts.append(f"{tally.bad_rows:,} bad rows")
+        return ", ".join(parts)
+
+    def _plain(self, line: str, at_once: bool = False) -> None:
+        if self._console.is_terminal:
+            return
+        now_s = self._clock.monotonic_s()
+        if at_once or now_s - self._line_s >= PLAIN_EVERY_S:
+            self._line_s = now_s
+            self._console.print(line, highlight=False, soft_wrap=True)
