@@ -1,0 +1,254 @@
+"""The generated codec against fastavro, byte for byte, and against everything that is not a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import types
+import typing
+from enum import StrEnum
+from typing import Any
+
+import pytest
+from fastavro import parse_schema, schemaless_writer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.codecs import avro, evolve, state
+from pipeline.codecs.generate import compile_record
+from pipeline.codecs.registry import NEWEST
+from pipeline.codecs.types import VALUE_TYPES
+from pipeline.core import model
+from pipeline.core.profile import Profile
+from pipeline.flow import Reason
+from tests.support.golden import IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
+from topics import catalog
+from topics.catalog import CATALOG_ITEMS, DECISION_REQUESTS, IDENTITY_EVENTS, RECORD_LIMIT_BYTES, Topic
+
+every_subject = pytest.mark.parametrize("subject", VALUES)
+
+LONGS = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+SCALARS = st.none() | st.booleans() | LONGS | st.floats(allow_nan=False) | TEXT
+INTS = {"priority", "ttl_s", "partition", "max_variants", "reply_partition"}
+
+
+def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
+    """Any value of a field's type, such as the schema allows."""
+    if hint is Profile:
+        return st.just(PROFILE)
+    if hint == model.Scalar:
+        return SCALARS
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        arms = typing.get_args(hint)
+        return st.one_of([st.none() if arm is types.NoneType else values_of(arm, name) for arm in arms])
+    if typing.get_origin(hint) is list:
+        return st.lists(values_of(typing.get_args(hint)[0]), max_size=4)
+    if typing.get_origin(hint) is dict:
+        return st.dictionaries(TEXT, values_of(typing.get_args(hint)[1]), max_size=4)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return st.builds(hint, **{field: values_of(inner, field) for field, inner in hints.items()})
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return st.sampled_from(list(hint))
+    simple = {str: TEXT, bool: st.booleans(), float: st.floats(allow_nan=False), bytes: st.binary(max_size=200)}
+    return simple[hint] if hint in simple else st.integers(-(2**31), 2**31 - 1) if name in INTS else LONGS
+
+
+def as_fastavro(value: Any) -> Any:
+    """The value as fastavro takes it: dicts, and the state codec's bytes for a profile."""
+    if isinstance(value, Profile):
+        return state.encode(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_fastavro(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return [as_fastavro(item) for item in value] if isinstance(value, list) else value
+
+
+def fastavro_bytes(subject: str, value: Any) -> bytes:
+    out = io.BytesIO()
+    schemaless_writer(out, parse_schema(NEWEST[subject].definition), as_fastavro(value))
+    return out.getvalue()
+
+
+@every_subject
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_value_is_written_as_fastavro_writes_it_and_read_back_equal(subject: str, data: st.DataObject) -> None:
+    value = data.draw(values_of(VALUE_TYPES[subject]))
+    compiled = compile_record(NEWEST[subject].definition, VALUE_TYPES[subject])
+    out = bytearray()
+    compiled.write(out, value)
+    assert bytes(out) == fastavro_bytes(subject, value)
+    assert compiled.read(bytes(out), 0) == (value, len(out))
+
+
+@every_subject
+def test_a_value_comes_back_equal_and_of_the_same_types(subject: str) -> None:
+    topic = TOPIC_OF[subject]
+    back = avro.decode(topic, avro.encode(topic, VALUES[subject]))
+    assert back == VALUES[subject]
+    assert repr(back) == repr(VALUES[subject])
+
+
+@every_subject
+def test_an_older_version_is_resolved_to_the_newest(subject: str) -> None:
+    newest = NEWEST[subject].definition
+    optional = [field["name"] for field in newest["fields"] if "default" in field]
+    older = {**newest, "fields": [field for field in newest["fields"] if field["name"] not in optional]}
+    out = io.BytesIO(b"12345")
+    out.seek(5)
+    schemaless_writer(out, parse_schema(older), as_fastavro(VALUES[subject]))
+    value, end = evolve.read_older(out.getvalue(), 5, older, newest, VALUE_TYPES[subject])
+    assert end == len(out.getvalue())
+    for field in dataclasses.fields(VALUE_TYPES[subject]):
+        if field.name not in optional:
+            assert getattr(value, field.name) == getattr(VALUES[subject], field.name)
+        elif field.default is not dataclasses.MISSING:
+            assert getattr(value, field.name) == field.default
+
+
+def test_arrays_and_maps_in_several_blocks_with_their_sizes_are_read() -> None:
+    compiled = compile_record(NEWEST["decision_request"].definition, model.DecisionRequest)
+    plain = fastavro_bytes("decision_request", dataclasses.replace(REQUEST, placements=["a", "b"], attributes={}))
+    one_block = b"\x04\x02a\x02b\x00"
+    assert plain.count(one_block) == 1
+    two_blocks = b"\x01\x04\x02a" + b"\x02\x02b" + b"\x00"
+    value, _ = compiled.read(plain.replace(one_block, two_blocks), 0)
+    assert value.placements == ["a", "b"]
+
+
+def test_a_schema_that_lacks_a_field_of_its_type_is_refused() -> None:
+    fields = [field for field in NEWEST["catalog_item"].definition["fields"] if field["name"] != "body"]
+    with pytest.raises(TypeError, match="add a version"):
+        compile_record({**NEWEST["catalog_item"].definition, "fields": fields}, model.CatalogItem)
+
+
+GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
+
+
+def refused(data: bytes | None, topic: Topic = IDENTITY_EVENTS) -> avro.CodecError:
+    with pytest.raises(avro.CodecError) as caught:
+        avro.decode(topic, data)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "said"),
+    [
+        (None, Reason.NULL_VALUE, "takes no tombstones"),
+        (b"", Reason.NOT_AVRO, "empty"),
+        (b'{"event_id": "1"}', Reason.NOT_AVRO, "looks like JSON"),
+        (b"\x01" + GOOD[1:], Reason.NOT_AVRO, "0x01"),
+        (GOOD[:3], Reason.TRUNCATED, "only 3 bytes"),
+        (GOOD[:-1], Reason.TRUNCATED, "identity_event.v1.avsc"),
+        (b"\0\x7f\xff\xff\xff" + GOOD[5:], Reason.UNKNOWN_SCHEMA, "schema id 101"),
+        (avro.encode(DECISION_REQUESTS, REQUEST), Reason.WRONG_SCHEMA, "schema id 103 is decision_request"),
+        (GOOD + b"\0", Reason.WRONG_TYPE, "left after the record"),
+        (GOOD[:5] + b"\x01" + GOOD[6:], Reason.WRONG_TYPE, "event_id holds a negative length"),
+        (GOOD[:6] + b"\xff" + GOOD[7:], Reason.WRONG_TYPE, "event_id holds text that is not UTF-8"),
+        (GOOD.replace(b"consent", b"consenT", 1), Reason.INVALID, "kind is 'consenT'; use one of identify, traits"),
+        (GOOD + bytes(RECORD_LIMIT_BYTES), Reason.TOO_LARGE, f"at most {RECORD_LIMIT_BYTES}"),
+    ],
+    ids=lambda value: value if isinstance(value, Reason) else None,
+)
+def test_bad_bytes_are_refused_with_reason_and_advice(data: bytes | None, reason: Reason, said: str) -> None:
+    error = refused(data)
+    assert error.reason is reason
+    assert said in error.detail
+
+
+def test_a_record_cut_anywhere_is_truncated() -> None:
+    for size in range(1, len(GOOD)):
+        assert refused(GOOD[:size]).reason is Reason.TRUNCATED
+
+
+@every_subject
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObject) -> None:
+    topic = TOPIC_OF[subject]
+    good = avro.encode(topic, VALUES[subject])
+    spoilt = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        spoilt[data.draw(st.integers(5, len(good) - 1))] = data.draw(st.integers(0, 255))
+    for attempt in (bytes(spoilt), good[:5] + data.draw(st.binary(max_size=60))):
+        try:
+            avro.decode(topic, attempt)
+        except avro.CodecError as error:
+            assert error.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"event_id": ""}, "event_id is empty"),
+        ({"subject": "no-tenant"}, "send tenant/hash"),
+        ({"at_ms": -1}, "at_ms is -1"),
+        ({"at_ms": 2**60}, "before the year 10000"),
+        ({"traits": {"score": float("nan")}}, "traits['score'] is nan"),
+        ({"kind": model.IdentityKind.ALIAS, "alias_of": None}, "alias_of is missing"),
+        ({"consent": [model.ConsentGrant("", True, 1)]}, "consent.purpose is empty"),
+    ],
+)
+def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any], said: str) -> None:
+    error = refused(avro.encode(IDENTITY_EVENTS, dataclasses.replace(IDENTITY, **change)))
+    assert error.reason is Reason.INVALID
+    assert said in error.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"request_id": ""}, "request_id is empty"),
+        ({"placements": []}, "name 1 to"),
+        ({"max_variants": 0}, "send 1 to"),
+    ],
+)
+def test_a_request_that_asks_for_nothing_is_invalid(change: dict[str, Any], said: str) -> None:
+    error = refused(avro.encode(DECISION_REQUESTS, dataclasses.replace(REQUEST, **change)), DECISION_REQUESTS)
+    assert error.reason is Reason.INVALID
+    assert said in error.detail
+
+
+def test_an_inbox_record_carries_exactly_one_payload() -> None:
+    for inbox in (
+        model.InboxRecord("e", "d/a", "d/b"),
+        model.InboxRecord("e", "d/a", "d/b", identity=IDENTITY, request=REQUEST),
+    ):
+        assert refused(avro.encode(catalog.PROFILE_INBOX, inbox), catalog.PROFILE_INBOX).reason is Reason.INVALID
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"traits": {"age": 2**63}}, "traits: ['age'] 9223372036854775808 does not fit 64 bits"),
+        ({"traits": {"tags": ["a"]}}, "traits: ['tags'] is a list"),
+        ({"traits": {"name": "\ud800"}}, "traits: "),
+        ({"event_id": None}, "event_id: "),
+    ],
+)
+def test_a_value_that_does_not_fit_its_schema_is_refused_naming_the_field(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(avro.CodecError) as caught:
+        avro.encode(IDENTITY_EVENTS, dataclasses.replace(IDENTITY, **change))
+    assert caught.value.reason is Reason.WRONG_TYPE
+    assert said in caught.value.detail
+
+
+def test_too_large_a_value_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(avro.CodecError) as caught:
+        avro.encode(CATALOG_ITEMS, model.CatalogItem("default", "x", "y" * CATALOG_ITEMS.max_record_bytes))
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_a_value_of_another_topic_is_a_bug_not_bad_data() -> None:
+    with pytest.raises(TypeError, match=r"identity\.events carries IdentityEvent"):
+        avro.encode(IDENTITY_EVENTS, REQUEST)
+
+
+def test_a_profile_inside_a_record_that_is_none_is_a_codec_error() -> None:
+    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Profile("d/b"))
+    data = avro.encode(catalog.PROFILE_INBOX, inbox)
+    start = data.index(state.encode(Profile("d/b")))
+    error = refused(data[:start] + b"\xee" + data[start + 1 :], catalog.PROFILE_INBOX)
+    assert error.reason is Reason.WRONG_TYPE
+    assert "merge" in error.detail

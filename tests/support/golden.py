@@ -1,0 +1,146 @@
+"""One fixed value per schema subject, and the golden samples made of them.
+
+`python -m tests.support.golden` writes the samples that are missing and prints what `schemas/registry.json` should say
+about each schema file. It changes no sample that exists: old bytes must stay readable for ever. With `--unreleased` it
+makes the newest versions' samples anew, for versions that nobody has used yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.codecs import avro, state
+from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
+from pipeline.core import model
+from pipeline.core.profile import Counter, Profile, Remembered, Stage, Trait
+from topics.catalog import TOPICS, Topic
+
+SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
+STATE_DIR: Final = SCHEMAS_DIR / "state"
+UNRELEASED: Final = "--unreleased" in sys.argv[1:]
+
+SUBJECT = "default/5f1d7a84db00d2fce00b31a7fc73224f"
+AT_MS = 1_790_000_000_000
+
+CONSENT = model.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1)
+CHOSEN = model.Chosen(
+    "spring-sale", "offer", "home-hero", "large", 1, 300, "hero-test:b",
+    {"title": "Für dich", "discount": 0.25, "clicks": -3, "new": True, "image": None}, 12.5, 0.25, False,
+)
+REPLY = model.DecisionReply("req-1", "dec-1", [CHOSEN], False, "decided", "rel-1", None)
+REQUEST = model.DecisionRequest(
+    "req-1", SUBJECT, "web", ["home-hero", "side"], "home", 2, True,
+    {"page": "/", "hour": 9, "load": 0.5, "mobile": False, "referrer": None}, AT_MS + 150, 3, "d41d8cd9",
+)
+PROFILE = Profile(
+    profile_id=SUBJECT,
+    alias_of=None,
+    traits={"country": Trait("DE", AT_MS), "age": Trait(33, AT_MS), "score": Trait(-0.5, 1), "vip": Trait(True, 1)},
+    consent={"personalization/web": CONSENT},
+    account=Trait("acme", AT_MS),
+    segments={"regulars": AT_MS},
+    segments_release="rel-1",
+    segments_due_ms=AT_MS + 86_400_000,
+    stages=(Stage("new", 1), Stage("active", AT_MS)),
+    behaviour={"view": (1, 2, AT_MS)},
+    counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
+    rests={"tag:shoes": AT_MS + 1},
+    assignments={"hero-test": "b"},
+    requests={"req-1": Remembered("d41d8cd9", AT_MS, REPLY)},
+    event_ids=("e1", "e2"),
+    merged=("default/old",),
+)
+IDENTITY = model.IdentityEvent(
+    "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
+    {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
+    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")], "acme", "default/other", "shop",
+)
+FEEDBACK = model.FeedbackEvent(
+    "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
+    "web", 59.9, {"currency": "EUR", "items": 2**40, "gift": False}, "shop",
+)
+
+VALUES: Final[dict[str, Any]] = {
+    "identity_event": IDENTITY,
+    "feedback_event": FEEDBACK,
+    "decision_request": REQUEST,
+    "inbox_record": model.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE),
+    "decision_reply": REPLY,
+    "decision": model.Decision(
+        "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1", 77
+    ),
+    "audit_record": model.AuditRecord(
+        "dec-1", AT_MS, REQUEST, SUBJECT, PROFILE,
+        [
+            model.CandidateAudit("spring-sale", "home-hero", "chosen", "ranking", "", {}, 12.5, {"value": 2.5}),
+            model.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip", {"v": "false"}),
+        ],
+        '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1", 77, "0.1.0",
+    ),
+    "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
+    "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
+    "policy_release": model.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada"),
+    "dead_letter": model.DeadLetterRecord(
+        "not_avro", "send Avro", "identity.events", 3, 12345, AT_MS, None, b"\xff{}", {"traceparent": b"00", "x": None},
+        "identity", "worker-1",
+    ),
+}
+
+TOPIC_OF: Final[dict[str, Topic]] = {topic.schema: topic for topic in TOPICS if topic.schema is not None}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON would hold it; bytes as hex."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(held) for held in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def state_format() -> dict[str, Any]:
+    """The profile's fields and types, without the words that describe them."""
+    return _without_words(msgspec.json.schema(Profile))  # type: ignore[no-any-return]
+
+
+def _without_words(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_words(held) for key, held in node.items() if key not in ("description", "title")}
+    return [_without_words(held) for held in node] if isinstance(node, list) else node
+
+
+def fingerprint(path: Path) -> str:
+    """What `schemas/registry.json` records of a released file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write(name: str, data: bytes, value: Any) -> None:
+    path = SAMPLES_DIR / f"{name}.bin"
+    if UNRELEASED or not path.exists():
+        path.write_bytes(data)
+        path.with_suffix(".json").write_text(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def main() -> None:
+    """Write what is missing; print the registry's fingerprints."""
+    for subject, value in VALUES.items():
+        schema = NEWEST[subject]
+        _write(f"{subject}.v{schema.version}", avro.encode(TOPIC_OF[subject], value), value)
+        print(schema.file, fingerprint(schema.path))
+    _write(f"profile.v{state.VERSION}", state.encode(PROFILE), PROFILE)
+    written_down = STATE_DIR / f"profile.v{state.VERSION}.json"
+    if UNRELEASED or not written_down.exists():
+        written_down.write_text(json.dumps(state_format(), indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
