@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
 
 def state_format() -> dict[str, Any]:
     """The profile's fields and types, without the words that describe them."""
-    return _without_words(msgspec.json.schema(Profile))  # type: ignore[no-any-return]
+    return _without_words(json.loads(json.dumps(msgspec.json.schema(Profile))))  # type: ignore[no-any-return]
 
 
 def _without_words(node: Any) -> Any:
