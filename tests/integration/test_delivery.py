@@ -1,0 +1,218 @@
+"""The promises of delivery on a real broker: killed workers, a rebalance under load, poison."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.topic_admin import ensure_topics
+from pipeline.codecs import avro
+from pipeline.settings import Settings
+from tests.support import shop
+from tests.support.stack import Client, WorkerProcess, ready, wait_until
+from topics.catalog import (
+    BY_NAME,
+    DEAD_LETTERS,
+    DECISION_AUDIT,
+    DECISION_REPLIES,
+    DECISION_REQUESTS,
+    DECISIONS,
+    FEEDBACK_EVENTS,
+    IDENTITY_EVENTS,
+    SUBJECT_PARTITIONS,
+)
+
+pytestmark = pytest.mark.broker
+
+APP_ID = "delivery"
+
+
+@pytest.fixture(scope="module")
+def client(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
+    client = Client(bootstrap)
+    for record in shop.publication(tmp_path_factory.mktemp("policy")):
+        client.send(BY_NAME[record.topic], record.key, record.value)
+    client.flush()
+    return client
+
+
+@pytest.fixture
+def workers(bootstrap: str, client: Client, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
+    started = [WorkerProcess(bootstrap, tmp_path / f"worker-{n}", APP_ID) for n in range(2)]
+    ready(started)
+    yield started
+    for worker in started:
+        worker.stop()
+
+
+def asked(client: Client, name: str, subjects: int, seconds: float, rate: float, during: threading.Event) -> list[str]:
+    """Open-loop requests from consenting subjects; sets `during` once a third of the time has passed."""
+    for number in range(subjects):
+        subject = f"shop/{name}-{number}"
+        client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    ids = []
+    started = time.monotonic()
+    while (elapsed := time.monotonic() - started) < seconds:
+        number = len(ids)
+        if number / rate > elapsed:
+            time.sleep(number / rate - elapsed)
+        subject = f"shop/{name}-{number % subjects}"
+        ids.append(f"{name}-{number}")
+        client.send(DECISION_REQUESTS, subject, shop.request(ids[-1], subject))
+        if elapsed > seconds / 3:
+            during.set()
+    client.flush()
+    return ids
+
+
+def check_answers(client: Client, ids: list[str], since: dict[str, list[int]]) -> None:
+    """Every request answered, never twice differently, decided once, caps kept."""
+
+    def all_answered() -> dict[str, set[str]] | None:
+        answers: dict[str, set[str]] = {}
+        for reply in client.values(DECISION_REPLIES, since["replies"]):
+            answers.setdefault(reply.request_id, set()).add(repr(reply))
+        return answers if answers.keys() >= set(ids) else None
+
+    answers = wait_until(all_answered, 45.0, "an answer to every request")
+    assert {request_id for request_id, versions in answers.items() if len(versions) > 1} == set()
+    decisions = [d for d in client.values(DECISIONS, since["decisions"]) if d.request_id in set(ids)]
+    versions: dict[str, set[str]] = {}
+    for decision in decisions:
+        versions.setdefault(decision.request_id, set()).add(repr(decision))
+    assert versions.keys() == set(ids)
+    assert all(len(v) == 1 for v in versions.values())
+    audits = {audit.request.request_id for audit in client.values(DECISION_AUDIT, since["audit"])}
+    assert audits >= set(ids)
+    shown: Counter[tuple[str, str]] = Counter()
+    for decision in {d.request_id: d for d in decisions}.values():
+        shown.update((decision.profile_id, c.item_id) for c in decision.decisions if not c.fallback)
+    assert max(shown.values()) == 2, "the cap of two a day"
+    per_profile: Counter[str] = Counter(profile for profile, _ in shown)
+    assert set(per_profile.values()) == {2}, "both items were used up for everybody: nothing was under-delivered"
+
+
+def positions(client: Client) -> dict[str, list[int]]:
+    return {
+        "replies": client.ends(DECISION_REPLIES),
+        "decisions": client.ends(DECISIONS),
+        "audit": client.ends(DECISION_AUDIT),
+    }
+
+
+def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client, workers: list[WorkerProcess]) -> None:
+    since, during = positions(client), threading.Event()
+    killer = threading.Thread(target=lambda: during.wait(30) and workers[0].kill())
+    killer.start()
+    ids = asked(client, "killed", subjects=40, seconds=9.0, rate=150.0, during=during)
+    killer.join()
+    check_answers(client, ids, since)
+    wait_until(lambda: workers[1].partitions() == list(range(SUBJECT_PARTITIONS)), what="the survivor's take-over")
+
+
+def test_workers_that_join_and_leave_under_load_skip_nothing(
+    bootstrap: str, client: Client, workers: list[WorkerProcess], tmp_path: Path
+) -> None:
+    since, during = positions(client), threading.Event()
+
+    def shuffle() -> None:
+        during.wait(30)
+        third = WorkerProcess(bootstrap, tmp_path / "third", APP_ID)
+        workers.append(third)
+        ready(workers)
+        workers[0].stop()
+
+    shuffler = threading.Thread(target=shuffle)
+    shuffler.start()
+    ids = asked(client, "shuffled", subjects=40, seconds=15.0, rate=150.0, during=during)
+    shuffler.join()
+    check_answers(client, ids, since)
+    workers.pop(0)
+
+
+def test_poison_of_every_kind_is_kept_with_its_bytes_and_stops_nobody(
+    client: Client, workers: list[WorkerProcess]
+) -> None:
+    since = client.ends(DEAD_LETTERS)
+    good = avro.encode(FEEDBACK_EVENTS, shop.click("shop/poison", "upgrade", 1, "p1"))
+    poison: dict[str, tuple[str | None, bytes | None]] = {
+        "not_avro": ("shop/poison", b"{}"),
+        "unknown_schema": ("shop/poison", b"\x00\x7f\xff\xff\xff" + good[5:]),
+        "wrong_schema": ("shop/poison", avro.encode(IDENTITY_EVENTS, shop.consent("shop/poison", 1))),
+        "truncated": ("shop/poison", good[:-3]),
+        "wrong_type": ("shop/poison", good + b"more"),
+        "too_large": ("shop/poison", good + bytes(2_000_000)),
+        "empty_key": (None, good),
+        "wrong_key": ("shop/somebody-else", good),
+        "null_value": ("shop/poison", None),
+    }
+    for key, value in poison.values():
+        client.send(FEEDBACK_EVENTS, key, value)
+    replies = client.ends(DECISION_REPLIES)
+    client.send(DECISION_REQUESTS, "shop/poison", shop.request("after-poison", "shop/poison"))
+    client.flush()
+
+    letters = wait_until(
+        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= len(poison) and found,
+        what="a dead letter for every poison",
+    )
+    assert {letter.reason: letter.value for letter in letters} == {r: value for r, (_, value) in poison.items()}
+    assert all(letter.detail and letter.topic == FEEDBACK_EVENTS.name for letter in letters)
+    wait_until(
+        lambda: "after-poison" in {r.request_id for r in client.values(DECISION_REPLIES, replies)},
+        what="the answer behind the poison",
+    )
+
+
+def test_a_policy_is_live_in_every_worker_within_a_second(
+    client: Client, workers: list[WorkerProcess], tmp_path: Path
+) -> None:
+    subjects = [f"shop/live-{n}" for n in range(16)]
+    for subject in subjects:
+        client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    text = shop.POLICY.replace("priority: 50", "priority: 5")
+    for record in shop.publication(tmp_path / "policy", text, at_ms=2):
+        client.send(BY_NAME[record.topic], record.key, record.value)
+    client.flush()
+    time.sleep(1.0)  # the promise under test: live within a second
+    since = client.ends(DECISION_REPLIES)
+    for subject in subjects:
+        client.send(DECISION_REQUESTS, subject, shop.request(f"ask-{subject}", subject))
+    client.flush()
+    replies = wait_until(
+        lambda: (found := client.values(DECISION_REPLIES, since)) and len(found) >= len(subjects) and found,
+        what="all answers",
+    )
+    assert {reply.decisions[0].item_id for reply in replies} == {"tips"}
+    for record in shop.publication(tmp_path / "policy", at_ms=3):
+        client.send(BY_NAME[record.topic], record.key, record.value)
+    client.flush()
+
+
+def test_a_worker_restarted_on_its_data_goes_on_where_it_was(bootstrap: str, client: Client, tmp_path: Path) -> None:
+    first = WorkerProcess(bootstrap, tmp_path / "w", APP_ID)
+    ready([first])
+    subject = "shop/restart"
+    client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    since = client.ends(DECISION_REPLIES)
+    for number in range(2):
+        client.send(DECISION_REQUESTS, subject, shop.request(f"restart-{number}", subject))
+    client.flush()
+    wait_until(lambda: len(client.values(DECISION_REPLIES, since)) == 2, what="two answers")
+    assert first.stop() == 0
+
+    client.send(DECISION_REQUESTS, subject, shop.request("restart-2", subject))
+    client.flush()
+    second = WorkerProcess(bootstrap, tmp_path / "w", APP_ID)
+    ready([second])
+    replies = wait_until(
+        lambda: (found := client.values(DECISION_REPLIES, since)) and len(found) >= 3 and found, what="the third answer"
+    )
+    assert [reply.decisions[0].item_id for reply in replies] == ["upgrade", "upgrade", "tips"]
+    assert second.stop() == 0
