@@ -204,6 +204,9 @@ def properties(port: int, controller_port: int, data: str) -> dict[str, str]:
         "transaction.state.log.num.partitions": "8",
         "share.coordinator.state.topic.num.partitions": "8",
         "group.initial.rebalance.delay.ms": "0",
+        # After a kill the node waits for its own earlier session to end before it serves again.
+        "broker.session.timeout.ms": "5000",
+        "broker.heartbeat.interval.ms": "1000",
         # The default, 128 MB, is a quarter of the heap.
         "log.cleaner.dedupe.buffer.size": "16777216",
         # Tests delete topics; their files go at once.
