@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import Final
 
 from pipeline.core import windows
-from pipeline.core.definitions import Cap, CapUse, Item, Reach
+from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest
 from pipeline.core.profile import MOMENTS_MAX, Counter, appended, newest
 
 EMPTY: Final = Counter()
@@ -28,37 +28,44 @@ def reaches(reach: Reach, item: Item, placement: str, channel: str) -> bool:
 def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tuple[CapUse, ...]:
     """The counters that an item shown there is held against."""
     return tuple(
-        CapUse(cap, key, cap.id in item.bypass)
+        CapUse(cap, key, cap.id in item.bypass, weight)
         for cap in caps if reaches(cap.reach, item, placement, channel)
+        and (weight := 1 if cap.weights is None else cap.weights.get(channel, 0))
         for key in keys(cap, item, placement, channel)
     )
 
 
-def keys(cap: Cap, item: Item, placement: str, channel: str) -> tuple[str, ...]:
-    """The counters of one cap: one per scope value; a tag cap has one per tag of the item."""
-    if cap.scope == "item":
+def keys(cap: Cap | Rest, item: Item, placement: str, channel: str) -> tuple[str, ...]:
+    """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item."""
+    scope = cap.scope
+    if scope == "item":
         return (f"{cap.id}|{item.id}",)
-    if cap.scope == "tag":
+    if scope == "tag":
         return tuple(f"{cap.id}|{tag}" for tag in item.tags if not cap.reach.tags or tag in cap.reach.tags)
-    if cap.scope == "campaign":
+    if scope == "campaign":
         return (f"{cap.id}|{item.campaign}",) if item.campaign else ()
-    return (f"{cap.id}|{placement if cap.scope == 'placement' else channel if cap.scope == 'channel' else ''}",)
+    return (f"{cap.id}|{placement if scope == 'placement' else channel if scope == 'channel' else ''}",)
 
 
-def used(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int:
-    """How many places of the cap are taken now, reservations included."""
+def taken(cap: Cap, counter: Counter, start_ms: int, now_ms: int) -> int:
+    """How many places of the cap are taken, reservations included; `start_ms`: when its window began."""
     held = sum(1 for until in counter.held.values() if until > now_ms) if counter.held else 0
     if cap.window.kind == "lifetime":
         return counter.total + held
-    start = windows.start_ms(cap.window, now_ms, zone)
-    if not counter.times or counter.times[-1] < start:
+    times = counter.times
+    if not times or times[-1] < start_ms:
         return held
-    return held + sum(1 for at in counter.times if at >= start)
+    return held + (len(times) if times[0] >= start_ms else sum(1 for at in times if at >= start_ms))
 
 
-def full(cap: Cap, counter: Counter | None, now_ms: int, zone: tzinfo) -> bool:
-    """Whether one more would pass the limit."""
-    return used(cap, counter or EMPTY, now_ms, zone) >= cap.limit
+def used(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int:
+    """As `taken`, for the window that holds now in the zone."""
+    return taken(cap, counter, windows.start_ms(cap.window, now_ms, zone), now_ms)
+
+
+def holder(decision_id: str, item_id: str, placement: str) -> str:
+    """Under which name a decision holds a place."""
+    return f"{decision_id}/{item_id}/{placement}"
 
 
 def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int | None:
@@ -96,11 +103,28 @@ def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -
     return Counter(old.times, old.total, held)
 
 
-def settled(cap: Cap, counter: Counter | None, holder: str, at_ms: int) -> Counter:
-    """The counter after the event came: the place held for its decision, if any, becomes a count."""
+def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int) -> Counter:
+    """The counter after the event came: the first place held by one of the holders, if any, becomes a count."""
     old = counter or EMPTY
-    held = {name: until for name, until in old.held.items() if name != holder} if holder in old.held else old.held
+    held = old.held
+    for name in holders:
+        if name in held:
+            held = {other: until for other, until in held.items() if other != name}
+            break
     return Counter(appended(old.times, at_ms, kept(cap)), old.total + 1, held)
+
+
+def holders(counter: Counter | None, decision_id: str | None, item_id: str | None, placement: str | None) -> tuple[
+    str, ...
+]:
+    """The reservations that an event may stand for: its own placement's, or, where it names none, any of its item."""
+    if counter is None or not counter.held or not decision_id or not item_id:
+        return ()
+    if placement:
+        name = holder(decision_id, item_id, placement)
+        return (name,) if name in counter.held else ()
+    begin = holder(decision_id, item_id, "")
+    return tuple(name for name in sorted(counter.held) if name.startswith(begin))
 
 
 def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Counter]:
@@ -114,14 +138,19 @@ def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Coun
     return result
 
 
-def pruned(counters: Mapping[str, Counter], limits: Mapping[str, Cap], now_ms: int) -> dict[str, Counter]:
+def pruned(
+    counters: Mapping[str, Counter], limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
+) -> dict[str, Counter]:
     """Without the counters that can no longer stop anything: no reservation, nothing within the longest look back."""
-    return {key: one for key, one in counters.items() if _matters(one, limits.get(key.partition("|")[0]), now_ms)}
+    return {key: one for key, one in counters.items() if _matters(key.partition("|")[0], one, limits, rests, now_ms)}
 
 
-def _matters(counter: Counter, cap: Cap | None, now_ms: int) -> bool:
+def _matters(
+    name: str, counter: Counter, limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
+) -> bool:
+    cap, rest = limits.get(name), rests.get(name)
     if cap is None:
-        return False
+        return rest is not None and bool(counter.times) and counter.times[-1] > now_ms - rest.within_ms
     if cap.window.kind == "lifetime" or any(until > now_ms for until in counter.held.values()):
         return True
     longest = cap.window.length_ms if cap.window.kind == "rolling" else _CALENDAR_MS[cap.window.unit] * cap.window.count

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pipeline.core.cel.syntax import RuleError, parse
 from pipeline.core.definitions import Item, Policy, Variant
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import RuleBook
+from pipeline.core.release.book import RuleBook
 
 #: The three levels of rules: may it, does it fit now, should it.
 LEVELS: Final = ("eligibility", "applicability", "suitability")
@@ -37,26 +37,31 @@ class ItemCompiler:
     def _item(self, item_id: str, one: Mapping[str, Any]) -> Item:
         path: Path = ("items", item_id)
         policy, problems = self._policy, self._problems
-        for part, known in (("placements", policy.placements), ("channels", policy.channels)):
-            self._all_known(path, one, part, known)
-        for name, variant in one["variants"].items():
-            for part, known in (("placements", policy.placements), ("channels", policy.channels)):
-                self._all_known((*path, "variants", name), variant, part, known)
+        for where, part in ((path, one), *(((*path, "variants", name), one) for name, one in one["variants"].items())):
+            self._book.all_known(where, part, "placements", policy.placements)
+            self._book.all_known(where, part, "channels", policy.channels)
         for index, cap in enumerate(one.get("bypass", ())):
-            problems.known((*path, "bypass", index), cap, [one.id for one in policy.caps], "cap")
+            known = (*(cap.id for cap in policy.caps), "quiet_hours", "do_not_contact")
+            problems.known((*path, "bypass", index), cap, known, "cap")
         rules = {level: self._book.rule((*path, level), one.get(level))
                  for level in LEVELS}
         return Item(
             item_id, one["kind"], one.get("priority", 0), self._facts(item_id, one),
-            tuple(_variant(name, variant) for name, variant in sorted(one["variants"].items())),
+            tuple(self._variant((*path, "variants", name), name, variant) for name, variant in one["variants"].items()),
             tuple(one.get("tags", ())), one.get("campaign", ""), frozenset(one.get("placements", ())),
             frozenset(one.get("channels", ())), rules["eligibility"], rules["applicability"], rules["suitability"],
             one.get("valid_from_ms"), one.get("valid_until_ms"), frozenset(one.get("bypass", ())),
+            one.get("inventory"), one.get("instead", ""),
         )
 
-    def _all_known(self, path: Path, one: Mapping[str, Any], part: str, known: Mapping[str, Any]) -> None:
-        for index, value in enumerate(one.get(part, ())):
-            self._problems.known((*path, part, index), value, known, part[:-1])
+    def _variant(self, path: Path, name: str, one: Mapping[str, Any]) -> Variant:
+        content = one.get("content", {})
+        templates = tuple(
+            (field, template) for field, value in content.items() if isinstance(value, str)
+            and (template := self._book.template((*path, "content", field), value)) is not None
+        )
+        return Variant(name, frozenset(one.get("channels", ())), frozenset(one.get("placements", ())), content,
+                       templates, self._book.rule((*path, "rule"), one.get("rule")))
 
     def _facts(self, item_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
         facts: dict[str, Any] = {
@@ -78,15 +83,11 @@ class ItemCompiler:
         return facts
 
 
-def _variant(name: str, one: Mapping[str, Any]) -> Variant:
-    return Variant(name, frozenset(one.get("channels", ())), frozenset(one.get("placements", ())),
-                   one.get("content", {}))
-
-
 def item_reads(item: Item) -> frozenset[str]:
-    """The facts that an item's rules read."""
-    rules = (item.eligibility, item.applicability, item.suitability)
-    return frozenset().union(*(rule.reads for rule in rules if rule is not None))
+    """The facts that an item's rules and templates read."""
+    rules = [item.eligibility, item.applicability, item.suitability, *(variant.rule for variant in item.variants)]
+    reads = {name for rule in rules if rule is not None for name in rule.reads}
+    return frozenset(reads.union(*(template.reads for one in item.variants for _, template in one.templates)))
 
 
 def check_shape(item_id: str, body: str) -> None:

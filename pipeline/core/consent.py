@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.core.rules import encode_json
 from pipeline.core.words import ConsentGrant
 
 
@@ -59,7 +59,7 @@ def check(
                 for answer in (answers.get(purpose), answers.get(key_of(purpose, channel))) if answer is not None
             ],
         })
-    return Verdict(passed or not required, json.dumps({"required": required, "purposes": looked_at}))
+    return Verdict(passed or not required, encode_json({"required": required, "purposes": looked_at}))
 
 
 def newer(old: ConsentGrant | None, new: ConsentGrant) -> ConsentGrant:

@@ -1,32 +1,45 @@
 """Next best action, offer and variant: the one function behind live requests, plans, replay, what-if and tests.
 
 Pure and deterministic in its arguments; chance is seeded by the request id. Order: consent gate, candidates of the
-placement and channel, eligibility, applicability, suitability, caps, ranking, variants and limits, caps spent, reasons.
+placement and channel, eligibility, applicability, suitability, channel policy, caps, holdouts and experiments, ranking,
+diversity, variant and late binding, caps spent, reasons.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
-from typing import Any, Final
+from typing import Final
 
-from pipeline.core import caps, consent, hashing, ranking, segments
+from pipeline.core import caps, consent, gates, hashing, ranking, segments
 from pipeline.core import facts as fact
-from pipeline.core.definitions import Item, Placement, Policy
+from pipeline.core.choosing import choose, default, fallen_back, ranked
+from pipeline.core.definitions import Placement, Policy, Ranking
+from pipeline.core.gates import Sitting
 from pipeline.core.live import Candidate, Live
 from pipeline.core.model import CandidateAudit, Chosen, DecisionRequest
 from pipeline.core.profile import Counter, Profile, changed
-from pipeline.core.rules import Rule, Stop, stop_of
+from pipeline.core.rules import stop_of
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
 ENGINE: Final = "nextbest-1"
 
 _COUNTERS_MAX: Final = 512
+#: The order in which candidates drop out; the furthest one tells why nobody was left.
+_STAGES: Final = {
+    "eligibility": (0, "not_eligible"), "applicability": (1, "not_applicable"), "suitability": (2, "not_suitable"),
+    "channel_policy": (3, "channel_policy"), "caps": (4, "capped"), "experiment": (5, "held_out"),
+    "ranking": (6, "unranked"), "diversity": (7, "too_similar"), "binding": (8, "unbound"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What was decided and everything needed to explain it. `profile` is the new one (None: nothing to keep)."""
+    """What was decided and everything needed to explain it.
+
+    `profile` is the new one; the old one, or None, where nothing may be learnt. `exposures`: experiment and arm, for
+    each experiment that decided for this subject for the first time.
+    """
 
     decision_id: str
     decisions: list[Chosen]
@@ -36,25 +49,8 @@ class Ruling:
     candidates: list[CandidateAudit]
     consent: str
     changes: tuple[segments.Change, ...] = ()
+    exposures: tuple[tuple[str, str], ...] = ()
     error: str | None = None
-
-
-@dataclass(slots=True)
-class _Deciding:
-    """The state of one call: never outlives it."""
-
-    request: DecisionRequest
-    decision_id: str
-    live: Live
-    profile: Profile
-    now_ms: int
-    facts: dict[str, Any]
-    zone: tzinfo
-    #: Outcomes of the rules that do not look at the item, by identity.
-    judged: dict[int, Stop | None]
-    full: dict[str, bool]
-    spent: dict[str, Counter]
-    audits: list[CandidateAudit]
 
 
 def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int) -> Ruling:
@@ -65,197 +61,124 @@ def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms
     if wrong:
         return Ruling(decision_id, [], True, "invalid_request", profile, [], "", error=wrong)
     own = profile or Profile(profile_id=request.subject)
-    placements = [policy.placements[name] for name in request.placements]
-    verdicts = [
-        consent.check(own.consent, placement.purposes or policy.channels[request.channel].purposes,
-                      request.channel, now_ms, request.require_consent)
-        for placement in placements
-    ]
-    proof = verdicts[0].proof if len({v.proof for v in verdicts}) == 1 else f"[{','.join(v.proof for v in verdicts)}]"
-    if not any(verdict.passed for verdict in verdicts):
-        defaults = [_fallback(placement) for placement in placements]
-        return Ruling(decision_id, defaults, True, "no_consent", profile, [], proof)
-    own, changes = segments.refresh(own, policy, now_ms, frozenset())
+    channel = policy.channels[request.channel]
+    placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
+    verdicts = _verdicts(request, own, placements, channel.purposes, now_ms)
+    proofs = list(dict.fromkeys(verdict.proof for verdict in verdicts.values()))
+    proof = proofs[0] if len(proofs) == 1 else f"[{','.join(proofs)}]"
+    if not any(verdict.passed for verdict in verdicts.values()):
+        return Ruling(decision_id, [default(one) for one in placements], True, "no_consent", profile, [], proof)
     facts = fact.of_profile(own, policy, now_ms)
+    own, changes = segments.refresh(own, policy, now_ms, facts=facts)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
-    state = _Deciding(request, decision_id, live, own, now_ms, facts, fact.zone_of(own, policy)[1], {}, {}, {}, [])
+    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel)
     decisions: list[Chosen] = []
     reasons: list[str] = []
-    for placement, verdict in zip(placements, verdicts, strict=True):
-        chosen, reason = _fill(state, placement) if verdict.passed else ([], "no_consent")
-        decisions += chosen or [_fallback(placement)]
+    for placement in placements:
+        if not verdicts[placement.purposes].passed:
+            decisions.append(default(placement))
+            reasons.append("no_consent")
+            continue
+        chosen, reason = _fill(sitting, placement)
+        decisions += chosen or [fallen_back(sitting, placement)]
         reasons.append(reason)
     fallback = all(one.fallback for one in decisions)
-    reason = reasons[0] if fallback else "decided"
-    if state.spent:
-        own = changed(own, counters=_spent(state))
-    return Ruling(decision_id, decisions, fallback, reason, own, state.audits, proof, changes)
+    exposures = tuple((name, arm) for name, arm in sorted(sitting.exposed.items()) if own.assignments.get(name) != arm)
+    return Ruling(decision_id, decisions, fallback, reasons[0] if fallback else "decided", _after(sitting, exposures),
+                  sitting.audits, proof, changes, exposures)
 
 
 def _wrong(request: DecisionRequest, policy: Policy) -> str:
     if request.channel not in policy.channels:
         return f"unknown_channel:{request.channel}"
-    return next((f"unknown_placement:{name}" for name in request.placements if name not in policy.placements), "")
+    for name in request.placements:
+        if name not in policy.placements:
+            return f"unknown_placement:{name}"
+    return "" if request.placements else "no_placement"
 
 
-def _fallback(placement: Placement) -> Chosen:
-    default = placement.fallback
-    return Chosen(default.item_id, default.kind, placement.id, default.variant, 0, default.ttl_s,
-                  content=default.content, fallback=True)
+def _verdicts(
+    request: DecisionRequest, profile: Profile, placements: list[Placement], usual: tuple[str, ...], now_ms: int
+) -> Mapping[tuple[str, ...], consent.Verdict]:
+    """By the purposes a placement declares: the channel's, where it declares none."""
+    return {
+        purposes: consent.check(profile.consent, purposes or usual, request.channel, now_ms, request.require_consent)
+        for purposes in {placement.purposes: None for placement in placements}
+    }
 
 
-def _fill(state: _Deciding, placement: Placement) -> tuple[list[Chosen], str]:
-    """Choose for one placement; nothing and the reason where nobody is left."""
-    state.facts["context.placement"] = placement.id
-    state.judged.clear()
+def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
+    """Choose for one placement; nothing, and the reason, where nobody is left."""
+    sitting.facts["context.placement"] = placement.id
+    sitting.judged.clear()
+    first = len(sitting.audits)
     if placement.applicability is not None:
-        stop = stop_of(placement.applicability, state.facts, {})
+        stop = stop_of(placement.applicability, sitting.facts, {})
         if stop is not None:
             outcome = f"unknown:{stop.unknown}" if stop.unknown else "not_applicable"
-            state.audits.append(
-                CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
+            sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
-    audits: list[CandidateAudit] = []
-    standing: list[tuple[Candidate, ranking.Score]] = []
-    for candidate in state.live.slots.get((placement.id, state.request.channel), ()):
-        stopped = _stopped(state, placement, candidate)
-        if stopped is not None:
-            audits.append(stopped)
-            continue
-        score = ranking.score(placement.ranking, candidate.item, state.facts)
-        if score.unknown:
-            audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
-                                         placement.ranking.number.text if placement.ranking.number else ""))
-            continue
-        standing.append((candidate, score))
-    standing.sort(key=_order)
-    chosen = _choose(state, placement, standing, audits)
-    state.audits += audits
-    return chosen, "decided" if chosen else _why_nobody(audits)
-
-
-def _order(entry: tuple[Candidate, ranking.Score]) -> tuple[float, int, str]:
-    candidate, score = entry
-    return -score.value, -candidate.item.priority, candidate.item.id
-
-
-def _stopped(state: _Deciding, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    """The first thing that keeps a candidate out, or None."""
-    item = candidate.item
-    now_ms = state.now_ms
-    if item.valid_from_ms is not None and now_ms < item.valid_from_ms:
-        return CandidateAudit(item.id, placement.id, "not_yet_valid", "eligibility", "valid_from",
-                              {"now_ms": str(now_ms), "valid_from_ms": str(item.valid_from_ms)})
-    if item.valid_until_ms is not None and now_ms >= item.valid_until_ms:
-        return CandidateAudit(item.id, placement.id, "expired", "eligibility", "valid_until",
-                              {"now_ms": str(now_ms), "valid_until_ms": str(item.valid_until_ms)})
-    for stage, outcome, rule in (
-        ("eligibility", "not_eligible", item.eligibility),
-        ("applicability", "not_applicable", item.applicability),
-        ("suitability", "not_suitable", item.suitability),
-    ):
-        if rule is not None:
-            stop = _judge(state, rule, item)
-            if stop is not None:
-                outcome = f"unknown:{stop.unknown}" if stop.unknown else outcome
-                return CandidateAudit(item.id, placement.id, outcome, stage, stop.clause, stop.values)
-    return _capped(state, placement, candidate)
-
-
-def _judge(state: _Deciding, rule: Rule, item: Item) -> Stop | None:
-    if rule.of_candidate:
-        return stop_of(rule, state.facts, item.facts)
-    key = id(rule)
-    if key not in state.judged:
-        state.judged[key] = stop_of(rule, state.facts, item.facts)
-    return state.judged[key]
-
-
-def _capped(state: _Deciding, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    counters = state.profile.counters
-    for use in candidate.caps:
-        key = use.key
-        if use.bypass or (key not in counters and key not in state.spent and use.cap.limit > 0):
-            continue
-        is_full = state.full.get(key)
-        if is_full is None:
-            counter = state.spent.get(key) or counters.get(key)
-            is_full = state.full[key] = caps.full(use.cap, counter, state.now_ms, state.zone)
-        if is_full:
-            counter = state.spent.get(key) or counters.get(key) or caps.EMPTY
-            taken = caps.used(use.cap, counter, state.now_ms, state.zone)
-            values = {"used": str(taken), "limit": str(use.cap.limit), "counter": key}
-            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
-    return None
-
-
-def _choose(
-    state: _Deciding, placement: Placement, standing: list[tuple[Candidate, ranking.Score]],
-    audits: list[CandidateAudit],
-) -> list[Chosen]:
-    """Take from the top while there is room, each one's caps spent before the next is looked at."""
-    wanted = min(placement.max_variants, state.request.max_variants)
-    chosen: list[Chosen] = []
-    for candidate, score in standing:
-        item = candidate.item
-        outcome, stage = "outranked", "ranking"
-        if len(chosen) < wanted:
-            capped = _capped(state, placement, candidate) if chosen or state.spent else None
-            if capped is not None:
-                audits.append(capped)
-                continue
-            ttl_s = _ttl_s(state, placement, item)
-            variant = candidate.variants[0]
-            chosen.append(Chosen(item.id, item.kind, placement.id, variant.id, item.priority, ttl_s,
-                                 content=variant.content, score=score.value))
-            _spend(state, candidate, ttl_s)
-            outcome = "chosen"
-        audits.append(CandidateAudit(item.id, placement.id, outcome, stage, "", {}, score.value, score.terms))
-    return chosen
-
-
-def _ttl_s(state: _Deciding, placement: Placement, item: Item) -> int:
-    if item.valid_until_ms is None:
-        return placement.ttl_s
-    return max(0, min(placement.ttl_s, (item.valid_until_ms - state.now_ms) // 1_000))
-
-
-def _spend(state: _Deciding, candidate: Candidate, ttl_s: int) -> None:
-    """Count what a decision counts, hold what it reserves, and forget what was known to have room."""
-    for use in candidate.caps:
-        cap, key = use.cap, use.key
-        counter = state.spent.get(key) or state.profile.counters.get(key)
-        if cap.counted == "decision":
-            state.spent[key] = caps.counted(cap, counter, state.now_ms)
-        elif cap.reserves:
-            until_ms = state.now_ms + ttl_s * 1_000
-            holder = f"{state.decision_id}/{candidate.item.id}"
-            state.spent[key] = caps.reserved(counter, holder, until_ms, state.now_ms)
+    left = []
+    for candidate in sitting.live.slots.get((placement.id, sitting.request.channel), ()):
+        audit = gates.stopped(sitting, placement, candidate)
+        if audit is None and (candidate.experiments or candidate.holdouts):
+            audit = gates.trialled(sitting, placement, candidate)
+        if audit is None:
+            left.append(candidate)
         else:
-            continue
-        state.full.pop(key, None)
+            sitting.audits.append(audit)
+    order, variants, tested = _tested(sitting, placement, left)
+    standing = ranked(sitting, placement, order, _scored(sitting, placement, order, left))
+    chosen = choose(sitting, placement, order, standing, variants, tested)
+    return chosen, "decided" if chosen else _why_nobody(sitting.audits[first:])
 
 
-def _spent(state: _Deciding) -> dict[str, Counter]:
-    counters = {**state.profile.counters, **state.spent}
-    if len(counters) > _COUNTERS_MAX:
-        return caps.pruned(counters, state.live.caps, state.now_ms)
-    return counters
+def _tested(
+    sitting: Sitting, placement: Placement, left: list[Candidate]
+) -> tuple[Ranking, Mapping[str, str], str | None]:
+    """What the arms of the experiments on those left change: ranking and variants; and their names."""
+    order, variants, names = placement.ranking, {}, []
+    for experiment in {one.id: one for candidate in left for one in candidate.experiments}.values():
+        arm = sitting.arm(experiment)
+        if arm is not None:
+            order = arm.ranking or order
+            variants.update(arm.variants)
+            names.append(f"{experiment.id}:{arm.id}")
+    return order, variants, ",".join(sorted(names)) or None
+
+
+def _scored(
+    sitting: Sitting, placement: Placement, order: Ranking, left: list[Candidate]
+) -> list[tuple[Candidate, ranking.Score]]:
+    scored = []
+    for candidate in left:
+        score = ranking.score(order, candidate.item, sitting.facts)
+        if score.unknown:
+            sitting.audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
+                                                 score.clause, {}, 0.0, score.terms))
+        else:
+            scored.append((candidate, score))
+    return scored
+
+
+def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
+    """The profile with what this decision counted and whom it exposed."""
+    own = sitting.profile
+    if exposures:
+        own = changed(own, assignments={**own.assignments, **dict(exposures)})
+    if sitting.spent:
+        counters: dict[str, Counter] = {**own.counters, **sitting.spent}
+        if len(counters) > _COUNTERS_MAX:
+            counters = caps.pruned(counters, sitting.live.caps, sitting.live.rests, sitting.now_ms)
+        own = changed(own, counters=counters)
+    return own
 
 
 def _why_nobody(audits: list[CandidateAudit]) -> str:
     """The reason of a fallback: what stopped the candidates that came furthest."""
     if not audits:
         return "no_candidate"
-    furthest = max(_STAGES.index(audit.stage) for audit in audits)
-    outcomes = {audit.outcome for audit in audits if _STAGES.index(audit.stage) == furthest}
-    return outcomes.pop() if len(outcomes) == 1 else _STAGE_REASONS[_STAGES[furthest]]
-
-
-_STAGES: Final = ("eligibility", "applicability", "suitability", "channel_policy", "caps", "experiment", "ranking",
-                  "diversity", "binding")
-_STAGE_REASONS: Final = {
-    "eligibility": "not_eligible", "applicability": "not_applicable", "suitability": "not_suitable",
-    "channel_policy": "channel_policy", "caps": "capped", "experiment": "held_out", "ranking": "unranked",
-    "diversity": "too_similar", "binding": "unbound",
-}
+    furthest = max(_STAGES[audit.stage][0] for audit in audits)
+    outcomes = {audit.outcome for audit in audits if _STAGES[audit.stage][0] == furthest}
+    stage = next(audit.stage for audit in audits if _STAGES[audit.stage][0] == furthest)
+    return outcomes.pop() if len(outcomes) == 1 else _STAGES[stage][1]

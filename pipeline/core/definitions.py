@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.core.cel.build import Facts
+from pipeline.core.cel.build import Facts, Fn
 from pipeline.core.rules import Number, Rule
 from pipeline.core.words import Scalar
 
 Unit = Literal["minute", "hour", "day", "week", "month"]
+Escape = Literal["html", "url", "json", "none"]
 Scope = Literal["item", "tag", "campaign", "placement", "channel", "all"]
 
 
@@ -60,6 +61,8 @@ class Cap:
     limit: int
     reach: Reach = Reach()
     text: str = ""
+    #: Contact pressure: what one decision weighs by channel; a channel that is not named weighs nothing.
+    weights: dict[str, int] | None = None
 
     @property
     def reserves(self) -> bool:
@@ -74,6 +77,21 @@ class CapUse:
     cap: Cap
     key: str
     bypass: bool = False
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Outcome-triggered suppression: `at_least` of `counted` within a time rest the thing for `rest_ms`."""
+
+    id: str
+    counted: str
+    scope: Scope
+    at_least: int
+    within_ms: int
+    rest_ms: int
+    reach: Reach = Reach()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +126,28 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A named group, by rule; `windows`: the signals with a window that it reads."""
+    """A named group, by rule."""
 
     id: str
     path: str
     rule: Rule
-    windows: frozenset[str] = frozenset()
     version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleStage:
+    """One of an ordered, exclusive set: the last one whose rule passes is the subject's."""
+
+    name: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """`forward_only`: nobody goes back to an earlier stage."""
+
+    stages: tuple[LifecycleStage, ...] = ()
+    forward_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +163,89 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
+    """`defers`: quiet hours put off what they keep back; otherwise it is suppressed."""
+
     id: str
     purposes: tuple[str, ...] = ()
+    escape: Escape = "html"
+    #: Minutes of the subject's local day, from and to; from after to goes over midnight.
+    quiet: tuple[int, int] | None = None
+    quiet_days: frozenset[int] = frozenset((1, 2, 3, 4, 5, 6, 7))
+    defers: bool = False
+    do_not_contact: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How candidates are ordered: by priority alone, or by a formula over facts and the candidate."""
+    """How candidates are ordered: by priority, or by the product of its terms (a formula is one term, `score`).
+
+    `lottery`: the score is a weight in a draw seeded by the request; `ties`: equal scores are drawn too.
+    """
 
     id: str
-    number: Number | None = None
+    terms: tuple[tuple[str, Number], ...] = ()
+    model: Model | None = None
+    lottery: bool = False
+    draw_ties: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A logistic model whose coefficients are part of the release; `items` adds to the intercept."""
+
+    intercept: float
+    coefficients: tuple[tuple[str, float], ...]
+    items: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Diversity:
+    """At most so many of the same tag, campaign, kind or candidate attribute on one placement."""
+
+    per: str
+    at_most: int
+    #: Where not empty: only these values are limited.
+    values: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One arm: what it changes. Nothing changed: a control."""
+
+    id: str
+    weight: float
+    ranking: Ranking | None = None
+    only: frozenset[str] = frozenset()
+    without: frozenset[str] = frozenset()
+    variants: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Subjects in `slice` of their layer's buckets, by target and time, get one variation and keep it."""
+
+    id: str
+    layer: str
+    variations: tuple[Variation, ...]
+    reach: Reach = Reach()
+    target: Rule | None = None
+    #: Part of the layer's buckets in [0, 1): experiments of one layer have no bucket in common.
+    slice: tuple[float, float] = (0.0, 1.0)
+    from_ms: int | None = None
+    until_ms: int | None = None
+    sticky: bool = True
+    salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """A share of subjects who get nothing of what is in reach, to measure what it is worth."""
+
+    id: str
+    share: float
+    reach: Reach = Reach()
+    until_ms: int | None = None
+    salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +260,11 @@ class Placement:
     ranking: Ranking
     fallback: Fallback
     applicability: Rule | None = None
+    diversity: tuple[Diversity, ...] = ()
+    #: Catalog items tried in order before the fallback: their own rules hold, no cap does and none is counted.
+    chain: tuple[str, ...] = ()
+    #: Whether it may show what an earlier placement of the same request shows.
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +275,27 @@ class Variant:
     channels: frozenset[str] = frozenset()
     placements: frozenset[str] = frozenset()
     content: dict[str, Scalar] = field(default_factory=dict)
+    #: The fields of `content` that are templates.
+    templates: tuple[tuple[str, Template], ...] = ()
+    #: Shown only where it passes; the first variant that does is taken.
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One gap in a template: an expression, and what stands there when it cannot be worked out."""
+
+    fn: Fn
+    default: Fn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text and gaps in turn."""
+
+    text: str
+    parts: tuple[str | Slot, ...]
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +317,10 @@ class Item:
     valid_from_ms: int | None = None
     valid_until_ms: int | None = None
     bypass: frozenset[str] = frozenset()
+    #: None: without end. 0: none left.
+    inventory: int | None = None
+    #: Shown instead where no variant can be bound.
+    instead: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +344,13 @@ class Policy:
     segments: tuple[Segment, ...]
     segment_paths: dict[str, str]
     caps: tuple[Cap, ...]
+    rests: tuple[Rest, ...]
+    experiments: tuple[Experiment, ...]
+    holdouts: tuple[Holdout, ...]
+    lifecycle: Lifecycle
     #: The facts that some rule reads: what nobody reads is not worked out.
     reads: frozenset[str]
-    #: Whether some segment's rule changes its mind by the clock alone.
+    #: Whether some segment or stage changes by the clock alone, what they read, and the signals with windows they read.
     timed: bool = False
+    segment_reads: frozenset[str] = frozenset()
+    windowed: tuple[Signal, ...] = ()

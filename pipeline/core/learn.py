@@ -9,7 +9,7 @@ from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
-from pipeline.core.profile import Counter, Profile, Trait, changed, remember_event
+from pipeline.core.profile import Counter, Profile, Trait, appended, changed, remember_event
 
 Learnt = tuple[Profile, tuple[segments.Change, ...]]
 
@@ -59,10 +59,19 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     counters = _counted(profile, event, policy, item, at_ms, allowed)
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), ())
+    rests = None
+    if policy.rests:
+        counters = dict(profile.counters if counters is None else counters)
+        rests = _rested(profile, event, policy, item, at_ms, counters)
     behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms)
     after = changed(known, counters=profile.counters if counters is None else counters,
-                    behaviour=profile.behaviour if behaviour is None else behaviour)
+                    behaviour=profile.behaviour if behaviour is None else behaviour,
+                    rests=profile.rests if rests is None else _running(rests, now_ms))
     return segments.refresh(after, policy, now_ms, touched)
+
+
+def _running(rests: dict[str, int], now_ms: int) -> dict[str, int]:
+    return {key: until for key, until in rests.items() if until > now_ms}
 
 
 def _unlisted(item_id: str) -> Item:
@@ -75,14 +84,33 @@ def _counted(
 ) -> dict[str, Counter] | None:
     """The counters after the event; None where it counts nowhere. Without consent only a place already held settles."""
     name = COUNTED.get(event.kind) or f"event:{event.name}"
-    holder = f"{event.decision_id}/{event.item_id}" if event.decision_id else ""
     result: dict[str, Counter] | None = None
     for cap in policy.caps:
         if cap.counted != name or not caps.reaches(cap.reach, item, event.placement or "", event.channel or ""):
             continue
         for key in caps.keys(cap, item, event.placement or "", event.channel or ""):
             counter = profile.counters.get(key)
-            if allowed or (counter is not None and holder in counter.held):
+            holders = caps.holders(counter, event.decision_id, event.item_id, event.placement)
+            if allowed or holders:
                 result = dict(profile.counters) if result is None else result
-                result[key] = caps.settled(cap, counter, holder, at_ms)
+                result[key] = caps.settled(cap, counter, holders, at_ms)
     return result
+
+
+def _rested(
+    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, counters: dict[str, Counter]
+) -> dict[str, int] | None:
+    """The rests after the event: `at_least` outcomes within a time rest the thing. Counts into `counters`."""
+    name = COUNTED.get(event.kind) or f"event:{event.name}"
+    rests: dict[str, int] | None = None
+    for rest in policy.rests:
+        if rest.counted != name or not caps.reaches(rest.reach, item, event.placement or "", event.channel or ""):
+            continue
+        for key in caps.keys(rest, item, event.placement or "", event.channel or ""):
+            old = counters.get(key, caps.EMPTY)
+            times = appended(old.times, at_ms, rest.at_least)
+            counters[key] = Counter(times, old.total + 1)
+            if len(times) == rest.at_least and times[-1] - times[0] < rest.within_ms:
+                rests = dict(profile.rests) if rests is None else rests
+                rests[key] = max(rests.get(key, 0), times[-1] + rest.rest_ms)
+    return rests

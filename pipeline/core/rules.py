@@ -15,6 +15,9 @@ from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
 
+#: JSON as text, without escaping what is not ASCII.
+encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
+
 #: Facts that change by themselves as time passes.
 CLOCK_FACTS: Final = ("now", "local.hour", "local.minute", "local.weekday", "local.date")
 
@@ -64,7 +67,7 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
     if whole.type != "bool":
         raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
     clauses = tuple(
-        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(_reads(node, types))))
+        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))))
         for node in conjuncts(tree)
     )
     reads = frozenset(name for clause in clauses for name in clause.reads)
@@ -78,7 +81,7 @@ def compile_number(text: str, types: Mapping[str, str]) -> Number:
     whole = Builder(types).build(tree)
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
-    return Number(text, whole.fn, tuple(dict.fromkeys(_reads(tree, types))))
+    return Number(text, whole.fn, tuple(dict.fromkeys(reads_of(tree, types))))
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
@@ -115,24 +118,25 @@ def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
 
 def as_json(value: Any) -> str:
     """A fact as JSON text; moments in RFC 3339, durations in seconds."""
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+    if value is True or value is False:
+        return "true" if value else "false"
     if isinstance(value, datetime):
         return f'"{value.isoformat()}"'
     if isinstance(value, timedelta):
         return f'"{value.total_seconds():g}s"'
-    return json.dumps(value, ensure_ascii=False)
+    return encode_json(value)
 
 
-def _reads(node: Node, types: Mapping[str, str]) -> Iterator[str]:
+def reads_of(node: Node, types: Mapping[str, str]) -> Iterator[str]:
+    """The declared attributes an expression reads."""
     if isinstance(node, Name):
         if node.path in types:
             yield node.path
     elif isinstance(node, ListOf):
         for item in node.items:
-            yield from _reads(item, types)
+            yield from reads_of(item, types)
     elif isinstance(node, Call):
         if node.name == "daysSince":
             yield from ("now", "zone")
         for arg in node.args:
-            yield from _reads(arg, types)
+            yield from reads_of(arg, types)

@@ -1,4 +1,6 @@
-"""Who is in which segment now, and what changed. Segments are computed in the order of what they read."""
+"""Who is in which segment and lifecycle stage now, and what changed. Segments are computed in the order of what they
+read. Pure: facts in, memberships out.
+"""
 
 from __future__ import annotations
 
@@ -8,47 +10,65 @@ from typing import Any, Final
 
 from pipeline.core import facts as fact
 from pipeline.core import signals
-from pipeline.core.definitions import Policy, Segment
-from pipeline.core.profile import Profile, changed
+from pipeline.core.definitions import Lifecycle, Policy, Segment
+from pipeline.core.profile import STAGES_MAX, Profile, Stage, changed
 from pipeline.core.rules import passes
 
 _HOUR_MS: Final = 3_600_000
 _NO_ITEM: Final[dict[str, Any]] = {}
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A subject entered or left a segment."""
+    """A subject entered or left a segment; a lifecycle stage is the segment `lifecycle:<stage>`."""
 
     segment: str
     entered: bool
 
 
 def stale(profile: Profile, policy: Policy, now_ms: int) -> bool:
-    """Whether time or a new release alone may have changed a membership."""
+    """Whether time or a new release may have changed any membership."""
     due = profile.segments_due_ms
     return profile.segments_release != policy.release or (due is not None and now_ms >= due)
 
 
 def refresh(
-    profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None
+    profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None = _NOTHING,
+    facts: dict[str, Any] | None = None,
 ) -> tuple[Profile, tuple[Change, ...]]:
-    """The profile with its memberships as of now. `touched`: the paths that changed; None: look at every segment."""
-    if touched is None or stale(profile, policy, now_ms):
-        touched = None
-    elif not policy.timed and not any(_reads(segment, touched) for segment in policy.segments):
+    """The profile with its memberships as of now. `touched`: the paths that changed; None: look at every segment.
+
+    `facts`, where given, are those of this profile at this moment; they are brought up to date in place.
+    """
+    everything = touched is None or stale(profile, policy, now_ms)
+    paths: Set[str] = _NOTHING if touched is None else touched
+    if not everything and not policy.timed and (not paths or paths.isdisjoint(policy.segment_reads)):
         return profile, ()
-    facts = fact.of_profile(profile, policy, now_ms)
-    moved: set[str] = set()
+    known = fact.of_profile(profile, policy, now_ms) if facts is None else facts
+    members, changes = _members(profile, policy, now_ms, None if everything else paths, known)
+    stages = _stages(profile.stages, policy.lifecycle, known, now_ms, changes)
+    if not everything and not paths and not changes:
+        return profile, ()
+    due = _due_ms(profile, policy, now_ms)
+    if not changes and due == profile.segments_due_ms and profile.segments_release == policy.release:
+        return profile, ()
+    after = changed(profile, segments=members, stages=stages, segments_release=policy.release, segments_due_ms=due)
+    return after, tuple(changes)
+
+
+def _members(
+    profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None, facts: dict[str, Any]
+) -> tuple[dict[str, int], list[Change]]:
     members = dict(profile.segments)
     changes: list[Change] = []
+    moved: set[str] = set()
     if touched is None:
-        known = policy.segment_paths
-        for gone in [name for name in members if name not in known]:
+        for gone in [name for name in members if name not in policy.segment_paths]:
             del members[gone]
             changes.append(Change(gone, False))
     for segment in policy.segments:
-        if touched is None or _reads(segment, touched) or _reads(segment, moved) or segment.rule.of_time:
+        if touched is None or segment.rule.of_time or _reads(segment, touched) or (moved and _reads(segment, moved)):
             inside = passes(segment.rule, facts, _NO_ITEM)
             facts[segment.path] = inside
             if inside != (segment.id in members):
@@ -58,19 +78,38 @@ def refresh(
                     members[segment.id] = now_ms
                 else:
                     del members[segment.id]
-    due = _due_ms(profile, policy, now_ms)
-    if not changes and due == profile.segments_due_ms and profile.segments_release == policy.release:
-        return profile, ()
-    return changed(profile, segments=members, segments_release=policy.release, segments_due_ms=due), tuple(changes)
+    if changes and "segments" in facts:
+        facts["segments"] = tuple(sorted(members))
+    return members, changes
 
 
 def _reads(segment: Segment, paths: Set[str]) -> bool:
     return not segment.rule.reads.isdisjoint(paths)
 
 
+def _stages(
+    history: tuple[Stage, ...], lifecycle: Lifecycle, facts: dict[str, Any], now_ms: int, changes: list[Change]
+) -> tuple[Stage, ...]:
+    """The history with the stage the subject is in now: the last of the ordered stages whose rule passes."""
+    if not lifecycle.stages:
+        return history
+    present = history[-1].name if history else ""
+    reached = next((stage.name for stage in reversed(lifecycle.stages) if passes(stage.rule, facts, _NO_ITEM)), "")
+    order = [stage.name for stage in lifecycle.stages]
+    back = lifecycle.forward_only and present in order and (
+        not reached or order.index(reached) < order.index(present))
+    if reached == present or back or not reached:
+        return history
+    if present:
+        changes.append(Change(f"lifecycle:{present}", False))
+    changes.append(Change(f"lifecycle:{reached}", True))
+    facts["lifecycle"] = reached
+    return (*history[-STAGES_MAX + 1:], Stage(reached, now_ms))
+
+
 def _due_ms(profile: Profile, policy: Policy, now_ms: int) -> int | None:
-    windowed = frozenset().union(*(segment.windows for segment in policy.segments))
-    due = signals.due_ms((one for one in policy.signals if one.path in windowed), profile.behaviour, now_ms)
+    """When time alone may change a membership: exactly for windows, at the full hour for rules that read clocks."""
+    due = signals.due_ms(policy.windowed, profile.behaviour, now_ms)
     if policy.timed:
         hour = (now_ms // _HOUR_MS + 1) * _HOUR_MS
         due = hour if due is None else min(due, hour)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import lru_cache
 from typing import Final
 
 from pipeline.core.definitions import Window
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_MS: Final = 60_000
+_DAY_MS: Final = 86_400_000
+_QUARTER_MS: Final = 900_000
 
 
 def moment(at_ms: int) -> datetime:
@@ -35,6 +38,17 @@ def bounds(window: Window, now_ms: int, zone: tzinfo) -> tuple[int, int]:
 
     Several units (every 2 weeks) are counted from 1 January 1970, weeks from their declared first day.
     """
+    about = _bounds_about(window, now_ms // _QUARTER_MS, zone)
+    return about if about[0] <= now_ms < about[1] else _bounds(window, now_ms, zone)
+
+
+@lru_cache(maxsize=8_192)
+def _bounds_about(window: Window, quarter: int, zone: tzinfo) -> tuple[int, int]:
+    """The window at the start of a quarter of an hour: nearly always the one of every moment in it."""
+    return _bounds(window, quarter * _QUARTER_MS, zone)
+
+
+def _bounds(window: Window, now_ms: int, zone: tzinfo) -> tuple[int, int]:
     local = UTC if not window.local else zone
     if window.unit == "minute":
         length = window.count * _MINUTE_MS
@@ -79,6 +93,16 @@ def _month(months: int) -> datetime:
 def _midnight(day: datetime, zone: tzinfo) -> int:
     """The first instant of a local day: where a change of clocks skips midnight, the first one that exists."""
     return millis(day.replace(tzinfo=zone, fold=0).astimezone(UTC)) if zone is UTC else _first_instant(day, zone)
+
+
+def local_time_ms(day: date, minute: int, zone: tzinfo, after_ms: int) -> int:
+    """The next moment after `after_ms` at which clocks in the zone reach that minute of the day, from `day` on."""
+    for ahead in range(3):
+        here = datetime.combine(day + timedelta(days=ahead), time(minute // 60 % 24, minute % 60), zone)
+        at_ms = millis(here.astimezone(UTC))
+        if at_ms > after_ms:
+            return at_ms
+    return after_ms + _DAY_MS
 
 
 def _first_instant(day: datetime, zone: tzinfo) -> int:

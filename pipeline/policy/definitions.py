@@ -35,13 +35,32 @@ def _moment(value: object) -> object:
     return round(value.timestamp() * 1_000)
 
 
+def _time_of_day(value: object) -> object:
+    """`21:30` → minutes."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
+        return value  # YAML reads an unquoted 21:30 as a number in base 60, which is the minutes meant.
+    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a time of day as \"21:30\"")
+    return int(match.group(1)) * 60 + int(match.group(2))
+
+
+def _weekday(value: object) -> object:
+    if isinstance(value, str) and value.lower() in _WEEKDAYS:
+        return _WEEKDAYS.index(value.lower()) + 1
+    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(_WEEKDAYS)}")
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
 Span = Annotated[int, BeforeValidator(_span), Field(gt=0)]
 Moment = Annotated[int, BeforeValidator(_moment)]
+TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
 Names = Annotated[list[str], BeforeValidator(_one_or_many)]
+#: Words for people: they change nothing that is decided, so they are no part of a release.
+Doc = Annotated[str, Field(exclude=True)]
 Value = bool | int | float | str | None
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
@@ -54,7 +73,7 @@ class Definition(BaseModel):
 class AttributeDefinition(Definition):
     type: str
     default: Value = None
-    doc: str = ""
+    doc: Doc = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,9 +99,19 @@ class ConsentDefinition(Definition):
     tracking: str | None = None
 
 
+class QuietHoursDefinition(Definition):
+    begin: Annotated[TimeOfDay, Field(alias="from")]
+    end: Annotated[TimeOfDay, Field(alias="to")]
+    days: list[Annotated[int, BeforeValidator(_weekday)]] = [1, 2, 3, 4, 5, 6, 7]
+    then: Literal["suppress", "defer"] = "suppress"
+
+
 class ChannelDefinition(Definition):
     purposes: Names = []
-    doc: str = ""
+    escape: Literal["html", "url", "json", "none"] = "html"
+    quiet_hours: QuietHoursDefinition | None = None
+    do_not_contact: str | None = None
+    doc: Doc = ""
 
 
 class MatcherDefinition(Definition):
@@ -109,7 +138,7 @@ class SignalDefinition(Definition):
     without: MatcherDefinition | None = None
     within_ms: Annotated[Span | None, Field(alias="within")] = None
     up_to: int = Field(100, ge=1, le=1_000)
-    doc: str = ""
+    doc: Doc = ""
 
     @model_validator(mode="after")
     def _one_kind(self) -> SignalDefinition:
@@ -125,7 +154,7 @@ class SignalDefinition(Definition):
 class SegmentDefinition(Definition):
     rule: str
     version: int = Field(1, ge=1)
-    doc: str = ""
+    doc: Doc = ""
 
 
 class CalendarDefinition(Definition):
@@ -165,12 +194,40 @@ class CapDefinition(Definition):
     limit: int = Field(ge=0)
     window: Window
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
-    doc: str = ""
+    weights: dict[str, Annotated[int, Field(ge=0)]] | None = None
+    doc: Doc = ""
+
+
+class ArbitrationDefinition(Definition):
+    """The preset: the product of these, each 1 where it is not given."""
+
+    propensity: str | None = None
+    context_weight: str | None = None
+    value: str | None = None
+    lever: str | None = None
+
+
+class ModelDefinition(Definition):
+    """A logistic model: its coefficients by attribute, and what each item adds."""
+
+    intercept: float = 0.0
+    coefficients: dict[str, float] = {}
+    items: dict[str, float] = {}
 
 
 class RankingDefinition(Definition):
     formula: str | None = None
-    doc: str = ""
+    arbitration: ArbitrationDefinition | None = None
+    model: ModelDefinition | None = None
+    lottery: bool = False
+    ties: Literal["id", "draw"] = "id"
+    doc: Doc = ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> RankingDefinition:
+        if self.formula is not None and self.arbitration is not None:
+            raise ValueError("a ranking has a formula or arbitration, not both")
+        return self
 
 
 class FallbackDefinition(Definition):
@@ -179,6 +236,13 @@ class FallbackDefinition(Definition):
     variant: str = "fallback"
     content: dict[Name, Value] = {}
     ttl_ms: Annotated[Span, Field(alias="ttl")] = 60_000
+    chain: Names = []
+
+
+class DiversityDefinition(Definition):
+    per: str
+    at_most: int = Field(ge=1)
+    values: Names = []
 
 
 class PlacementDefinition(Definition):
@@ -189,13 +253,73 @@ class PlacementDefinition(Definition):
     ttl_ms: Annotated[Span, Field(alias="ttl")] = 300_000
     ranking: str | None = None
     applicability: str | None = None
-    doc: str = ""
+    diversity: list[DiversityDefinition] = []
+    repeats: bool = False
+    doc: Doc = ""
+
+
+class SliceDefinition(Definition):
+    """Percent of the layer's subjects, from and to."""
+
+    begin: Annotated[float, Field(alias="from", ge=0, le=100)] = 0.0
+    end: Annotated[float, Field(alias="to", ge=0, le=100)] = 100.0
+
+
+class VariationDefinition(Definition):
+    weight: float = Field(1.0, ge=0)
+    ranking: str | None = None
+    only: Names = []
+    without: Names = []
+    variants: dict[str, str] = {}
+
+
+class ExperimentDefinition(Definition):
+    variations: dict[Id, VariationDefinition] = Field(min_length=1)
+    reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
+    target: str | None = None
+    layer: str | None = None
+    slice: SliceDefinition = SliceDefinition()
+    from_ms: Annotated[Moment | None, Field(alias="from")] = None
+    until_ms: Annotated[Moment | None, Field(alias="until")] = None
+    sticky: bool = True
+    salt: str = ""
+    doc: Doc = ""
+
+
+class HoldoutDefinition(Definition):
+    share: float = Field(gt=0, le=100)
+    reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
+    until_ms: Annotated[Moment | None, Field(alias="until")] = None
+    salt: str = ""
+    doc: Doc = ""
+
+
+class StageDefinition(Definition):
+    name: Name
+    rule: str
+    doc: Doc = ""
+
+
+class LifecycleDefinition(Definition):
+    stages: list[StageDefinition] = []
+    forward_only: bool = False
+
+
+class RestDefinition(Definition):
+    counted: Annotated[str, Field(alias="when", pattern=r"^(click|conversion|dismissal|impression|event:.+)$")]
+    scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
+    at_least: int = Field(1, ge=1, le=1_000)
+    within_ms: Annotated[Span, Field(alias="within")]
+    rest_ms: Annotated[Span, Field(alias="rest")]
+    reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
+    doc: Doc = ""
 
 
 class VariantDefinition(Definition):
     content: dict[Name, Value] = {}
     channels: Names = []
     placements: Names = []
+    rule: str | None = None
 
 
 class ItemDefinition(Definition):
@@ -212,8 +336,10 @@ class ItemDefinition(Definition):
     valid_from_ms: Annotated[Moment | None, Field(alias="valid_from")] = None
     valid_until_ms: Annotated[Moment | None, Field(alias="valid_until")] = None
     bypass: Names = []
+    inventory: int | None = Field(None, ge=0)
+    instead: str = ""
     variants: dict[Name, VariantDefinition] = Field(min_length=1)
-    doc: str = ""
+    doc: Doc = ""
 
 
 class GoldenDefinition(Definition):
@@ -244,6 +370,10 @@ class PolicyDefinition(Definition):
     signals: dict[Name, SignalDefinition] = {}
     segments: dict[Name, SegmentDefinition] = {}
     caps: dict[Id, CapDefinition] = {}
+    rests: dict[Id, RestDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}
+    lifecycle: LifecycleDefinition = LifecycleDefinition()
+    experiments: dict[Id, ExperimentDefinition] = {}
+    holdouts: dict[Id, HoldoutDefinition] = {}
     items: dict[Id, ItemDefinition] = {}
     golden: dict[str, GoldenDefinition] = {}

@@ -137,8 +137,7 @@ def release_id(body: str) -> str:
 
 
 def _dump(definition: Definition) -> dict[str, Any]:
-    return definition.model_dump(mode="json", by_alias=False, exclude_none=True, exclude_defaults=True,
-                                 exclude={"doc"})
+    return definition.model_dump(mode="json", by_alias=False, exclude_none=True, exclude_defaults=True)
 
 
 def release_body(definition: PolicyDefinition) -> str:

@@ -1,0 +1,194 @@
+"""What may stop a candidate, one gate after the other; the first that does is recorded with what it saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import Any
+
+from pipeline.core import caps, windows
+from pipeline.core import experiments as trial
+from pipeline.core import facts as fact
+from pipeline.core.definitions import Cap, Channel, Experiment, Holdout, Item, Placement, Variation
+from pipeline.core.live import Candidate, Live
+from pipeline.core.model import CandidateAudit, DecisionRequest
+from pipeline.core.profile import Counter, Profile
+from pipeline.core.rules import Rule, Stop, stop_of
+
+
+@dataclass(slots=True)
+class Sitting:
+    """One request being decided: the arguments and what was worked out once. Never outlives the call."""
+
+    request: DecisionRequest
+    decision_id: str
+    live: Live
+    profile: Profile
+    now_ms: int
+    facts: dict[str, Any]
+    channel: Channel
+    #: Outcomes of rules that do not look at the item, by identity; of one placement.
+    judged: dict[int, Stop | None] = field(default_factory=dict)
+    #: Places taken, by counter key; counters changed by this request; where windows began, by cap.
+    taken: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, Counter] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+    arms: dict[str, Variation | None] = field(default_factory=dict)
+    held: dict[str, bool] = field(default_factory=dict)
+    audits: list[CandidateAudit] = field(default_factory=list)
+    shown: set[str] = field(default_factory=set)
+    #: Experiment → arm, for those that had something to decide.
+    exposed: dict[str, str] = field(default_factory=dict)
+    _zone: tzinfo | None = None
+
+    @property
+    def zone(self) -> tzinfo:
+        """The subject's zone, looked up when first needed."""
+        if self._zone is None:
+            self._zone = fact.zone_of(self.profile, self.live.policy)[1]
+        return self._zone
+
+    def judge(self, rule: Rule, item: Item) -> Stop | None:
+        """Why a rule stops the item; a rule that does not look at it is asked once per placement."""
+        if rule.of_candidate:
+            return stop_of(rule, self.facts, item.facts)
+        key = id(rule)
+        if key not in self.judged:
+            self.judged[key] = stop_of(rule, self.facts, item.facts)
+        return self.judged[key]
+
+    def counter(self, key: str) -> Counter | None:
+        """A counter as this request has left it so far."""
+        return self.spent.get(key) or self.profile.counters.get(key)
+
+    def used(self, cap: Cap, key: str) -> int:
+        """Places of a cap taken now."""
+        taken = self.taken.get(key)
+        if taken is None:
+            counter = self.counter(key)
+            taken = 0
+            if counter is not None:
+                start = self.starts.get(cap.id)
+                if start is None:
+                    zone = self.zone if cap.window.local else UTC
+                    start = self.starts[cap.id] = windows.start_ms(cap.window, self.now_ms, zone)
+                taken = caps.taken(cap, counter, start, self.now_ms)
+            self.taken[key] = taken
+        return taken
+
+    def arm(self, experiment: Experiment) -> Variation | None:
+        """The subject's arm in an experiment, worked out once."""
+        if experiment.id not in self.arms:
+            self.arms[experiment.id] = trial.assigned(
+                experiment, self.profile.profile_id, self.facts, self.profile.assignments, self.now_ms)
+        return self.arms[experiment.id]
+
+    def holds_out(self, holdout: Holdout) -> bool:
+        """Whether the subject is held out, worked out once."""
+        if holdout.id not in self.held:
+            self.held[holdout.id] = trial.held_out(holdout, self.profile.profile_id, self.now_ms)
+        return self.held[holdout.id]
+
+
+def stopped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first thing that keeps a candidate out, experiments apart, or None."""
+    item = candidate.item
+    if candidate.limited:
+        stop = _not_available(sitting, placement, item)
+        if stop is not None:
+            return stop
+    for stage, outcome, rule in candidate.rules:
+        broken = sitting.judge(rule, item)
+        if broken is not None:
+            return CandidateAudit(item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
+                                  stage, broken.clause, broken.values)
+    if sitting.channel.quiet is not None or sitting.channel.do_not_contact is not None:
+        stop = _kept_quiet(sitting, placement, item)
+        if stop is not None:
+            return stop
+    rests = sitting.profile.rests
+    if rests:
+        for rest, key in candidate.rests:
+            if rests.get(key, 0) > sitting.now_ms:
+                return CandidateAudit(item.id, placement.id, "resting", "caps", rest.text,
+                                      {"until_ms": str(rests[key]), "counter": key})
+    return capped(sitting, placement, candidate)
+
+
+def _not_available(sitting: Sitting, placement: Placement, item: Item) -> CandidateAudit | None:
+    now_ms = sitting.now_ms
+    if item.valid_from_ms is not None and now_ms < item.valid_from_ms:
+        return CandidateAudit(item.id, placement.id, "not_yet_valid", "eligibility", "valid_from",
+                              {"now_ms": str(now_ms), "valid_from_ms": str(item.valid_from_ms)})
+    if item.valid_until_ms is not None and now_ms >= item.valid_until_ms:
+        return CandidateAudit(item.id, placement.id, "expired", "eligibility", "valid_until",
+                              {"now_ms": str(now_ms), "valid_until_ms": str(item.valid_until_ms)})
+    if item.inventory is not None and item.inventory <= 0:
+        return CandidateAudit(item.id, placement.id, "out_of_stock", "eligibility", "inventory",
+                              {"inventory": str(item.inventory)})
+    return None
+
+
+def _kept_quiet(sitting: Sitting, placement: Placement, item: Item) -> CandidateAudit | None:
+    channel = sitting.channel
+    if channel.do_not_contact is not None and "do_not_contact" not in item.bypass:
+        rule = channel.do_not_contact
+        wanted = sitting.judge(rule, item)
+        if wanted is None or wanted.unknown:
+            outcome = f"unknown:{wanted.unknown}" if wanted else "do_not_contact"
+            return CandidateAudit(item.id, placement.id, outcome, "channel_policy", rule.text,
+                                  wanted.values if wanted else {})
+    if channel.quiet is not None and "quiet_hours" not in item.bypass:
+        until_ms = quiet_until_ms(channel, sitting.now_ms, sitting.zone)
+        if until_ms is not None:
+            outcome = f"deferred:{until_ms}" if channel.defers else "quiet_hours"
+            return CandidateAudit(item.id, placement.id, outcome, "channel_policy", "quiet_hours",
+                                  {"until_ms": str(until_ms), "zone": f'"{sitting.zone}"'})
+    return None
+
+
+def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
+    """When the quiet hours that hold now end; None where none do."""
+    if channel.quiet is None:
+        return None
+    begin, end = channel.quiet
+    here = windows.moment(now_ms).astimezone(zone)
+    minute = here.hour * 60 + here.minute
+    # Quiet hours over midnight belong to the day on which they began.
+    since_yesterday = begin >= end and minute < end
+    inside = (begin <= minute < end) if begin < end else (minute >= begin or minute < end)
+    weekday = here.isoweekday() if not since_yesterday else (here.isoweekday() - 2) % 7 + 1
+    if not inside or weekday not in channel.quiet_days:
+        return None
+    return windows.local_time_ms(here.date(), end, zone, after_ms=now_ms)
+
+
+def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first cap without room for one more, or None."""
+    counters, spent = sitting.profile.counters, sitting.spent
+    for use in candidate.caps:
+        key, cap = use.key, use.cap
+        if use.bypass or (key not in counters and key not in spent and use.weight <= cap.limit):
+            continue
+        used = sitting.used(cap, key)
+        if used + use.weight > cap.limit:
+            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", cap.text,
+                                  {"used": str(used), "limit": str(cap.limit), "counter": key})
+    return None
+
+
+def trialled(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """Whether a holdout or an experiment's arm keeps the candidate out."""
+    item = candidate.item
+    for holdout in candidate.holdouts:
+        if sitting.holds_out(holdout):
+            return CandidateAudit(item.id, placement.id, "held_out", "experiment", f"holdout {holdout.id}",
+                                  {"share": str(holdout.share)})
+    for experiment in candidate.experiments:
+        arm = sitting.arm(experiment)
+        if arm is not None:
+            sitting.exposed[experiment.id] = arm.id
+            if trial.excluded(arm, item.id):
+                return CandidateAudit(item.id, placement.id, "not_in_variation", "experiment",
+                                      f"{experiment.id}:{arm.id}", {})
+    return None

@@ -1,0 +1,80 @@
+"""The rules of a release: compiled against its declared attributes, each text once, so that outcomes can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pipeline.core.cel.syntax import RuleError
+from pipeline.core.definitions import Reach, Template
+from pipeline.core.problems import Path, Problems
+from pipeline.core.rules import Number, Rule, compile_number, compile_rule
+from pipeline.core.templates import compile_template
+
+Body = Mapping[str, Any]
+
+#: What a rule about the subject alone may not read.
+MOMENTARY = ("context.", "candidate.")
+CANDIDATE = ("candidate.",)
+
+
+class RuleBook:
+    """Compiles texts and notes what is wrong with them; `reads` grows with every attribute they read."""
+
+    def __init__(self, types: Mapping[str, str], problems: Problems) -> None:
+        self.problems = problems
+        self.reads: set[str] = set()
+        self._types = types
+        self._rules: dict[str, Rule] = {}
+
+    def rule(self, path: Path, text: str | None, barred: tuple[str, ...] = ()) -> Rule | None:
+        """The compiled condition; None where there is none, or where it is wrong (noted)."""
+        if text is None:
+            return None
+        if text not in self._rules:
+            try:
+                self._rules[text] = compile_rule(text, self._types)
+            except RuleError as error:
+                self.problems.rule(path, error)
+                return None
+        rule = self._rules[text]
+        for name in sorted(rule.reads):
+            if barred and name.startswith(barred):
+                hint = "only what is kept about the subject may be" if len(barred) > 1 else "no item is looked at here"
+                self.problems.add(path, f"{name!r} may not be read here", hint, text.find(name))
+                return None
+        self.reads |= rule.reads
+        return rule
+
+    def number(self, path: Path, text: str) -> Number | None:
+        """The compiled formula; None where it is wrong (noted)."""
+        try:
+            number = compile_number(text, self._types)
+        except RuleError as error:
+            self.problems.rule(path, error)
+            return None
+        self.reads.update(number.reads)
+        return number
+
+    def template(self, path: Path, text: str) -> Template | None:
+        """The compiled template; None where the text has no gap or is wrong (noted)."""
+        try:
+            template = compile_template(text, self._types)
+        except RuleError as error:
+            self.problems.rule(path, error)
+            return None
+        if template is not None:
+            self.reads.update(template.reads)
+        return template
+
+    def all_known(self, path: Path, one: Body, part: str, known: Iterable[str], what: str = "") -> None:
+        """Note every name in a list that is not declared."""
+        for index, value in enumerate(one.get(part, ())):
+            self.problems.known((*path, part, index), value, known, what or part.removesuffix("s"))
+
+    def reach(self, path: Path, one: Body, data: Body) -> Reach:
+        """What a cap, rest, experiment or holdout is about."""
+        reach = one.get("reach", {})
+        self.all_known((*path, "reach"), reach, "placements", data["placements"])
+        self.all_known((*path, "reach"), reach, "channels", data["channels"])
+        return Reach(**{name: frozenset(values) for name, values in reach.items()})

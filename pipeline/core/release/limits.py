@@ -1,0 +1,69 @@
+"""Channels, caps and rests of a release: how often, and when not."""
+
+from __future__ import annotations
+
+from pipeline.core.definitions import Cap, Channel, Rest, Window
+from pipeline.core.profile import MOMENTS_MAX
+from pipeline.core.release.book import CANDIDATE, Body, RuleBook
+
+
+def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:
+    """One channel with its contact policy."""
+    path = ("channels", name)
+    book.all_known(path, one, "purposes", data["consent"]["purposes"])
+    quiet: Body = one.get("quiet_hours", {})
+    return Channel(
+        name, tuple(one.get("purposes", ())), one.get("escape", "html"),
+        (quiet["begin"], quiet["end"]) if quiet else None, frozenset(quiet.get("days", range(1, 8))),
+        quiet.get("then", "suppress") == "defer",
+        book.rule((*path, "do_not_contact"), one.get("do_not_contact"), CANDIDATE),
+    )
+
+
+def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
+    """One frequency cap, or contact pressure where it has weights."""
+    path = ("caps", name)
+    window = one["window"]
+    if one["limit"] > MOMENTS_MAX and window["kind"] != "lifetime":
+        book.problems.add((*path, "limit"), f"a cap within a window counts to {MOMENTS_MAX} at most")
+    weights = one.get("weights")
+    if weights is not None:
+        for other in weights:
+            book.problems.known((*path, "weights", other), other, data["channels"], "channel")
+        if one["counted"] != "decision":
+            book.problems.add((*path, "weights"), "only decisions weigh", "write count: decision")
+    return Cap(name, one["counted"], one["scope"], Window(**window), one["limit"], book.reach(path, one, data),
+               describe(one), None if weights is None else dict(weights))
+
+
+def rest(book: RuleBook, name: str, one: Body, data: Body) -> Rest:
+    """One outcome-triggered suppression."""
+    path = ("rests", name)
+    if name in data.get("caps", {}):
+        book.problems.add(path, f"there is a cap {name!r} too", "give it another name: their counters share it")
+    text = (f"{one['at_least']} {one['counted']} per {one['scope']} in {span(one['within_ms'])} "
+            f"→ rest for {span(one['rest_ms'])}")
+    return Rest(name, one["counted"], one["scope"], one["at_least"], one["within_ms"], one["rest_ms"],
+                book.reach(path, one, data), text)
+
+
+def describe(one: Body) -> str:
+    """A cap in words, for explanations: `at most 3 impression per item in 7d`."""
+    window = one["window"]
+    if window["kind"] == "rolling":
+        when = f"in {span(window['length_ms'])}"
+    elif window["kind"] == "lifetime":
+        when = "ever"
+    else:
+        every = f"{window['count']} {window['unit']}s" if window.get("count", 1) > 1 else window["unit"]
+        when = f"per calendar {every} ({'subject zone' if window.get('local') else 'UTC'})"
+    points = " points" if one.get("weights") is not None else ""
+    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']} {when}"
+
+
+def span(length_ms: int) -> str:
+    """A length of time as a marketer writes it."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
+        if length_ms % size == 0:
+            return f"{length_ms // size}{unit}"
+    return f"{length_ms}ms"

@@ -1,0 +1,60 @@
+"""Placements and rankings of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.core.definitions import Diversity, Fallback, Model, Placement, Ranking
+from pipeline.core.release.book import CANDIDATE, Body, RuleBook
+
+#: The preset's terms, in the order in which they are multiplied.
+ARBITRATION = ("propensity", "context_weight", "value", "lever")
+
+
+def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> Ranking:
+    """One way of ordering candidates."""
+    path = ("rankings", name)
+    texts = {"score": one["formula"]} if "formula" in one else {
+        term: one["arbitration"][term] for term in ARBITRATION if term in one.get("arbitration", {})}
+    terms = []
+    for term, text in texts.items():
+        where = (*path, "formula") if term == "score" else (*path, "arbitration", term)
+        number = book.number(where, text)
+        if number is not None:
+            terms.append((term, number))
+    model = None
+    if "model" in one:
+        coefficients = one["model"].get("coefficients", {})
+        for attribute in coefficients:
+            known = [path for path, kind in types.items() if kind in ("int", "double", "bool")]
+            book.problems.known((*path, "model", "coefficients", attribute), attribute, known, "number attribute")
+        book.reads.update(coefficients)
+        model = Model(one["model"].get("intercept", 0.0), tuple(sorted(coefficients.items())),
+                      dict(one["model"].get("items", {})))
+    return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw")
+
+
+def placement(
+    book: RuleBook, name: str, one: Body, rankings: Mapping[str, Ranking], types: Mapping[str, str], data: Body
+) -> Placement:
+    """One slot."""
+    path = ("placements", name)
+    book.all_known(path, one, "channels", data["channels"])
+    book.all_known(path, one, "purposes", data["consent"]["purposes"])
+    order = one.get("ranking")
+    if order is not None:
+        book.problems.known((*path, "ranking"), order, rankings, "ranking")
+    for index, limit in enumerate(one.get("diversity", ())):
+        known = ("tag", "campaign", "kind", *(path for path in types if path.startswith("candidate.")))
+        book.problems.known((*path, "diversity", index, "per"), limit["per"], known, "group")
+    default = one["fallback"]
+    return Placement(
+        name, frozenset(one["channels"]), tuple(one.get("purposes", ())), one.get("max_variants", 1),
+        one.get("ttl_ms", 300_000) // 1_000, rankings.get(order or "", Ranking("priority")),
+        Fallback(default["item"], default.get("kind", "content"), default.get("variant", "fallback"),
+                 default.get("content", {}), default.get("ttl_ms", 60_000) // 1_000),
+        book.rule((*path, "applicability"), one.get("applicability"), CANDIDATE),
+        tuple(Diversity(limit["per"], limit["at_most"], frozenset(limit.get("values", ())))
+              for limit in one.get("diversity", ())),
+        tuple(default.get("chain", ())), one.get("repeats", False),
+    )

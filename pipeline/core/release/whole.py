@@ -1,0 +1,120 @@
+"""The whole release: attributes first, then everything that reads them, then what they say together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.core.cel.build import ATTRIBUTE_TYPES
+from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
+from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
+from pipeline.core.problems import DefinitionError, Path, Problem, Problems
+from pipeline.core.release import limits, offers, subjects, trials
+from pipeline.core.release.book import Body, RuleBook
+
+#: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
+_STORED: Final = ("profile", "account", "features", "journey")
+_SIGNAL_TYPES: Final = {"count": "int", "sequence": "bool", "last": "timestamp"}
+
+
+def compile_release(body: str, release: str) -> Policy:
+    """The compiled policy. Raises DefinitionError with every problem."""
+    try:
+        return _compiled(json.loads(body), release)
+    except DefinitionError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = Problem((), f"not a release this engine understands: {type(error).__name__}: {error}")
+        raise DefinitionError([problem]) from error
+
+
+def _compiled(data: Body, release: str) -> Policy:
+    problems = Problems()
+    types = _declared_types(data, problems)
+    book = RuleBook(types, problems)
+    attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()}
+                  for space, names in data["attributes"].items()}
+    signals = tuple(subjects.signal(name, one) for name, one in data.get("signals", {}).items())
+    groups = subjects.segments(book, data.get("segments", {}))
+    lifecycle = subjects.lifecycle(book, data.get("lifecycle", {}))
+    subject_reads = frozenset(book.reads)
+    rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types)
+                                    for name, one in data.get("rankings", {}).items()}
+    placements: dict[str, Placement] = {name: offers.placement(book, name, one, rankings, types, data)
+                                        for name, one in data["placements"].items()}
+    trialled = tuple(trials.experiment(book, name, one, rankings, data)
+                     for name, one in sorted(data.get("experiments", {}).items()))
+    trials.check_layers(book, trialled)
+    policy = Policy(
+        release=release, types=types, traits=_traits(attributes), context=attributes.get("context", {}),
+        candidate=attributes.get("candidate", {}), base_facts=_base_facts(attributes, groups),
+        zone_trait=data.get("zone_attribute", ""), tracking_purpose=data["consent"].get("tracking", ""),
+        purposes=frozenset(data["consent"]["purposes"]),
+        channels={name: limits.channel(book, name, one, data) for name, one in data["channels"].items()},
+        placements=placements, signals=signals, segments=groups,
+        segment_paths={segment.id: segment.path for segment in groups},
+        caps=tuple(limits.cap(book, name, one, data) for name, one in sorted(data.get("caps", {}).items())),
+        rests=tuple(limits.rest(book, name, one, data) for name, one in sorted(data.get("rests", {}).items())),
+        experiments=trialled,
+        holdouts=tuple(trials.holdout(book, name, one, data)
+                       for name, one in sorted(data.get("holdouts", {}).items())),
+        lifecycle=lifecycle, reads=frozenset(book.reads),
+        timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages))),
+        segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
+    )
+    _check_names(data, policy, problems)
+    problems.stop()
+    return policy
+
+
+def _declared_types(data: Body, problems: Problems) -> dict[str, str]:
+    types = {**BUILT_IN, **BUILT_IN_CANDIDATE}
+    for space, names in data["attributes"].items():
+        for name, one in names.items():
+            path: Path = ("attributes", space, name)
+            if f"{space}.{name}" in types:
+                problems.add(path, f"{space}.{name} is built in", "choose another name")
+            elif one["type"] not in ATTRIBUTE_TYPES:
+                problems.add(path, f"{one['type']!r} is no type", f"one of {', '.join(ATTRIBUTE_TYPES)}")
+            elif one.get("default") is not None and CONVERT[one["type"]](one["default"]) is None:
+                problems.add(path, f"the default {one['default']!r} is no {one['type']}")
+            types[f"{space}.{name}"] = one["type"]
+    problems.stop()
+    for name, one in data.get("signals", {}).items():
+        types[f"signals.{name}"] = _SIGNAL_TYPES[one["kind"]]
+    for name in data.get("segments", {}):
+        types[f"segment.{name}"] = "bool"
+    return types
+
+
+def _attribute(path: str, declared: Body) -> Attribute:
+    convert = CONVERT[declared["type"]]
+    default = declared.get("default")
+    return Attribute(path, declared["type"], convert, None if default is None else convert(default))
+
+
+def _traits(attributes: Mapping[str, Mapping[str, Attribute]]) -> dict[str, Attribute]:
+    return {name if space == "profile" else f"{space}.{name}": one
+            for space in _STORED for name, one in attributes.get(space, {}).items()}
+
+
+def _base_facts(attributes: Mapping[str, Mapping[str, Attribute]], groups: tuple[Segment, ...]) -> dict[str, Any]:
+    base: dict[str, Any] = {one.path: one.default for names in attributes.values() for one in names.values()
+                            if one.default is not None and not one.path.startswith("candidate.")}
+    base.update({segment.path: False for segment in groups})
+    return base
+
+
+def _windowed(signals: tuple[Signal, ...], reads: frozenset[str]) -> tuple[Signal, ...]:
+    return tuple(one for one in signals if one.kind == "count" and one.within_ms is not None and one.path in reads)
+
+
+def _check_names(data: Body, policy: Policy, problems: Problems) -> None:
+    zone = data.get("zone_attribute", "")
+    if zone and problems.known(("zone_attribute",), zone, policy.traits, "profile attribute") and (
+            policy.traits[zone].type != "string"):
+        problems.add(("zone_attribute",), f"profile.{zone} must be a string as Europe/Berlin")
+    tracking = data["consent"].get("tracking")
+    if tracking:
+        problems.known(("consent", "tracking"), tracking, policy.purposes, "purpose")
