@@ -88,7 +88,8 @@ class Lanes:
         self._gaps: dict[TopicPartition, int] = {}
         self._room = asyncio.Event()
         self._term = 0
-        self._letters: tuple[float, int] = (0.0, 0)
+        self._letters_since_s = time.monotonic()
+        self._letters = 0
         #: Whether every assigned partition is taken over.
         self.active = False
 
@@ -221,6 +222,7 @@ class Lanes:
             await group.seek({(topic, partition): expected})
             return
         term = self._term
+        letters = driver.lane.dead_letters
         queue = [_record(r) for r in records]
         while queue:
             await self._wait_for_room()
@@ -236,7 +238,7 @@ class Lanes:
                 await driver.drained(DRAIN_S)
             if queue:
                 await asyncio.sleep(0)
-        self._limit_dead_letters()
+        self._limit_dead_letters(driver.lane.dead_letters - letters)
 
     async def seek_back(self, group: Group) -> None:
         """Read on where the lanes are, after the consumer was moved for another's sake."""
@@ -271,16 +273,15 @@ class Lanes:
             await group.commit(offsets)
             self._committed.update(offsets)
 
-    def _limit_dead_letters(self) -> None:
+    def _limit_dead_letters(self, more: int) -> None:
         """Halt where dead letters come faster than bad data explains: a bad deploy must not divert everything."""
-        total = sum(driver.lane.dead_letters for driver in self._drivers.values())
-        since, before = self._letters
-        now = time.monotonic()
-        if now - since > 60.0 or total < before:
-            self._letters = (now, total)
-        elif total - before > self._setup.dead_letter_limit:
+        now_s = time.monotonic()
+        if now_s - self._letters_since_s > 60.0:
+            self._letters_since_s, self._letters = now_s, 0
+        self._letters += more
+        if self._letters > self._setup.dead_letter_limit:
             raise DeadLetterLimitError(
-                f"{total - before} dead letters within a minute (limit {self._setup.dead_letter_limit}): halting. "
+                f"{self._letters} dead letters within a minute (limit {self._setup.dead_letter_limit}): halting. "
                 "See `nextbest dead-letters list`; raise NEXTBEST_DEAD_LETTER_LIMIT if they are expected."
             )
 

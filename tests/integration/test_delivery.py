@@ -56,7 +56,7 @@ def asked(client: Client, name: str, subjects: int, seconds: float, rate: float,
     for number in range(subjects):
         subject = f"shop/{name}-{number}"
         client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
-    ids = []
+    ids: list[str] = []
     started = time.monotonic()
     while (elapsed := time.monotonic() - started) < seconds:
         number = len(ids)
@@ -108,7 +108,12 @@ def positions(client: Client) -> dict[str, list[int]]:
 
 def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client, workers: list[WorkerProcess]) -> None:
     since, during = positions(client), threading.Event()
-    killer = threading.Thread(target=lambda: during.wait(30) and workers[0].kill())
+
+    def kill() -> None:
+        during.wait(30)
+        workers[0].kill()
+
+    killer = threading.Thread(target=kill)
     killer.start()
     ids = asked(client, "killed", subjects=40, seconds=9.0, rate=150.0, during=during)
     killer.join()

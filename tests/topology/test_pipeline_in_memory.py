@@ -39,7 +39,7 @@ def new_pipeline(published) -> MemoryPipeline:  # type: ignore[no-untyped-def]
 def ask(pipeline: MemoryPipeline, request_id: str, subject: str, **changes: object) -> DecisionReply:
     pipeline.send(DECISION_REQUESTS, subject, shop.request(request_id, subject, **changes))
     pipeline.run()
-    replies = [r for r in pipeline.values(DECISION_REPLIES) if r.request_id == request_id]
+    replies: list[DecisionReply] = [r for r in pipeline.values(DECISION_REPLIES) if r.request_id == request_id]
     return replies[-1]
 
 

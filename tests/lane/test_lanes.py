@@ -1,0 +1,277 @@
+"""What the lanes promise around the batch: order of effects, ownership, gaps, limits. No broker needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.rocksdb_store import RocksStore
+from pipeline.codecs import avro
+from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.envelope import EPOCH_KEY, Envelope
+from pipeline.core.model import FeedbackEvent, FeedbackKind
+from pipeline.core.profile import Profile
+from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason
+from pipeline.metrics import WorkerMetrics
+from pipeline.runtime.lane_driver import Lease, LeaseLostError
+from pipeline.runtime.lanes import DeadLetterLimitError, Lanes, LaneSetup
+from pipeline.runtime.memory import ManualClock
+from tests.lane.fakes import FakeGroup, FakeReader, Fetched, HeldPublisher
+from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES
+
+CHANGELOG = "changelog"
+SEGMENTS = "segment.changes"
+
+
+def apply(event: FeedbackEvent, profile: Profile | None, _context: object) -> Outcome:
+    """Writes and says something for every event but `quiet` ones, which only repeat something."""
+    from pipeline.core.model import SegmentChange
+
+    change = SegmentChange(event.subject, "s", True, 1, event.event_id, "r")
+    if event.name == "boom":
+        raise ZeroDivisionError("a bug in the core")
+    return Accept(Reason.APPLIED, Profile(profile_id=event.subject), (Emit(SEGMENT_CHANGES, event.subject, change),))
+
+
+FLOW = Flow(
+    "test",
+    FEEDBACK_EVENTS,
+    (SEGMENT_CHANGES, DEAD_LETTERS),
+    apply,
+    Lane.BATCH,
+    key=lambda event: event.subject,
+    table=PROFILES_BY_ID,
+)
+
+
+def fetched(offset: int, name: str = "", partition: int = 0) -> Fetched:
+    event = FeedbackEvent(f"e{offset}", "t/a", FeedbackKind.TRACK, 1, name=name)
+    return Fetched(FEEDBACK_EVENTS.name, partition, offset, b"t/a", avro.encode(FEEDBACK_EVENTS, event))
+
+
+class World:
+    """Lanes with everything around them faked but RocksDB."""
+
+    def __init__(self, path: Path, at_once: bool = True, dead_letter_limit: int = 5) -> None:
+        self.clock = ManualClock()
+        self.publisher = HeldPublisher(at_once=True)
+        self.group = FakeGroup()
+        self.changelog: list[tuple[bytes, bytes | None]] = []
+        self.lease = Lease(self.clock, duration_s=6.0)
+        setup = LaneSetup(
+            flows=(FLOW,),
+            changelog=CHANGELOG,
+            state_dir=path,
+            new_reader=lambda: FakeReader(self.changelog),  # type: ignore[arg-type, return-value]
+            input_ids={FEEDBACK_EVENTS.name: "id"},
+            live=lambda _tenant: None,
+            clock=self.clock,
+            metrics=WorkerMetrics(),
+            worker="w",
+            dead_letter_limit=dead_letter_limit,
+        )
+        self.lanes = Lanes(setup, self.publisher, self.lease)
+
+    async def take_over(self, at_once: bool = True) -> None:
+        await self.lanes.take_over([(FEEDBACK_EVENTS.name, 0)], self.group)
+        self.publisher.sent.clear()
+        self.publisher.at_once = at_once
+
+    async def feed(self, *records: Fetched) -> None:
+        await self.lanes.feed(FEEDBACK_EVENTS.name, 0, records, self.group)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.lanes.close()
+
+
+def test_outputs_are_sent_only_when_the_changelog_is_acknowledged(world: World) -> None:
+    async def run() -> None:
+        await world.take_over(at_once=False)
+        await world.feed(fetched(0))
+        assert world.publisher.topics() == [CHANGELOG]
+        world.publisher.acknowledge()
+        assert world.publisher.topics() == [CHANGELOG, SEGMENTS]
+        await world.lanes.commit(world.group)
+        assert world.group.committed_offsets == {}
+        world.publisher.acknowledge()
+        await world.lanes.commit(world.group)
+        assert world.group.committed_offsets == {(FEEDBACK_EVENTS.name, 0): 1}
+
+    asyncio.run(run())
+
+
+def test_a_step_that_writes_nothing_waits_for_the_writes_before_it(world: World) -> None:
+    async def run() -> None:
+        await world.take_over(at_once=False)
+        await world.feed(fetched(0))
+        broken = fetched(1)
+        broken.value = b"broken"
+        await world.feed(broken)
+        assert world.publisher.topics() == [CHANGELOG]
+        world.publisher.acknowledge()
+        assert world.publisher.topics() == [CHANGELOG, SEGMENTS, DEAD_LETTERS.name]
+
+    asyncio.run(run())
+
+
+def test_a_worker_without_its_lease_takes_nothing_on(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        world.clock.at_ms += 6_000
+        with pytest.raises(LeaseLostError):
+            await world.feed(fetched(0))
+        assert world.publisher.sent == []
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_lost_its_lease_meanwhile_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[str] = []
+    monkeypatch.setattr("pipeline.runtime.crash.stop", lambda reason, error=None: stopped.append(repr(error)))
+
+    async def run() -> None:
+        await world.take_over(at_once=False)
+        await world.feed(fetched(0))
+        world.clock.at_ms += 6_000
+        world.publisher.acknowledge()
+        assert world.publisher.topics() == [CHANGELOG]
+
+    asyncio.run(run())
+    assert len(stopped) == 1
+    assert "LeaseLostError" in stopped[0]
+
+
+def test_a_renewed_lease_goes_on(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        world.clock.at_ms += 5_999
+        world.lease.renew()
+        world.clock.at_ms += 5_999
+        await world.feed(fetched(0))
+        assert SEGMENTS in world.publisher.topics()
+
+    asyncio.run(run())
+
+
+def test_a_jump_of_the_fetch_position_is_read_again_before_it_is_believed(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        await world.feed(fetched(3))
+        assert world.publisher.sent == []
+        assert world.group.sought[-1] == {(FEEDBACK_EVENTS.name, 0): 0}
+        await world.feed(fetched(0), fetched(1), fetched(2), fetched(3))
+        assert world.publisher.topics().count(SEGMENTS) == 4
+        # A gap that is still there after the seek is the log's own: retention, or a transaction's marker.
+        await world.feed(fetched(7))
+        await world.feed(fetched(7))
+        assert world.publisher.topics().count(SEGMENTS) == 5
+
+    asyncio.run(run())
+
+
+def test_records_seen_before_are_passed_over(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        await world.feed(fetched(0), fetched(1))
+        await world.feed(fetched(0), fetched(1), fetched(2))
+        assert world.publisher.topics().count(SEGMENTS) == 3
+
+    asyncio.run(run())
+
+
+def test_a_bug_in_the_core_is_not_swallowed(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        with pytest.raises(ZeroDivisionError):
+            await world.feed(fetched(0, name="boom"))
+        await world.lanes.commit(world.group)
+        assert world.group.committed_offsets == {}
+
+    asyncio.run(run())
+
+
+def test_too_many_dead_letters_halt_the_worker(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        broken = [fetched(n) for n in range(6)]
+        for record in broken:
+            record.value = b"broken"
+        with pytest.raises(DeadLetterLimitError, match="NEXTBEST_DEAD_LETTER_LIMIT"):
+            await world.feed(*broken)
+
+    asyncio.run(run())
+
+
+def test_a_revoked_partition_takes_nothing_and_commits_what_is_done(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        await world.feed(fetched(0))
+        await world.lanes.revoke(world.group)
+        assert world.group.committed_offsets == {(FEEDBACK_EVENTS.name, 0): 1}
+        await world.feed(fetched(1))
+        assert world.publisher.topics().count(SEGMENTS) == 1
+        assert world.lanes.partitions() == []
+
+    asyncio.run(run())
+
+
+def test_a_new_owner_raises_the_epoch_and_ignores_what_an_earlier_one_writes_late(tmp_path: Path) -> None:
+    def value(epoch: int, state: bytes) -> bytes:
+        return envelopes.encode(Envelope(epoch=epoch, state=state))
+
+    store = RocksStore(tmp_path / "0")
+    log = [
+        (EPOCH_KEY, envelopes.encode(Envelope(epoch=1))),
+        (b"t/a", value(1, b"first")),
+        (EPOCH_KEY, envelopes.encode(Envelope(epoch=2))),
+        (b"t/a", value(2, b"owner")),
+        (b"t/a", value(1, b"zombie")),
+        (EPOCH_KEY, envelopes.encode(Envelope(epoch=1))),
+    ]
+    stale = store.load((key, data, offset) for offset, (key, data) in enumerate(log))
+    kept = store.get(b"t/a")
+    assert kept is not None
+    assert (stale, envelopes.decode(kept).state, store.epoch, store.offset) == (2, b"owner", 2, 5)
+    store.close()
+    reopened = RocksStore(tmp_path / "0")
+    assert (reopened.epoch, reopened.offset) == (2, 5)
+    reopened.close()
+
+
+def test_taking_over_reads_the_changelog_and_announces_the_next_epoch(world: World) -> None:
+    owner = envelopes.encode(Envelope(epoch=4, applied={f"{FEEDBACK_EVENTS.name}@id": 0}))
+    world.changelog = [(EPOCH_KEY, envelopes.encode(Envelope(epoch=4))), (b"t/a", owner)]
+
+    async def run() -> None:
+        await world.lanes.take_over([(FEEDBACK_EVENTS.name, 0)], world.group)
+        [marker] = world.publisher.sent
+        assert marker.key == EPOCH_KEY
+        assert marker.value is not None
+        assert envelopes.epoch_of(marker.value) == 5
+        world.publisher.sent.clear()
+        # Offset 0 was applied by the owner before: read again, it changes nothing.
+        await world.feed(fetched(0), fetched(1))
+        assert world.publisher.topics().count(SEGMENTS) == 1
+
+    asyncio.run(run())
+
+
+def test_a_store_ahead_of_its_changelog_is_read_anew(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    foreign = RocksStore(tmp_path / "0")
+    foreign.apply({b"t/a": envelopes.encode(Envelope(epoch=1, state=b"of another cluster"))}, 99)
+    foreign.close()
+
+    async def run() -> None:
+        await world.take_over()
+        assert world.lanes.store(0).get(b"t/a") is None
+
+    asyncio.run(run())
+    world.lanes.close()
