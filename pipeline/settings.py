@@ -30,6 +30,7 @@ class Settings(BaseSettings):
         SecretStr(""), description="Development API keys, `key=scope scope,…`; empty: no key is asked for."
     )
     deadline_ms: int = Field(150, ge=1, le=60_000, description="How long a caller waits before the declared fallback.")
+    deadline_ms_max: int = Field(2_000, ge=1, description="The longest wait a caller may ask for (X-Deadline-Ms).")
     max_in_flight: int = Field(512, ge=1, description="Decision requests one bridge waits for; past it: 429.")
     session_timeout_ms: int = Field(6_000, description="A worker silent for longer loses its partitions.")
     commit_interval_ms: int = Field(500, description="How often offsets of completed records are committed.")

@@ -1,0 +1,199 @@
+"""Asks the workers and waits, each caller no longer than its own deadline. Knows nothing of HTTP or Kafka.
+
+An answer is matched to its question by the decision's id, which only this subject's request can have: request ids are
+the callers' own, and two of them may well choose the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pipeline.bridge.breaker import Breaker, State
+from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.partitions import partition_of
+from pipeline.bridge.wire import Wire, WireFullError
+from pipeline.codecs import avro
+from pipeline.core.hashing import digest
+from pipeline.core.model import DecisionReply, DecisionRequest
+from pipeline.ports import Clock, Outbound
+from topics.catalog import DECISION_REQUESTS
+
+#: Reasons of an answer that the bridge gave in the pipeline's place.
+DEADLINE: Final = "deadline"
+CIRCUIT_OPEN: Final = "circuit_open"
+PIPELINE_UNAVAILABLE: Final = "pipeline_unavailable"
+
+#: The worker is told a slightly earlier deadline: an answer that would come too late should not be decided at all,
+#: since it would spend caps on what nobody sees.
+_RETURN_SHARE: Final = 0.1
+_RETURN_MS_MAX: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The pipeline did not answer; `reason` is one of the three above."""
+
+    reason: str
+
+
+Answer = DecisionReply | Unanswered
+
+
+class TooManyInFlightError(RuntimeError):
+    """More callers wait than this bridge may hold."""
+
+
+class RequestIdReusedError(RuntimeError):
+    """Another request under this id is being decided."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One request under way and everybody who waits for it."""
+
+    decision_id: str
+    digest: str
+    futures: list[asyncio.Future[Answer]] = field(default_factory=list)
+
+    def resolve(self, answer: Answer) -> None:
+        for future in self.futures:
+            if not future.done():
+                future.set_result(answer)
+
+
+def decision_id_of(subject: str, request_id: str) -> str:
+    """The id that the decision of this request has, whenever and by whomever it is made."""
+    return digest("decision", subject, request_id)
+
+
+class Asker:
+    """The ReplyListener of the bridge. On one event loop."""
+
+    def __init__(
+        self, wire: Wire, clock: Clock, metrics: BridgeMetrics, *, in_flight_max: int, patience_ms: int
+    ) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._metrics = metrics
+        self._in_flight_max = in_flight_max
+        self._patience_s = patience_ms / 1_000
+        self._waiting: dict[str, list[_Waiting]] = {}
+        self._breakers = [Breaker() for _ in range(DECISION_REQUESTS.partitions)]
+        self.in_flight = 0
+
+    # -- the caller's side ----------------------------------------------------------------------------------------
+
+    async def ask(
+        self, request: DecisionRequest, wait_ms: float, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> Answer:
+        """Have it decided within `wait_ms`. The same request asked again meanwhile waits for the same answer.
+
+        Raises TooManyInFlightError, RequestIdReusedError, and CodecError for a request that no record can hold.
+        """
+        if self.in_flight >= self._in_flight_max:
+            raise TooManyInFlightError
+        if not self._wire.listening:
+            return Unanswered(PIPELINE_UNAVAILABLE)
+        decision_id = decision_id_of(request.subject, request.request_id)
+        waiting = self._find(request.request_id, decision_id)
+        if waiting is None:
+            return await self._ask_new(request, decision_id, wait_ms, headers)
+        if waiting.digest != request.digest:
+            raise RequestIdReusedError
+        return await self._wait(request.request_id, waiting, wait_ms)
+
+    async def _ask_new(
+        self, request: DecisionRequest, decision_id: str, wait_ms: float, headers: tuple[tuple[str, bytes], ...]
+    ) -> Answer:
+        key = request.subject.encode()
+        breaker = self._breakers[partition_of(key, len(self._breakers))]
+        permit = breaker.admit(self._clock.monotonic_s())
+        if permit is None:
+            return Unanswered(CIRCUIT_OPEN)
+        answer: Answer | None = None
+        try:
+            wanted_by_ms = self._clock.now_ms() + wait_ms - min(wait_ms * _RETURN_SHARE, _RETURN_MS_MAX)
+            asked = replace(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
+            record = Outbound(DECISION_REQUESTS.name, key, avro.encode(DECISION_REQUESTS, asked), headers=headers)
+            waiting = _Waiting(decision_id, request.digest)
+            try:
+                self._wire.send(record, lambda: waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE)))
+            except WireFullError:
+                answer = Unanswered(PIPELINE_UNAVAILABLE)
+            else:
+                self._waiting.setdefault(request.request_id, []).append(waiting)
+                answer = await self._wait(request.request_id, waiting, wait_ms)
+        finally:
+            self._judge(breaker, permit, answer, wait_ms)
+        return answer
+
+    async def _wait(self, request_id: str, waiting: _Waiting, wait_ms: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        timer = loop.call_later(wait_ms / 1_000, self._expire, future)
+        waiting.futures.append(future)
+        self.in_flight += 1
+        try:
+            return await future
+        finally:
+            self.in_flight -= 1
+            timer.cancel()
+            waiting.futures.remove(future)
+            if not waiting.futures:
+                self._forget(request_id, waiting)
+
+    def _expire(self, future: asyncio.Future[Answer]) -> None:
+        if not future.done():
+            future.set_result(Unanswered(PIPELINE_UNAVAILABLE if self._wire.away else DEADLINE))
+
+    def _judge(self, breaker: Breaker, permit: int, answer: Answer | None, wait_ms: float) -> None:
+        """Tell the breaker. A caller more impatient than the default proves nothing against the pipeline."""
+        if isinstance(answer, DecisionReply):
+            breaker.succeeded(permit)
+        elif answer is None or (answer.reason == DEADLINE and wait_ms / 1_000 < self._patience_s):
+            breaker.withdrawn(permit)
+        else:
+            breaker.failed(permit, self._clock.monotonic_s())
+        if self._metrics.open_circuits_shown != (shown := self._open_circuits()):
+            self._metrics.show_open_circuits(shown)
+
+    def _open_circuits(self) -> int:
+        return sum(breaker.state is not State.CLOSED for breaker in self._breakers)
+
+    def _find(self, request_id: str, decision_id: str) -> _Waiting | None:
+        for waiting in self._waiting.get(request_id, ()):
+            if waiting.decision_id == decision_id:
+                return waiting
+        return None
+
+    def _forget(self, request_id: str, waiting: _Waiting) -> None:
+        others = [other for other in self._waiting.get(request_id, ()) if other is not waiting]
+        if others:
+            self._waiting[request_id] = others
+        else:
+            self._waiting.pop(request_id, None)
+
+    # -- the pipeline's side --------------------------------------------------------------------------------------
+
+    def wants(self, request_id: str) -> bool:
+        """See ReplyListener."""
+        return request_id in self._waiting
+
+    def replied(self, replies: Sequence[DecisionReply]) -> None:
+        """See ReplyListener."""
+        for reply in replies:
+            candidates = self._waiting.get(reply.request_id, [])
+            for waiting in candidates:
+                # A refusal carries no decision; it is taken only where it can mean nobody else.
+                refused = reply.error is not None and not reply.decision_id and len(candidates) == 1
+                if refused or waiting.decision_id == reply.decision_id:
+                    waiting.resolve(reply)
+
+    def broker_went_away(self) -> None:
+        """See ReplyListener."""
+        for same_id in self._waiting.values():
+            for waiting in same_id:
+                waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE))

@@ -1,0 +1,213 @@
+"""`POST /personalization/decide`: check the request, have it decided, answer with something to show whatever happens.
+
+Decides nothing itself: past the deadline, or without a pipeline, it gives each placement's declared fallback.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.bridge import json_body, problems
+from pipeline.bridge.api_keys import DECIDE, ApiKeys
+from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightError, Unanswered
+from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, NAME_CHARS_MAX, DecideBody
+from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.personal_fields import kept
+from pipeline.bridge.problems import FieldError, Kind, Problem
+from pipeline.bridge.tracing import headers_for
+from pipeline.bridge.world import World
+from pipeline.codecs.errors import CodecError
+from pipeline.core import identity
+from pipeline.core.hashing import digest
+from pipeline.core.live import Live
+from pipeline.core.model import Chosen, DecisionReply, DecisionRequest
+from pipeline.ports import Clock
+from pipeline.settings import Settings
+
+_NAMES_SHOWN_MAX: Final = 50
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+_ERROR_KINDS: Final[Mapping[str, Kind]] = {
+    "unknown_placement": problems.UNKNOWN_PLACEMENT,
+    "unknown_channel": problems.UNKNOWN_CHANNEL,
+    "request_id_reused": problems.REQUEST_ID_REUSED,
+}
+_REUSED: Final = "This request id belongs to another request; only an unchanged one may be repeated."
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A checked request."""
+
+    tenant: str
+    live: Live
+    request: DecisionRequest
+    wait_ms: int
+    warnings: list[str]
+
+
+class DecideDoor:
+    """The door's parts. `caught_up` says whether the policies have been read to their end once."""
+
+    def __init__(
+        self, settings: Settings, keys: ApiKeys, world: World, caught_up: Callable[[], bool], asker: Asker,
+        clock: Clock, metrics: BridgeMetrics,
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._world = world
+        self._caught_up = caught_up
+        self._asker = asker
+        self._clock = clock
+        self._metrics = metrics
+        self._tenant_key = settings.tenant_key.get_secret_value().encode()
+
+    async def decide(self, request: Request) -> Response:
+        """Answer one request; raises Problem for one that is wrong."""
+        started_s = self._clock.monotonic_s()
+        headers = request.headers
+        self._keys.check(headers, DECIDE)
+        body = json_body.parse(DecideBody, await json_body.read(request, BODY_BYTES_MAX))
+        asked = self._check(body, headers)
+        waited_ms = (self._clock.monotonic_s() - started_s) * 1_000
+        try:
+            answer = await self._asker.ask(
+                asked.request, max(asked.wait_ms - waited_ms, 0.0), headers_for(headers.get("traceparent"))
+            )
+        except TooManyInFlightError as error:
+            raise Problem(
+                problems.TOO_MANY_REQUESTS, f"This bridge already waits for {self._settings.max_in_flight} decisions.",
+                headers={"Retry-After": "1"},
+            ) from error
+        except RequestIdReusedError as error:
+            raise Problem(problems.REQUEST_ID_REUSED, _REUSED) from error
+        except CodecError as error:
+            raise Problem(problems.INVALID_REQUEST, error.detail) from error
+        reply = self._fallback(asked, answer.reason) if isinstance(answer, Unanswered) else answer
+        if reply.error is not None:
+            raise _refused(reply.error, asked.live)
+        self._metrics.answered(reply.reason, reply.fallback, self._clock.monotonic_s() - started_s)
+        return _response(asked, reply)
+
+    # -- checking -------------------------------------------------------------------------------------------------
+
+    def _check(self, body: DecideBody, headers: Mapping[str, str]) -> _Asked:
+        wait_ms = self._wait_ms(headers.get("x-deadline-ms"))
+        request_id = _request_id(body.request_id, headers.get("idempotency-key"))
+        tenant, subject = self._subject(body)
+        live = self._world.live(tenant)
+        if live is None and not self._caught_up():
+            raise Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
+        if live is None:
+            raise Problem(problems.NO_POLICY, "Nothing can be decided for this tenant before a policy is published.")
+        context, constraints = body.context, body.constraints
+        placements = context.all_placements
+        _check_names(problems.UNKNOWN_CHANNEL, "/context/channel", [context.channel], live.policy.channels)
+        slots = "/context/placement" if context.placements is None else "/context/placements"
+        _check_names(problems.UNKNOWN_PLACEMENT, slots, placements, live.policy.placements)
+        warnings: list[str] = []
+        attributes = kept(context.attributes, "context.attributes", warnings)
+        said = (subject, context.channel, placements, context.scenario, constraints.max_variants,
+                constraints.require_consent, attributes)
+        request = DecisionRequest(
+            request_id, subject, context.channel, placements, context.scenario, constraints.max_variants,
+            constraints.require_consent, attributes, digest=digest(msgspec.json.encode(said, order="sorted").decode()),
+        )
+        return _Asked(tenant, live, request, wait_ms, warnings)
+
+    def _subject(self, body: DecideBody) -> tuple[str, str]:
+        """The tenant and the subject's key."""
+        at = "/subject/tenant_id"
+        try:
+            tenant = identity.tenant_name(body.subject.tenant_id or self._settings.tenant)
+            at = "/subject/type"
+            type_ = identity.type_of(body.subject.type)
+            at = "/subject/id"
+            return tenant, identity.subject_key(self._tenant_key, tenant, type_, body.subject.id)
+        except identity.IdentifierError as error:
+            raise json_body.invalid(FieldError(at, str(error))) from error
+
+    def _wait_ms(self, header: str | None) -> int:
+        if header is None:
+            return self._settings.deadline_ms
+        longest = max(self._settings.deadline_ms_max, self._settings.deadline_ms)
+        if not (header.isascii() and header.isdigit() and len(header) < 10 and 1 <= int(header) <= longest):
+            raise json_body.invalid(FieldError("header:X-Deadline-Ms", f"send whole milliseconds, 1 to {longest}"))
+        return int(header)
+
+    # -- answering ------------------------------------------------------------------------------------------------
+
+    def _fallback(self, asked: _Asked, reason: str) -> DecisionReply:
+        chosen = [one for name in asked.request.placements for one in self._world.fallback(asked.tenant, name)]
+        return DecisionReply(asked.request.request_id, "", chosen, True, reason, asked.live.release)
+
+
+def _request_id(in_body: str | None, header: str | None) -> str:
+    """The caller's id of this request, or one made up: then it cannot be repeated."""
+    in_header = header.strip().strip('"') if header is not None else None
+    if in_header is not None:
+        if not 0 < len(in_header) <= NAME_CHARS_MAX:
+            raise json_body.invalid(FieldError("header:Idempotency-Key", f"has 1 to {NAME_CHARS_MAX} characters"))
+        if in_body is not None and in_body != in_header:
+            raise json_body.invalid(
+                FieldError("/request_id", "differs from the Idempotency-Key header: send one of them, or both the same")
+            )
+    request_id = in_body or in_header or os.urandom(16).hex()
+    if not request_id.isprintable():
+        raise json_body.invalid(FieldError("/request_id", "has control characters: send printable ones"))
+    return request_id
+
+
+def _check_names(kind: Kind, pointer: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            shown = ", ".join(sorted(known)[:_NAMES_SHOWN_MAX]) or "none"
+            message = f"unknown name.{hint} The live policy has: {shown}"
+            raise Problem(kind, f"{pointer}: {message}.", (FieldError(pointer, message),))
+
+
+def _refused(error: str, live: Live) -> Problem:
+    """The problem for what the worker refused; it may know a newer policy than this bridge."""
+    what, _, name = error.partition(":")
+    kind = _ERROR_KINDS.get(what)
+    if kind is None:
+        return Problem(problems.INVALID_REQUEST, f"The pipeline refused the request: {error}.")
+    if kind is problems.REQUEST_ID_REUSED:
+        return Problem(kind, _REUSED)
+    return Problem(kind, f"The policy that became live just now has no {name}; this bridge still knew {live.release}.")
+
+
+def _response(asked: _Asked, reply: DecisionReply) -> Response:
+    body: dict[str, Any] = {
+        "decision_id": reply.decision_id or None,
+        "request_id": reply.request_id,
+        "decisions": [_item(one) for one in reply.decisions],
+        "fallback": reply.fallback,
+        "reason": reply.reason,
+        "release": reply.release,
+    }
+    if asked.warnings:
+        body["warnings"] = asked.warnings
+    return Response(msgspec.json.encode(body), headers=_NO_STORE, media_type="application/json")
+
+
+def _item(chosen: Chosen) -> dict[str, Any]:
+    return {
+        f"{chosen.kind}_id": chosen.item_id,
+        "variant": chosen.variant,
+        "priority": chosen.priority,
+        "experiment": chosen.experiment,
+        "ttl": chosen.ttl_s,
+        "placement": chosen.placement,
+        "content": chosen.content,
+        "fallback": chosen.fallback,
+    }

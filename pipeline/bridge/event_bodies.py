@@ -1,0 +1,125 @@
+"""What `POST /v1/events` takes and gives: Segment's spec as far as it is used here. What else an event holds is let by.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
+
+#: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
+BATCH_BYTES_MAX: Final = 512_000
+EVENT_BYTES_MAX: Final = 32_768
+BATCH_EVENTS_MAX: Final = 500
+
+EVENT_NAME_CHARS_MAX: Final = 256
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Id = Annotated[
+    str | None, Field(max_length=1_024, coerce_numbers_to_str=True), BeforeValidator(_empty_is_none)
+]
+Moment = Annotated[datetime | None, BeforeValidator(_empty_is_none)]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class Consent(_Lenient):
+    """Segment's consent object: a category is one of the policy's purposes, or `purpose/channel`."""
+
+    category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], bool] = Field(
+        default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
+    )
+
+
+class EventContext(_Lenient):
+    """The parts of Segment's context that are used; everything else in it (ip, location, …) is dropped here."""
+
+    consent: Consent | None = None
+    library: Any = Field(None, description="`name` is kept as the event's source.")
+    device: Any = Field(None, description="`id` or `advertisingId` is hashed as an identifier of type device.")
+    group_id: Id = Field(None, description="The account (B2B) of an identify.")
+
+
+class SegmentEvent(_Lenient):
+    """One event. `userId` or `anonymousId` says whose it is; with both, `userId` does."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [
+        {"type": "identify", "messageId": "m-1", "userId": "user-17",
+         "traits": {"plan": "pro", "email": "ada@example.com"},
+         "context": {"consent": {"categoryPreferences": {"personalization": True}}}},
+        {"type": "track", "messageId": "m-2", "userId": "user-17", "event": "click",
+         "properties": {"item_id": "spring-sale", "placement": "home_hero", "channel": "web"}},
+    ]})
+
+    type: Literal["identify", "track", "page", "alias"]
+    message_id: Annotated[Id, Field(max_length=NAME_CHARS_MAX)] = Field(
+        None, description="Your id of this event: a repeat is not counted again. Made up if missing."
+    )
+    user_id: Id = None
+    anonymous_id: Id = None
+    previous_id: Id = Field(None, description="alias: the identifier given up.")
+    previous_id_type: str = Field("anonymous_id", max_length=NAME_CHARS_MAX, description="alias: what it is.")
+    event: str | None = Field(
+        None, max_length=EVENT_NAME_CHARS_MAX,
+        description="track: `view`, `click`, `conversion`, `dismissal` or a synonym is feedback on an item; anything "
+        "else is behaviour under its own name.",
+    )
+    name: str | None = Field(None, max_length=EVENT_NAME_CHARS_MAX, description="page: its name.")
+    timestamp: Moment = None
+    original_timestamp: Moment = None
+    sent_at: Moment = None
+    traits: dict[str, Any] = Field(default_factory=dict)
+    properties: dict[str, Any] = Field(default_factory=dict)
+    context: EventContext = EventContext(consent=None, library=None, device=None, group_id=None)
+
+
+class BatchHead(_Lenient):
+    """What holds for every event of a batch that says nothing else."""
+
+    sent_at: Moment = None
+    context: EventContext | None = None
+
+    def completed(self, event: SegmentEvent) -> SegmentEvent:
+        """The event with what the batch says for it."""
+        changes: dict[str, Any] = {}
+        if event.sent_at is None and self.sent_at is not None:
+            changes["sent_at"] = self.sent_at
+        if self.context is not None:
+            own = {name: value for name, value in event.context if value is not None}
+            changes["context"] = self.context.model_copy(update=own)
+        return event.model_copy(update=changes) if changes else event
+
+
+class Batch(BatchHead):
+    """Several events."""
+
+    batch: Annotated[list[SegmentEvent], Field(min_length=1, max_length=BATCH_EVENTS_MAX)]
+
+
+class EventOutcome(BaseModel):
+    """What became of one event, in the order sent."""
+
+    message_id: str | None
+    status: Literal["accepted", "rejected", "not_taken"] = Field(
+        description="accepted: the broker has it. rejected: correct it. not_taken: send it again."
+    )
+    errors: list[dict[str, str]] | None = Field(None, description="rejected: what is wrong, by JSON pointer.")
+    warnings: list[str] | None = Field(None, description="What was left out of the event, and why.")
+
+
+class EventsReply(BaseModel):
+    """The broker has acknowledged every accepted event."""
+
+    accepted: int
+    rejected: int
+    events: list[EventOutcome]

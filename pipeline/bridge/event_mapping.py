@@ -1,0 +1,275 @@
+"""Segment-shaped events to the core's events. No I/O: the time of receipt and the hashing come as arguments.
+
+Raw identifiers are hashed and personal fields dropped here; nothing of either is in what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
+from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, SegmentEvent
+from pipeline.bridge.json_body import invalid, pointer_of
+from pipeline.bridge.personal_fields import kept
+from pipeline.bridge.problems import FieldError
+from pipeline.core.identity import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentifierError
+from pipeline.core.model import (
+    ConsentGrant,
+    FeedbackEvent,
+    FeedbackKind,
+    Identifier,
+    IdentityEvent,
+    IdentityKind,
+    Scalar,
+)
+
+#: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
+FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
+    **{kind.value: kind for kind in (
+        FeedbackKind.VIEW, FeedbackKind.CLICK, FeedbackKind.CONVERSION, FeedbackKind.DISMISSAL)},
+    "impression": FeedbackKind.VIEW,
+    "product viewed": FeedbackKind.VIEW,
+    "promotion viewed": FeedbackKind.VIEW,
+    "product clicked": FeedbackKind.CLICK,
+    "promotion clicked": FeedbackKind.CLICK,
+    "offer accepted": FeedbackKind.CONVERSION,
+    "offer dismissed": FeedbackKind.DISMISSAL,
+}
+
+#: The track event by which Segment's consent management updates a profile.
+CONSENT_UPDATED: Final = "segment consent preference updated"
+
+#: Where an item's id may stand, the first that is there.
+_ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
+_ABOUT_IT: Final = ("decision_id", "placement", "channel")
+_ID_CHARS_MAX: Final = 256
+_SOURCE_CHARS_MAX: Final = 64
+
+Hash = Callable[[str, str], Identifier]
+
+
+@dataclass(slots=True)
+class Mapped:
+    """The core's event, under its subject's key, and what was left out on the way."""
+
+    event: IdentityEvent | FeedbackEvent
+    warnings: list[str] = field(default_factory=list)
+
+
+class EventMapper:
+    """Maps the events of one tenant. `hash_of` raises IdentifierError for what is no identifier.
+
+    `purposes`: those of the live policy, None where nothing is live. Consent for another one is kept, with a warning.
+    """
+
+    def __init__(self, tenant: str, hash_of: Hash, purposes: frozenset[str] | None = None) -> None:
+        self._tenant = tenant
+        self._hash_of = hash_of
+        self._purposes = purposes
+
+    def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
+        """One event. Raises Problem naming what is wrong with it."""
+        warnings: list[str] = []
+        at_ms = moment_ms(event, received_ms, warnings)
+        said = _Said(event, event.message_id or made_up_id, at_ms, _source(event.context), warnings)
+        if event.type == "alias":
+            return Mapped(self._alias(said), warnings)
+        subject, others = self._subject(event, warnings)
+        if event.type == "identify":
+            return Mapped(self._identify(said, subject, others), warnings)
+        if event.type == "page":
+            return Mapped(self._page(said, subject), warnings)
+        return Mapped(self._track(said, subject), warnings)
+
+    # -- who ------------------------------------------------------------------------------------------------------
+
+    def _subject(self, event: SegmentEvent, warnings: list[str]) -> tuple[str, list[Identifier]]:
+        """The subject's key, and the other identifiers that came along."""
+        known: list[Identifier] = []
+        refused: list[FieldError] = []
+        given = (("userId", USER_ID, event.user_id), ("anonymousId", ANONYMOUS_ID, event.anonymous_id))
+        for name, type_, value in given:
+            if value is None:
+                continue
+            try:
+                known.append(self._hash_of(type_, value))
+            except IdentifierError as error:
+                refused.append(FieldError("/" + name, str(error)))
+        if not known:
+            raise invalid(*(refused or [FieldError("/userId", "send userId or anonymousId: whose event is this?")]))
+        warnings += [f"{one.pointer[1:]} was dropped: {one.message}" for one in refused]
+        return self._key(known[0]), known[1:]
+
+    def _key(self, known: Identifier) -> str:
+        return f"{self._tenant}/{known.hash}"
+
+    def _alias(self, said: _Said) -> IdentityEvent:
+        event = said.event
+        winner = self._required(event.user_id, "/userId", USER_ID)
+        given_up = self._required(event.previous_id, "/previousId", event.previous_id_type)
+        if winner == given_up:
+            raise invalid(FieldError("/previousId", "is the userId itself: name the identifier that is given up"))
+        return IdentityEvent(said.id, given_up, IdentityKind.ALIAS, said.at_ms, alias_of=winner, source=said.source)
+
+    def _required(self, value: str | None, pointer: str, type_: str) -> str:
+        if value is None:
+            raise invalid(FieldError(pointer, "an alias needs both userId and previousId"))
+        try:
+            return self._key(self._hash_of(type_, value))
+        except IdentifierError as error:
+            raise invalid(FieldError(pointer, str(error))) from error
+
+    # -- what -----------------------------------------------------------------------------------------------------
+
+    def _identify(self, said: _Said, subject: str, others: list[Identifier]) -> IdentityEvent:
+        traits = dict(said.event.traits)
+        identifiers = others + self._more_identifiers(traits, said)
+        account = _account(traits, said.event.context)
+        return IdentityEvent(
+            said.id, subject, IdentityKind.IDENTIFY, said.at_ms,
+            traits=kept(traits, "traits", said.warnings, of_a_person=True),
+            consent=said.consent(self._purposes), identifiers=identifiers, account=account, source=said.source,
+        )
+
+    def _more_identifiers(self, traits: dict[str, Any], said: _Said) -> list[Identifier]:
+        """E-mail, phone and device, hashed; taken out of the traits whether they are usable or not."""
+        device = said.event.context.device
+        device = device if isinstance(device, dict) else {}
+        values = (
+            ("traits.email", EMAIL, traits.pop("email", None)),
+            ("traits.phone", PHONE, traits.pop("phone", None)),
+            ("context.device", DEVICE, device.get("advertisingId") or device.get("id")),
+        )
+        found = []
+        for where, type_, value in values:
+            if value is None or value == "":
+                continue
+            try:
+                found.append(self._hash_of(type_, str(value)))
+            except IdentifierError as error:
+                said.warnings.append(f"{where} was dropped: {error}")
+        return found
+
+    def _page(self, said: _Said, subject: str) -> FeedbackEvent:
+        properties = kept(said.event.properties, "properties", said.warnings)
+        path, url = properties.get("path"), properties.get("url")
+        if not isinstance(path, str):
+            path = _path_of(url) if isinstance(url, str) else ""
+        name = path or said.event.name or ""
+        return said.feedback(subject, FeedbackKind.PAGE, name[:EVENT_NAME_CHARS_MAX], properties)
+
+    def _track(self, said: _Said, subject: str) -> IdentityEvent | FeedbackEvent:
+        name = (said.event.event or "").strip()
+        if not name:
+            raise invalid(FieldError("/event", "a track event needs a name"))
+        lowered = name.lower()
+        if lowered == CONSENT_UPDATED:
+            consent = said.consent(self._purposes)
+            return IdentityEvent(
+                said.id, subject, IdentityKind.CONSENT, said.at_ms, consent=consent, source=said.source
+            )
+        properties = kept(said.event.properties, "properties", said.warnings)
+        kind = FEEDBACK_NAMES.get(lowered)
+        if kind is None:
+            return said.feedback(subject, FeedbackKind.TRACK, name, properties)
+        feedback = said.feedback(subject, kind, kind.value, properties)
+        if feedback.item_id is None and feedback.decision_id is None:
+            said.warnings.append(f"properties names neither item_id nor decision_id: this {kind.value} is of no item")
+        return feedback
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What every kind of event has in common."""
+
+    event: SegmentEvent
+    id: str
+    at_ms: int
+    source: str
+    warnings: list[str]
+
+    def consent(self, purposes: frozenset[str] | None) -> list[ConsentGrant]:
+        """The answers given with this event, one per purpose (and channel)."""
+        consent = self.event.context.consent
+        grants = []
+        for category, granted in (consent.category_preferences if consent else {}).items():
+            purpose, _, channel = category.partition("/")
+            if not purpose:
+                raise invalid(FieldError(
+                    pointer_of(("context", "consent", "categoryPreferences", category)), "name a purpose"
+                ))
+            if purposes is not None and purpose not in purposes:
+                known = ", ".join(sorted(purposes)) or "none"
+                self.warnings.append(f"consent for {purpose[:NAME_CHARS_MAX]}: no purpose of the live policy ({known})")
+            grants.append(ConsentGrant(purpose, granted, self.at_ms, channel or None, self.source))
+        return grants
+
+    def feedback(self, subject: str, kind: FeedbackKind, name: str, properties: dict[str, Scalar]) -> FeedbackEvent:
+        """The event with what it says about an item moved from its properties to its own fields."""
+        rest = dict(properties)
+        item_id = next((_text(rest.pop(key)) for key in _ITEM_IDS if rest.get(key) is not None), None)
+        decision_id, placement, channel = (_text(rest.pop(key, None)) for key in _ABOUT_IT)
+        value = rest.get("value", rest.get("revenue"))
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if number is None and value is not None:
+            self.warnings.append("properties.value is kept as a property only: it is not a number")
+        return FeedbackEvent(
+            self.id, subject, kind, self.at_ms, name, item_id, decision_id, placement, channel, number, rest,
+            self.source,
+        )
+
+
+def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int:
+    """When it happened by our clock, corrected for the sender's as Segment does.
+
+    An event that has both `timestamp` and `originalTimestamp` was corrected before it came here.
+    """
+    happened = event.timestamp or event.original_timestamp
+    if happened is None:
+        return received_ms
+    at_ms = _epoch_ms(happened)
+    corrected = event.timestamp is not None and event.original_timestamp is not None
+    if event.sent_at is not None and not corrected:
+        at_ms = received_ms - (_epoch_ms(event.sent_at) - at_ms)
+    if at_ms < 0:
+        raise invalid(FieldError("/timestamp", "lies before 1970: send when it happened, or leave it out"))
+    if at_ms > received_ms:
+        warnings.append("timestamp lies in the future and is taken as now: is the sender's clock right?")
+        return received_ms
+    return at_ms
+
+
+def _epoch_ms(moment: datetime) -> int:
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1_000)
+
+
+def _account(traits: dict[str, Any], context: EventContext) -> str | None:
+    """The account (B2B) the person belongs to: `traits.company.id` or `context.groupId`."""
+    company = traits.get("company")
+    if isinstance(company, dict):
+        del traits["company"]
+        if isinstance(company.get("id"), str | int):
+            return str(company["id"])[:_ID_CHARS_MAX]
+    return context.group_id
+
+
+def _source(context: EventContext) -> str:
+    library = context.library
+    name = library.get("name") if isinstance(library, dict) else None
+    return name[:_SOURCE_CHARS_MAX] if isinstance(name, str) else ""
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def _text(value: Scalar) -> str | None:
+    return None if value is None or value == "" else str(value)[:_ID_CHARS_MAX]

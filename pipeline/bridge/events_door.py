@@ -1,0 +1,185 @@
+"""`POST /v1/events`: Segment-shaped events, one or many, into the input topics.
+
+Answers 202 only once the broker has acknowledged every event that was accepted: none of those is ever lost. In a batch
+each event stands for itself; a wrong one does not hold the others up.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.bridge import json_body, problems
+from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys
+from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
+from pipeline.bridge.event_mapping import EventMapper
+from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.problems import FieldError, Problem
+from pipeline.bridge.tracing import headers_for
+from pipeline.bridge.wire import Wire
+from pipeline.bridge.world import World
+from pipeline.codecs import avro
+from pipeline.codecs.errors import CodecError
+from pipeline.core import identity
+from pipeline.core.model import FeedbackEvent, IdentityEvent
+from pipeline.ports import Clock, Outbound
+from pipeline.settings import Settings
+from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
+
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+NOT_TAKEN: Final = "not_taken"
+
+_RETRY_AFTER_S: Final = "2"
+_ERRORS_MAX: Final = 20
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """One event on its way; `record` is None where it was rejected."""
+
+    type: str
+    message_id: str | None
+    record: Outbound | None = None
+    errors: tuple[FieldError, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    taken: bool = False
+
+    @property
+    def status(self) -> str:
+        if self.record is None:
+            return REJECTED
+        return ACCEPTED if self.taken else NOT_TAKEN
+
+    def told(self) -> dict[str, Any]:
+        body: dict[str, Any] = {"message_id": self.message_id, "status": self.status}
+        if self.errors:
+            body["errors"] = [{"pointer": one.pointer, "message": one.message} for one in self.errors]
+        if self.warnings:
+            body["warnings"] = self.warnings
+        return body
+
+
+class EventsDoor:
+    """The door's parts."""
+
+    def __init__(
+        self, settings: Settings, keys: ApiKeys, world: World, wire: Wire, clock: Clock, metrics: BridgeMetrics
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._world = world
+        self._wire = wire
+        self._clock = clock
+        self._metrics = metrics
+        self._tenant_key = settings.tenant_key.get_secret_value().encode()
+
+    async def take(self, request: Request) -> Response:
+        """Take one event or a batch; raises Problem where nothing of it could be used."""
+        headers = request.headers
+        self._keys.check(headers, EVENTS_WRITE)
+        tenant = self._tenant(headers)
+        raw, head, single = _split(await json_body.read(request, BATCH_BYTES_MAX))
+        live = self._world.live(tenant)
+        mapper = EventMapper(
+            tenant, partial(identity.identifier, self._tenant_key, tenant), live.policy.purposes if live else None
+        )
+        now_ms = self._clock.now_ms()
+        trace = headers_for(headers.get("traceparent"))
+        outcomes = [
+            self._map(mapper, data, head, now_ms, trace, "" if single else f"/batch/{index}")
+            for index, data in enumerate(raw)
+        ]
+        await self._publish(outcomes)
+        return self._answer(outcomes)
+
+    def _tenant(self, headers: Mapping[str, str]) -> str:
+        try:
+            return identity.tenant_name(headers.get("x-tenant-id") or self._settings.tenant)
+        except identity.IdentifierError as error:
+            raise json_body.invalid(FieldError("header:X-Tenant-Id", str(error))) from error
+
+    def _map(
+        self, mapper: EventMapper, data: msgspec.Raw, head: BatchHead, now_ms: int, trace: Headers, at: str
+    ) -> _Outcome:
+        outcome = _Outcome("unknown", None)
+        try:
+            if len(memoryview(data)) > EVENT_BYTES_MAX:
+                raise json_body.invalid(FieldError("", f"an event has at most {EVENT_BYTES_MAX} bytes"))
+            event = head.completed(json_body.parse(SegmentEvent, bytes(data)))
+            outcome.type = event.type
+            outcome.message_id = event.message_id or _made_up_id()
+            mapped = mapper.map(event, now_ms, outcome.message_id)
+            outcome.warnings = mapped.warnings
+            outcome.record = _record(mapped.event, trace)
+        except Problem as problem:
+            if problem.kind is problems.MALFORMED_JSON and not at:
+                raise
+            errors = problem.errors or (FieldError("", problem.detail),)
+            outcome.errors = tuple(FieldError(at + one.pointer, one.message) for one in errors)
+        except CodecError as error:
+            outcome.errors = (FieldError(at, error.detail),)
+        return outcome
+
+    async def _publish(self, outcomes: Sequence[_Outcome]) -> None:
+        sent = [outcome for outcome in outcomes if outcome.record is not None]
+        taken = await self._wire.publish([outcome.record for outcome in sent if outcome.record is not None])
+        for outcome, was_taken in zip(sent, taken, strict=True):
+            outcome.taken = was_taken
+        for outcome in outcomes:
+            self._metrics.event(outcome.type, outcome.status)
+
+    def _answer(self, outcomes: Sequence[_Outcome]) -> Response:
+        counts = Counter(outcome.status for outcome in outcomes)
+        told = {"accepted": counts[ACCEPTED], "rejected": counts[REJECTED], "events": [one.told() for one in outcomes]}
+        if counts[NOT_TAKEN]:
+            raise Problem(
+                problems.EVENTS_UNAVAILABLE,
+                f"The broker did not acknowledge {counts[NOT_TAKEN]} of {len(outcomes)} events.",
+                headers={"Retry-After": _RETRY_AFTER_S}, extra=told,
+            )
+        if counts[REJECTED] == len(outcomes):
+            errors = [error for outcome in outcomes for error in outcome.errors]
+            raise json_body.invalid(*errors[:_ERRORS_MAX])
+        return Response(msgspec.json.encode(told), 202, media_type="application/json")
+
+
+def _split(body: bytes) -> tuple[list[msgspec.Raw], BatchHead, bool]:
+    """The events as they stand in the body, what holds for all of them, and whether it is a single one."""
+    pointer = ""
+    try:
+        top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        pointer = "/batch"
+        if "batch" not in top:
+            if len(body) > EVENT_BYTES_MAX:
+                raise Problem(problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
+            return [msgspec.Raw(body)], BatchHead(), True
+        events = msgspec.json.decode(top.pop("batch"), type=list[msgspec.Raw])
+    except msgspec.ValidationError as error:
+        raise json_body.invalid(FieldError(pointer, "send one event, or {\"batch\": [event, …]}")) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise json_body.malformed(str(error)) from error
+    if not 1 <= len(events) <= BATCH_EVENTS_MAX:
+        raise json_body.invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
+    return events, json_body.parse(BatchHead, msgspec.json.encode(top)), False
+
+
+def _record(event: IdentityEvent | FeedbackEvent, trace: Headers) -> Outbound:
+    """The event as a record of its topic. Raises CodecError for one that no record can hold."""
+    topic = IDENTITY_EVENTS if isinstance(event, IdentityEvent) else FEEDBACK_EVENTS
+    return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
+
+
+def _made_up_id() -> str:
+    return str(uuid.UUID(bytes=os.urandom(16), version=4))

@@ -1,0 +1,60 @@
+"""What is personal stays at the edge: fields by their names, and e-mail addresses wherever they stand in a text.
+
+A net with known meshes, not a promise about free text: producers should not send personal data in the first place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.bridge.decide_bodies import NAME_CHARS_MAX, unfit
+from pipeline.core.model import Scalar
+
+#: Fields kept of one event; past it the rest is dropped by name.
+FIELDS_MAX: Final = 200
+WARNINGS_MAX: Final = 20
+
+#: Names as they are once case, spaces, dashes and underscores are gone.
+_DIRECT: Final = frozenset({
+    "firstname", "lastname", "givenname", "familyname", "surname", "fullname", "middlename", "maidenname", "username",
+    "nickname", "email", "emailaddress", "mail", "phone", "phonenumber", "telephone", "mobile", "mobilephone",
+    "mobilenumber", "fax", "street", "streetaddress", "addressline1", "addressline2", "homeaddress", "postaladdress",
+    "birthday", "birthdate", "dateofbirth", "dob", "ip", "ipaddress", "clientip", "remoteaddr", "ssn",
+    "socialsecuritynumber", "nationalid", "passport", "passportnumber", "driverslicense", "taxid", "iban",
+    "accountnumber", "creditcard", "creditcardnumber", "cardnumber", "cvv", "password",
+})
+#: Personal as a trait; of a page or a product it is just its name.
+_OF_A_PERSON: Final = _DIRECT | {"name", "address", "avatar", "photo", "picture"}
+
+_EMAIL_WITHIN: Final = re.compile(r"[A-Za-z0-9._%+-]+(@|%40)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.IGNORECASE)
+_SIGNS: Final = re.compile(r"[\s_\-.]")
+
+
+def kept(fields: Mapping[str, Any], where: str, warnings: list[str], *, of_a_person: bool = False) -> dict[str, Scalar]:
+    """The fields that may go on; each that may not is named in `warnings` (at most a handful)."""
+    personal = _OF_A_PERSON if of_a_person else _DIRECT
+    result: dict[str, Scalar] = {}
+    for name, value in fields.items():
+        why = _refused(name, value, personal, len(result))
+        if why is None:
+            result[name] = value
+        elif len(warnings) < WARNINGS_MAX:
+            warnings.append(f"{where}.{name[:NAME_CHARS_MAX]} was dropped: {why}")
+    return result
+
+
+def _refused(name: str, value: Any, personal: frozenset[str], so_far: int) -> str | None:
+    if not 0 < len(name) <= NAME_CHARS_MAX:
+        return f"a name has 1 to {NAME_CHARS_MAX} characters"
+    if _SIGNS.sub("", name).lower() in personal:
+        return "personal data stays at the edge"
+    why = unfit(value)
+    if why is not None:
+        return why
+    if isinstance(value, str) and _EMAIL_WITHIN.search(value):
+        return "it holds an e-mail address; send identifiers as identifiers"
+    if so_far >= FIELDS_MAX:
+        return f"at most {FIELDS_MAX} fields are kept"
+    return None

@@ -1,0 +1,122 @@
+"""What can be wrong with a request, as RFC 9457 problem details. The types are public contract: never rename one.
+
+Texts never repeat what the caller sent beyond names of fields: a problem may end up in a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+#: Relative, so that the same text identifies the type on every installation; each bridge explains it at that address.
+TYPE_PREFIX: Final = "/problems/"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One problem type: its slug, status, title, and what the caller can do about it."""
+
+    slug: str
+    status: int
+    title: str
+    advice: str
+
+    @property
+    def type(self) -> str:
+        return TYPE_PREFIX + self.slug
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field. `pointer`: RFC 6901 into the body, or `header:<name>`."""
+
+    pointer: str
+    message: str
+
+
+@dataclass(slots=True)
+class Problem(Exception):
+    """Raised by a door, answered by the application. `extra`: further members of the body."""
+
+    kind: Kind
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        """The answer to the caller."""
+        body: dict[str, Any] = {
+            "type": self.kind.type, "title": self.kind.title, "status": self.kind.status, "detail": self.detail,
+        }
+        if self.errors:
+            body["errors"] = [{"pointer": error.pointer, "message": error.message} for error in self.errors]
+        body.update(self.extra)
+        return Response(msgspec.json.encode(body), self.kind.status, dict(self.headers), MEDIA_TYPE)
+
+
+MALFORMED_JSON: Final = Kind(
+    "malformed-json", 400, "The body is not JSON", "Send one JSON object, UTF-8, without NaN or half surrogate pairs."
+)
+UNAUTHORIZED: Final = Kind(
+    "unauthorized", 401, "No valid API key",
+    "Send `Authorization: Bearer <key>` or `X-Api-Key: <key>` with a key of this installation.",
+)
+FORBIDDEN: Final = Kind(
+    "forbidden", 403, "The API key may not do this", "Use a key that has the scope the detail names."
+)
+NOT_FOUND: Final = Kind("not-found", 404, "Nothing is here", "See /docs for every address.")
+NO_POLICY: Final = Kind(
+    "no-policy", 404, "This tenant has no live policy",
+    "Check `tenant_id`, or publish a policy: `nextbest policy publish <folder>`.",
+)
+METHOD_NOT_ALLOWED: Final = Kind(
+    "method-not-allowed", 405, "Not with this method", "Use a method that the Allow header names."
+)
+BODY_TOO_LARGE: Final = Kind(
+    "body-too-large", 413, "The body is too large", "Send less at once; the detail names the limit."
+)
+UNSUPPORTED_MEDIA_TYPE: Final = Kind(
+    "unsupported-media-type", 415, "The body must be JSON", "Send `Content-Type: application/json`, uncompressed."
+)
+INVALID_REQUEST: Final = Kind(
+    "invalid-request", 422, "The request is not valid", "Correct the fields that `errors` names."
+)
+UNKNOWN_PLACEMENT: Final = Kind(
+    "unknown-placement", 422, "The live policy has no such placement",
+    "Use a placement that the detail names, or publish a policy that declares it.",
+)
+UNKNOWN_CHANNEL: Final = Kind(
+    "unknown-channel", 422, "The live policy has no such channel",
+    "Use a channel that the detail names, or publish a policy that declares it.",
+)
+REQUEST_ID_REUSED: Final = Kind(
+    "request-id-reused", 422, "The request id was used for another request",
+    "Repeat the first request unchanged, or send this one under an id of its own.",
+)
+TOO_MANY_REQUESTS: Final = Kind(
+    "too-many-requests", 429, "Too many decisions are under way", "Wait as long as Retry-After says, then repeat."
+)
+INTERNAL: Final = Kind(
+    "internal-error", 500, "The bridge failed", "Repeat once; if it stays, tell the operator the time of the request."
+)
+NOT_READY: Final = Kind(
+    "not-ready", 503, "No decision can be served yet", "Wait as long as Retry-After says, then repeat."
+)
+EVENTS_UNAVAILABLE: Final = Kind(
+    "events-unavailable", 503, "The broker did not take every event",
+    "Repeat after Retry-After with the same messageIds: those already taken are not counted twice.",
+)
+
+KINDS: Final = (
+    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED,
+    TOO_MANY_REQUESTS, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
+)
+BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}

@@ -1,0 +1,164 @@
+"""The bridge over the whole pipeline in memory: no broker, no threads, a clock that tests move.
+
+What the pipeline does with a request is for tests to say: answer, keep silent, refuse the record, or have no room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from pipeline.bridge.api_keys import ApiKeys
+from pipeline.bridge.app import Doors, create
+from pipeline.bridge.asking import Asker
+from pipeline.bridge.decide_door import DecideDoor
+from pipeline.bridge.events_door import EventsDoor
+from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.readiness import Owners, Readiness
+from pipeline.bridge.wire import WireFullError
+from pipeline.codecs import avro
+from pipeline.core import identity
+from pipeline.core.model import DecisionRequest
+from pipeline.ports import Outbound
+from pipeline.runtime.memory import MemoryPipeline
+from pipeline.settings import Settings
+from pipeline.topology import FLOWS
+from tests.support import shop
+from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, SUBJECT_PARTITIONS
+
+Mode = Literal["answers", "is silent", "refuses", "has no room"]
+
+ALL_OWNED: Owners = frozenset(("worker-1", number) for number in range(SUBJECT_PARTITIONS))
+
+
+class WireDouble:
+    """The Wire port onto a MemoryPipeline."""
+
+    reply_partition = 3
+
+    def __init__(self, pipeline: MemoryPipeline) -> None:
+        self.pipeline = pipeline
+        self.asker: Asker
+        self.mode: Mode = "answers"
+        self.listening = True
+        self.away = False
+        self.sent: list[Outbound] = []
+        self.published: list[Outbound] = []
+        #: Topics whose records the broker does not take.
+        self.refused_topics: set[str] = set()
+        self._replies_read = 0
+
+    def send(self, record: Outbound, undelivered: Callable[[], None]) -> None:
+        if self.mode == "has no room":
+            raise WireFullError
+        self.sent.append(record)
+        loop = asyncio.get_running_loop()
+        if self.mode == "refuses":
+            loop.call_soon(undelivered)
+        elif self.mode == "answers":
+            self.deliver(record)
+            loop.call_soon(self.hand_over)
+
+    def deliver(self, record: Outbound) -> None:
+        """The pipeline gets the record and does what it does."""
+        self.pipeline.send(BY_NAME[record.topic], record.key, record.value)
+        self.pipeline.run()
+
+    def hand_over(self) -> None:
+        """Every reply that has come since, as from a partition that only this bridge writes to."""
+        logs = self.pipeline.logs.get(DECISION_REPLIES.name, [[] for _ in range(self.reply_partition + 1)])
+        records = logs[self.reply_partition][self._replies_read :]
+        self._replies_read += len(records)
+        wanted = [record for record in records if self.asker.wants((record.key or b"").decode())]
+        self.asker.replied([avro.decode(DECISION_REPLIES, record.value) for record in wanted])
+
+    async def publish(self, records: Sequence[Outbound]) -> list[bool]:
+        taken = [record.topic not in self.refused_topics for record in records]
+        for record, was_taken in zip(records, taken, strict=True):
+            if was_taken:
+                self.published.append(record)
+                self.deliver(record)
+        return taken
+
+
+class WorkersDouble:
+    """The Workers port: says what it is told to say."""
+
+    def __init__(self) -> None:
+        self.owned: Owners = ALL_OWNED
+        self.reached: dict[int, int] = {}
+        self.probes = 0
+
+    def owners(self) -> Owners:
+        return self.owned
+
+    def probe(self) -> dict[int, int]:
+        self.probes += 1
+        return {number: 10 for number in range(SUBJECT_PARTITIONS)}
+
+    def committed(self) -> dict[int, int]:
+        return self.reached
+
+
+class BridgeDouble:
+    """One bridge and everything around it."""
+
+    def __init__(self, policy: Path, **settings: Any) -> None:
+        self.settings = Settings(**({"tenant": "shop"} | settings))
+        self.pipeline = MemoryPipeline(FLOWS)
+        for record in shop.publication(policy):
+            self.pipeline.send(BY_NAME[record.topic], record.key, record.value)
+        self.pipeline.run()
+        self.clock = self.pipeline.clock
+        self.metrics = BridgeMetrics()
+        self.wire = WireDouble(self.pipeline)
+        self.asker = self.wire.asker = Asker(
+            self.wire, self.clock, self.metrics, in_flight_max=self.settings.max_in_flight,
+            patience_ms=self.settings.deadline_ms,
+        )
+        self.metrics.in_flight.set_function(lambda: float(self.asker.in_flight))
+        self.caught_up = True
+        self.policy_missing: str | None = None
+        self.workers = WorkersDouble()
+        keys = ApiKeys(self.settings.api_keys.get_secret_value())
+        world = self.pipeline.directory
+        decide = DecideDoor(
+            self.settings, keys, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
+        )
+        events = EventsDoor(self.settings, keys, world, self.wire, self.clock, self.metrics)
+        self.readiness = Readiness(
+            self.workers, lambda: self.policy_missing, lambda: self.wire.listening, self.clock
+        )
+        self.app = create(Doors(decide, events, self.readiness, self.metrics))
+
+    def client(self) -> httpx.AsyncClient:
+        """A client of the bridge; a bug in it is raised, not answered."""
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app=self.app), base_url="http://bridge")
+
+    def subject(self, value: str, type_: str = "user_id", tenant: str = "shop") -> str:
+        """The key under which the bridge puts somebody."""
+        return identity.subject_key(self.settings.tenant_key.get_secret_value().encode(), tenant, type_, value)
+
+    def requests(self) -> list[DecisionRequest]:
+        """What was asked of the pipeline."""
+        return [avro.decode(DECISION_REQUESTS, record.value) for record in self.wire.sent]
+
+    def events(self) -> list[Any]:
+        """What was published, decoded."""
+        return [avro.decode(BY_NAME[record.topic], record.value) for record in self.wire.published]
+
+    def consents(self, user: str) -> None:
+        """Somebody allows personalization."""
+        subject = self.subject(user)
+        event = shop.consent(subject, self.clock.at_ms)
+        self.pipeline.send(BY_NAME["identity.events"], subject, event)
+        self.pipeline.run()
+
+
+def decide_body(user: str = "ann", **context: Any) -> dict[str, Any]:
+    """A request that is right."""
+    return {"subject": {"id": user}, "context": {"channel": "web", "placement": "hero"} | context}
