@@ -12,13 +12,13 @@ from pipeline.adapters import kafka
 from pipeline.codecs import avro
 from pipeline.core.model import AuditRecord
 from pipeline.replay_log.errors import ReplayError
+from pipeline.replay_log.wire import end_of
 from pipeline.settings import Settings
 from topics.catalog import DECISION_AUDIT
 
 #: The outcome of a candidate that a cap stopped.
 CAPPED: Final = "capped"
 
-_ASK_S: Final = 10.0
 _QUIET_POLLS_MAX: Final = 20
 _BATCH: Final = 500
 
@@ -43,10 +43,8 @@ def audit_ends(settings: Settings) -> dict[int, int]:
     """Partition -> the offset of the next audit record. Raises `ReplayError` where the cluster does not tell."""
     consumer = kafka.consumer(settings, None, "replay-log-audits")
     try:
-        places = (TopicPartition(DECISION_AUDIT.name, partition) for partition in range(DECISION_AUDIT.partitions))
-        return {place.partition: consumer.get_watermark_offsets(place, timeout=_ASK_S)[1] for place in places}
-    except KafkaException as error:
-        raise ReplayError(f"{DECISION_AUDIT.name} cannot be read: {error.args[0].str()}") from error
+        places = [TopicPartition(DECISION_AUDIT.name, partition) for partition in range(DECISION_AUDIT.partitions)]
+        return {place.partition: end_of(settings, consumer, place) for place in places}
     finally:
         consumer.close()
 

@@ -96,7 +96,7 @@ def _decisions(summary: Summary) -> Table:
 
 def _items(summary: Summary) -> Table:
     top = summary["items"]["top"]
-    table = Table(title=f"Clicks by item in the log (top {len(top)} of {_count(summary['items']['seen'])})",
+    table = Table(title=f"Clicks by item in the log (top {len(top)} of {_count(summary['items']['logged'])})",
                   title_justify="left", title_style="bold")
     table.add_column("item")
     for name in ("impressions", "clicks", "CTR", "95 % interval", "chosen by us"):

@@ -70,7 +70,10 @@ def summarise(about: About, tally: Tally, ended: Ended, refusals: Refusals | Non
             },
             "errors": dict(tally.errors.most_common()),
         },
-        "items": {"seen": len(tally.items), "top": [_item(name, count) for name, count in top_items(tally)]},
+        "items": {
+            "logged": sum(1 for count in tally.items.values() if count.impressions),
+            "top": [_item(name, count) for name, count in top_items(tally)],
+        },
         "estimate": asdict(tally.replayed.estimate()),
         "stopped": None if ended.resume_after is None else {
             "resume_after": ended.resume_after, "problem": ended.problem,

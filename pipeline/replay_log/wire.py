@@ -23,8 +23,10 @@ from topics.catalog import DECISION_REPLIES, IDENTITY_EVENTS, Topic
 #: How long one record may wait for a broker that is away before the replay gives up.
 DELIVERY_MS_MAX: Final = 120_000
 
-_ASK_S: Final = 10.0
+#: Longest wait for the broker's answer to a question.
+ASK_S: Final = 10.0
 _POLL_S: Final = 0.1
+_NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC)
 
 
 class Wire(Protocol):
@@ -72,21 +74,18 @@ class KafkaWire:
         self._group: Consumer = kafka.consumer(settings, settings.app_id, "replay-log-offsets")
         self._consumer: Consumer = kafka.consumer(settings, None, "replay-log-replies", error_cb=self._on_trouble)
         place = TopicPartition(DECISION_REPLIES.name, self._reply_partition)
-        try:
-            # From here on and not from "the end" whenever the fetcher gets there: the first reply must not be missed.
-            _, end = self._consumer.get_watermark_offsets(place, timeout=_ASK_S)
-        except KafkaException as error:
-            raise ReplayError(_unreachable(settings, error)) from error
-        self._consumer.assign([TopicPartition(place.topic, place.partition, end)])
+        # From here on and not from "the end" whenever the fetcher gets there: the first reply must not be missed.
+        place.offset = end_of(settings, self._consumer, place)
+        self._consumer.assign([place])
         self._reader = threading.Thread(target=self._read, name="replay-log-replies", daemon=True)
         self._reader.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._producer.flush(_ASK_S)
+        self._producer.flush(ASK_S)
         self._stopping.set()
         if self._reader is not None:
-            self._reader.join(_ASK_S)
+            self._reader.join(ASK_S)
         self._consumer.close()
         self._group.close()
 
@@ -130,7 +129,7 @@ class KafkaWire:
         if not wanted:
             return True
         try:
-            committed = self._group.committed(wanted, timeout=_ASK_S)
+            committed = self._group.committed(wanted, timeout=ASK_S)
         except KafkaException as error:
             self._trouble = str(error)
             return False
@@ -169,11 +168,18 @@ class KafkaWire:
         self._trouble = None if error is None else error.str()
 
 
-def _unreachable(settings: Settings, error: KafkaException) -> str:
-    kind: Any = error.args[0]
-    if kind.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC):
-        return f"{settings.bootstrap} has no {DECISION_REPLIES.name}: run `nextbest topics apply`, or `nextbest up`"
-    return (
-        f"no Kafka answers at {settings.bootstrap} ({kind.str()}): start one with `nextbest up`, "
-        "or name yours with --bootstrap HOST:PORT"
-    )
+def end_of(settings: Settings, consumer: Consumer, place: TopicPartition) -> int:
+    """The offset of the partition's next record. Raises `ReplayError` where the cluster or the topic is not there."""
+    try:
+        _, end = consumer.get_watermark_offsets(place, timeout=ASK_S)
+    except KafkaException as error:
+        kind: Any = error.args[0]
+        if kind.code() in _NO_TOPIC:
+            raise ReplayError(
+                f"{settings.bootstrap} has no topic {place.topic}: run `nextbest topics apply`, or `nextbest up`"
+            ) from error
+        raise ReplayError(
+            f"no Kafka answers at {settings.bootstrap} ({kind.str()}): start one with `nextbest up`, "
+            "or name yours with --bootstrap HOST:PORT"
+        ) from error
+    return int(end)

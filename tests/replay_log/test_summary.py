@@ -73,7 +73,7 @@ def test_items_are_ranked_by_what_is_sure_of_their_click_rate() -> None:
     assert [(item["item"], item["impressions"], item["clicks"], item["chosen_by_us"]) for item in top] == [
         ("a", 3, 2, 3), ("c", 7, 0, 0),
     ]
-    assert summary()["items"]["seen"] == 4
+    assert summary()["items"]["logged"] == 2
 
 
 def test_the_summary_is_json() -> None:
