@@ -135,11 +135,12 @@ class Builder:
         if not source.type.startswith("list("):
             raise RuleError(f"{node.name}() works on lists, this is a {source.type}", node.args[0].at)
         name = node.args[1].path
-        if name in self._locals or name in self._types:
+        if name in self._types:
             raise RuleError(f"{name!r} is already taken", node.args[1].at, "choose another name")
-        self._locals[name] = source.type[5:-1]
+        outer = self._locals
+        self._locals = {**outer, name: source.type[5:-1]}
         body = self.build(node.args[2])
-        del self._locals[name]
+        self._locals = outer
         if body.type != "bool":
             raise RuleError(f"{node.name}() needs a condition, this is a {body.type}", node.args[2].at)
         return Built("bool", _quantifier(node.name, source.fn, name, body.fn))

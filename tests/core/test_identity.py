@@ -1,0 +1,93 @@
+"""Identifiers: one spelling per person, nobody's placeholder taken for somebody, and nothing raw in what comes out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core.identity import TYPES, IdentifierError, identifier, normalised, subject_key, tenant_name, type_of
+
+KEY = b"tenant key"
+
+
+@pytest.mark.parametrize(("type_", "spellings"), [
+    ("email", ["ann@example.com", " Ann@Example.COM ", "ａｎｎ@example.com"]),
+    ("phone", ["+14155550100", "+1 (415) 555-0100", "001 415 555 0100", "+1.415.555.0100"]),
+    ("phone", ["+442079460018", "+44 (0)20 7946 0018"]),
+    ("device", ["6D92078A-8246-4BA4-AE5B-76104861E7DC", "{6d92078a-8246-4ba4-ae5b-76104861e7dc}"]),
+    ("user_id", ["user-17", " user-17 "]),
+])
+def test_spellings_of_one_identifier_are_one_subject(type_: str, spellings: list[str]) -> None:
+    assert len({subject_key(KEY, "shop", type_, value) for value in spellings}) == 1
+
+
+@pytest.mark.parametrize("type_", ["user_id", "anonymous_id", "crm_id"])
+def test_case_tells_other_identifiers_apart(type_: str) -> None:
+    assert subject_key(KEY, "shop", type_, "User-17") != subject_key(KEY, "shop", type_, "user-17")
+
+
+def test_a_hash_depends_on_key_tenant_and_type() -> None:
+    hashes = {
+        subject_key(key, tenant, type_, "17").partition("/")[2]
+        for key in (b"a", b"b") for tenant in ("shop", "bank") for type_ in ("user_id", "anonymous_id")
+    }
+    assert len(hashes) == 8
+
+
+def test_a_key_is_the_tenant_and_a_truncated_hmac() -> None:
+    # Any other value would make every stored profile somebody else's: this one may never change.
+    assert subject_key(KEY, "shop", "user_id", "user-17") == "shop/6d13b97e23ae2c1f37c9bdf6b5d1e3f8"
+
+
+@pytest.mark.parametrize("value", [
+    "", "  ", "0", "0000", "00000000-0000-0000-0000-000000000000", "-", "---", "-1", "null", "NULL", "None", "nil",
+    "undefined", "NaN", "Anonymous", "unknown", "n/a", "(null)", "[object Object]", "true", "{{ user.id }}", "${userId}",
+    "%%USER%%", "<user id>",
+])
+def test_what_stands_for_nobody_is_refused(value: str) -> None:
+    with pytest.raises(IdentifierError, match="stands for nobody|is empty"):
+        subject_key(KEY, "shop", "user_id", value)
+
+
+@pytest.mark.parametrize(("type_", "value", "says"), [
+    ("email", "ann", "no e-mail address"),
+    ("email", "ann@localhost", "no e-mail address"),
+    ("email", "ann@b@example.com", "no e-mail address"),
+    ("phone", "415 555 0100", "country's code"),
+    ("phone", "+1", "country's code"),
+    ("phone", "+0415 555 0100", "country's code"),
+    ("phone", "+1415555010012345", "country's code"),
+    ("user_id", "x" * 257, "longer than 256"),
+    ("user_id", "a\nb", "control characters"),
+    ("user_id", "a\ud800", "half a surrogate"),
+    ("loyalty_ids", "1", "did you mean loyalty_id"),
+    ("shoe_size", "44", "known are user_id"),
+])
+def test_a_wrong_identifier_says_what_to_send_and_not_what_was_sent(type_: str, value: str, says: str) -> None:
+    with pytest.raises(IdentifierError, match=re.escape(says)) as caught:
+        identifier(KEY, "shop", type_, value)
+    assert len(value) < 3 or value not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["userId", "user_id", "User-ID", "USERID", "user id", "user"])
+def test_a_type_may_be_spelt_in_any_way(name: str) -> None:
+    assert type_of(name) == "user_id"
+
+
+@pytest.mark.parametrize("tenant", ["", "a/b", "-a", "@readiness", "a" * 64, "ä", "a b"])
+def test_a_tenant_that_could_not_stand_in_a_key_is_refused(tenant: str) -> None:
+    with pytest.raises(IdentifierError, match="1 to 63 letters"):
+        tenant_name(tenant)
+
+
+@given(st.sampled_from(TYPES), st.text(max_size=300))
+def test_any_text_is_an_identifier_or_refused_and_normalising_twice_changes_nothing(type_: str, value: str) -> None:
+    try:
+        once = normalised(type_, value)
+    except IdentifierError:
+        return
+    assert normalised(type_, once) == once
+    assert re.fullmatch(r"shop/[0-9a-f]{32}", subject_key(KEY, "shop", type_, value))
