@@ -77,10 +77,10 @@ class EmbeddedBroker:
         end = time.monotonic() + START_S_MAX
         while not self.answers():
             if self.poll() is not None:
-                raise StartupError(f"the broker ended while starting; {self._last_words()}")
+                raise StartupError(f"the broker ended while starting; {self.last_words()}")
             if time.monotonic() > end:
                 self.stop()
-                raise StartupError(f"the broker did not answer within {START_S_MAX:.0f} s; {self._last_words()}")
+                raise StartupError(f"the broker did not answer within {START_S_MAX:.0f} s; {self.last_words()}")
             time.sleep(0.05)
 
     def launch(self) -> None:
@@ -119,6 +119,11 @@ class EmbeddedBroker:
         """Ask the broker to stop and wait; after its grace it is killed. What was acknowledged stays. Repeatable."""
         if self._process is not None:
             self._process.stop()
+
+    def last_words(self) -> str:
+        """The end of the log, for whoever must find out why the broker ended."""
+        lines = self.log_path.read_text("utf-8", "replace").splitlines() if self.log_path.exists() else []
+        return f"its last words, from {self.log_path}:\n" + ("\n".join(lines[-8:]) or "(none)")
 
     def _prepare_home(self) -> None:
         try:
@@ -161,10 +166,6 @@ class EmbeddedBroker:
         lines = properties(self.port, ports.free_port(HOST), data)
         (self._home / name).write_text("".join(f"{key}={value}\n" for key, value in lines.items()), "utf-8")
         return name
-
-    def _last_words(self) -> str:
-        lines = self.log_path.read_text("utf-8", "replace").splitlines() if self.log_path.exists() else []
-        return f"its last words, from {self.log_path}:\n" + ("\n".join(lines[-8:]) or "(none)")
 
 
 def java() -> str:

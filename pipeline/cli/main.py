@@ -1,0 +1,101 @@
+"""The command `nextbest`. Each command lives in a module of its own, which is imported only when the command runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is (`module:attribute`, a Typer or a function) and what the list of commands says about it."""
+
+    where: str
+    help: str
+
+    def load(self, name: str) -> Any:
+        """The command itself, ready to run."""
+        module, _, attribute = self.where.partition(":")
+        found = getattr(import_module(f"pipeline.cli.{module}"), attribute)
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command(name)(function)
+        command = typer.main.get_command(found)
+        command.name = name
+        return command
+
+
+COMMANDS: Final = {
+    "up": Entry("up:up", "Run the whole installation here: broker, workers, bridge."),
+    "demo": Entry("demo:demo", "Run the main job on real data and sum it up."),
+    "broker": Entry("broker:broker", "Run the embedded Kafka broker alone."),
+    "worker": Entry("worker:worker", "Run one worker."),
+    "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP doors."),
+    "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
+    "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
+    "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
+    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks through the running pipeline."),
+    "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),
+}
+
+
+class Commands(TyperGroup):
+    """Knows every command's name without importing any."""
+
+    def __init__(self, **attributes: Any) -> None:
+        listed = {name: TyperCommand(name=name, help=entry.help) for name, entry in COMMANDS.items()}
+        super().__init__(**attributes | {"commands": listed})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command in the place of its line in the list."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, COMMANDS[name].load(name) if name and found else found, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """What an operator can mend is one sentence on standard error and status 1, never a traceback."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            sentence = _for_operators(error)
+            if sentence is None:
+                raise
+            typer.secho(sentence, fg="red", err=True)
+            raise typer.Exit(1) from error
+
+
+def _for_operators(error: Exception) -> str | None:
+    """The error as a sentence, None for what only a developer can mend."""
+    from pydantic import ValidationError
+
+    from pipeline.runtime.errors import StartupError
+
+    if isinstance(error, StartupError):
+        return f"Error: {error}"
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        return "\n".join(
+            f"Error: NEXTBEST_{str(problem['loc'][0]).upper()} (or its option) cannot be {problem['input']!r}: "
+            f"{problem['msg']}. `nextbest settings` shows every setting and what it means"
+            for problem in error.errors()
+        )
+    return None
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def nextbest() -> None:
+    """Marketing personalization as a stream-processing pipeline."""
+    from pipeline.runtime import parent
+
+    parent.end_with_it()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,49 @@
+"""`nextbest settings`: every setting, with secrets masked."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from pipeline.cli.options import settings_with
+from pipeline.settings import Settings
+
+
+def settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")] = False,
+) -> None:
+    """Show every setting: its value, where it comes from, what it means."""
+    rows = describe(settings_with())
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(Column("Variable", no_wrap=True), "Value", "From", "Meaning")
+    for row in rows:
+        table.add_row(row["variable"], str(row["value"]), row["from"], row["meaning"])
+    Console().print(table)
+
+
+def describe(values: Settings) -> list[dict[str, Any]]:
+    """One row per setting; a secret's value is never among them."""
+    return [
+        {
+            "variable": (variable := f"NEXTBEST_{name.upper()}"),
+            "value": _shown(getattr(values, name)),
+            "from": "environment" if variable in {given.upper() for given in os.environ} else "default",
+            "meaning": field.description,
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() else "(empty)"
+    return value if isinstance(value, int | float | bool) else str(value)
