@@ -16,6 +16,7 @@ def broker(data_dir: DataDir = None, kafka_port: KafkaPort = 9092) -> None:
     For development: it listens on this machine only, without passwords. What it keeps survives a restart.
     """
     settings = settings_with(data_dir=data_dir)
+    from pipeline.runtime import logs
     from pipeline.runtime.broker import EmbeddedBroker
     from pipeline.runtime.errors import StartupError
 
@@ -26,6 +27,6 @@ def broker(data_dir: DataDir = None, kafka_port: KafkaPort = 9092) -> None:
             typer.echo(f"Kafka is ready at {embedded.bootstrap}; log: {embedded.log_path}")
             while (code := embedded.poll()) is None:
                 time.sleep(0.2)
-            raise StartupError(f"the broker ended with status {code}; {embedded.last_words()}")
+            raise StartupError(f"the broker ended with status {code}; {logs.last_words(embedded.log_path)}")
         finally:
             embedded.stop()

@@ -10,6 +10,8 @@ import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from pipeline.adapters import kafka
+from pipeline.adapters.topic_plan import declared
 from pipeline.settings import Settings
 
 Bootstrap = Annotated[
@@ -49,3 +51,14 @@ def answering(settings: Settings) -> Iterator[None]:
             f"The cluster at {settings.bootstrap} did not do it: {cause.str()}. Start one with `nextbest up` or "
             "`nextbest broker`, or name yours with --bootstrap HOST:PORT."
         ) from error
+
+
+def reachable(settings: Settings) -> None:
+    """Say so and end with status 1 where the cluster does not answer, or lacks a topic of ours."""
+    with answering(settings):
+        known = kafka.admin(settings).list_topics(timeout=kafka.ADMIN_TIMEOUT_S).topics
+    missing = [topic.name for topic in declared(settings.app_id) if topic.name not in known]
+    if missing:
+        raise fail(
+            f"The cluster at {settings.bootstrap} lacks {', '.join(missing)}: make them with `nextbest topics apply`."
+        )

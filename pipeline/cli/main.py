@@ -38,7 +38,7 @@ COMMANDS: Final = {
     "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
     "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
-    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks through the running pipeline."),
+    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks through the pipeline."),
     "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 

@@ -21,6 +21,8 @@ def worker(bootstrap: Bootstrap = None, data_dir: DataDir = None, port: WorkerPo
     """
     settings = settings_with(bootstrap=bootstrap, data_dir=data_dir, worker_port=port)
     log_to_standard_error(settings)
+    from pipeline.cli.cluster import reachable
     from pipeline.runtime import faust_app
 
+    reachable(settings)
     raise typer.Exit(faust_app.run(settings))

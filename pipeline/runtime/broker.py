@@ -19,7 +19,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from pipeline.adapters import kafka
-from pipeline.runtime import jars, ports
+from pipeline.runtime import jars, logs, ports
 from pipeline.runtime.errors import StartupError
 from pipeline.runtime.guarded import Guarded
 from pipeline.settings import Settings
@@ -28,7 +28,6 @@ HOST: Final = "127.0.0.1"
 HEAP: Final = "512m"
 START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 20.0
-LOG_BYTES_MAX: Final = 10_000_000
 ROOM_BYTES_MIN: Final = 200_000_000
 
 JVM_FLAGS: Final = (
@@ -51,9 +50,9 @@ class EmbeddedBroker:
 
     def __init__(self, data_dir: Path, port: int, say: Callable[[str], None] = lambda line: None) -> None:
         self._home = data_dir.resolve() / "kafka"
-        self._asked_port = port
         self._say = say
         self._process: Guarded | None = None
+        self.name = "broker"
         self.port = port
 
     @property
@@ -74,27 +73,33 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Bring the broker up and return when it answers, or raise StartupError. May be called again after an end."""
         self.launch()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when the launched broker answers. Raises StartupError where it ends instead, or takes too long."""
         end = time.monotonic() + START_S_MAX
         while not self.answers():
             if self.poll() is not None:
-                raise StartupError(f"the broker ended while starting; {self.last_words()}")
+                raise StartupError(f"the broker ended while starting; {logs.last_words(self.log_path)}")
             if time.monotonic() > end:
                 self.stop()
-                raise StartupError(f"the broker did not answer within {START_S_MAX:.0f} s; {self.last_words()}")
+                raise StartupError(
+                    f"the broker did not answer within {START_S_MAX:.0f} s; {logs.last_words(self.log_path)}"
+                )
             time.sleep(0.05)
 
     def launch(self) -> None:
         """Start the process without waiting for its answer. Raises StartupError for what is wrong already."""
         if self._process is not None and self.poll() is None:
             return
-        ports.check_free(HOST, self._asked_port, "--kafka-port")
-        self.port = self._asked_port or ports.free_port(HOST)
+        ports.check_free(HOST, self.port, "--kafka-port")
+        self.port = self.port or ports.free_port(HOST)
         paths = jars.ensure(jars.cache_directory() / jars.KAFKA.replace(":", "-"), self._say)
         classpath = os.pathsep.join(map(str, paths))
         self._prepare_home()
         self._format(classpath)
         settings = self._write_properties("broker.properties", "data")
-        with self.log_path.open("ab") as log:
+        with logs.append_to(self.log_path) as log:
             self._process = Guarded.start(
                 [java(), *JVM_FLAGS, "-cp", classpath, "kafka.Kafka", settings],
                 log=log, grace_s=STOP_S_MAX, cwd=self._home,
@@ -115,21 +120,19 @@ class EmbeddedBroker:
         """The exit code, None while the process runs. Raises nothing; before the first start it is None too."""
         return self._process.poll() if self._process else None
 
+    def ask_to_stop(self) -> None:
+        """Ask the broker to stop; after its grace it is killed. Returns at once."""
+        if self._process is not None:
+            self._process.ask_to_stop()
+
     def stop(self) -> None:
-        """Ask the broker to stop and wait; after its grace it is killed. What was acknowledged stays. Repeatable."""
+        """Ask the broker to stop and wait. What was acknowledged stays. Repeatable."""
         if self._process is not None:
             self._process.stop()
-
-    def last_words(self) -> str:
-        """The end of the log, for whoever must find out why the broker ended."""
-        lines = self.log_path.read_text("utf-8", "replace").splitlines() if self.log_path.exists() else []
-        return f"its last words, from {self.log_path}:\n" + ("\n".join(lines[-8:]) or "(none)")
 
     def _prepare_home(self) -> None:
         try:
             self._home.mkdir(parents=True, exist_ok=True)
-            if self.log_path.exists() and self.log_path.stat().st_size > LOG_BYTES_MAX:
-                self.log_path.replace(self.log_path.with_suffix(".log.1"))
             room = shutil.disk_usage(self._home).free
         except OSError as error:
             raise StartupError(

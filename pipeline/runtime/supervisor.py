@@ -1,0 +1,120 @@
+"""Keeps the parts of an installation running: starts them, starts crashed ones again, stops all in order.
+
+A part that crashes too often stops everything: that it cannot run is said, with its last words, not hidden by restarts.
+Knows nothing of what the parts do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.runtime import logs
+from pipeline.runtime.errors import StartupError
+from pipeline.runtime.restarts import CRASHES_MAX, WINDOW_S, Restarts
+
+
+class State(StrEnum):
+    """Where a part is in its life."""
+
+    RUNNING = "running"
+    CRASHED = "crashed"  # waits for its next start
+    STOPPED = "stopped"
+
+
+class Part(Protocol):
+    """One process that is kept running."""
+
+    name: str
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None before the first start."""
+
+    @property
+    def log_path(self) -> Path:
+        """Where its last words are."""
+
+    def launch(self) -> None:
+        """Start it without waiting. Raises StartupError."""
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+
+    def ask_to_stop(self) -> None:
+        """Ask, without waiting; it is killed after its grace."""
+
+    def stop(self) -> None:
+        """Ask and wait."""
+
+
+@dataclass
+class Watched:
+    """A part with what the supervisor knows of it. Times are of the monotonic clock."""
+
+    part: Part
+    #: Whether it can do anything now; a crashed part is not started before.
+    may_start: Callable[[], bool]
+    restarts: Restarts = field(default_factory=Restarts)
+    state: State = State.STOPPED
+    since_s: float = 0.0
+    start_at_s: float = 0.0
+    exit_code: int | None = None
+
+    def start(self, now_s: float) -> None:
+        self.part.launch()
+        self.state, self.since_s = State.RUNNING, now_s
+
+    def look(self, now_s: float) -> None:
+        """Notice a crash, or start again after one. Raises StartupError where it crashed too often."""
+        if self.state is State.RUNNING and (code := self.part.poll()) is not None:
+            delay_s = self.restarts.delay_s(now_s)
+            self.state, self.since_s, self.exit_code = State.CRASHED, now_s, code
+            if delay_s is None:
+                raise StartupError(
+                    f"{self.part.name} ended {CRASHES_MAX} times within {WINDOW_S:.0f} s, at last with status {code}, "
+                    f"so everything was stopped; {logs.last_words(self.part.log_path)}"
+                )
+            self.start_at_s = now_s + delay_s
+        elif self.state is State.CRASHED and now_s >= self.start_at_s and self.may_start():
+            self.start(now_s)
+
+
+class Supervisor:
+    """The parts in the order in which they start; they stop in the opposite order, those of one group together."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._groups: list[list[Watched]] = []
+
+    @property
+    def watched(self) -> list[Watched]:
+        """All parts, in order."""
+        return [watched for group in self._groups for watched in group]
+
+    def start(self, parts: Sequence[Part], may_start: Callable[[], bool] = lambda: True) -> None:
+        """Start a group of parts without waiting for them. Raises StartupError."""
+        group = [Watched(part, may_start) for part in parts]
+        self._groups.append(group)
+        for watched in group:
+            watched.start(self._clock_s())
+
+    def look(self) -> None:
+        """Call it a few times a second. Raises StartupError where a part crashed too often."""
+        for watched in self.watched:
+            watched.look(self._clock_s())
+
+    def stop(self, tell: Callable[[str], None] = lambda line: None) -> None:
+        """Stop the groups, the last first, and wait. Repeatable."""
+        while self._groups:
+            group = self._groups.pop()
+            tell(f"Stopping {', '.join(watched.part.name for watched in group)}")
+            for watched in group:
+                watched.part.ask_to_stop()
+            for watched in group:
+                watched.part.stop()
+                watched.state = State.STOPPED
