@@ -23,9 +23,10 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-Id = Annotated[
-    str | None, Field(max_length=1_024, coerce_numbers_to_str=True), BeforeValidator(_empty_is_none)
-]
+_Text = Annotated[str, Field(max_length=1_024, coerce_numbers_to_str=True)]
+_ShortText = Annotated[str, Field(max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True)]
+Id = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
+MessageId = Annotated[_ShortText | None, BeforeValidator(_empty_is_none)]
 Moment = Annotated[datetime | None, BeforeValidator(_empty_is_none)]
 
 
@@ -62,7 +63,7 @@ class SegmentEvent(_Lenient):
     ]})
 
     type: Literal["identify", "track", "page", "alias"]
-    message_id: Annotated[Id, Field(max_length=NAME_CHARS_MAX)] = Field(
+    message_id: MessageId = Field(
         None, description="Your id of this event: a repeat is not counted again. Made up if missing."
     )
     user_id: Id = None

@@ -6,6 +6,7 @@ each event stands for itself; a wrong one does not hold the others up.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections import Counter
@@ -41,6 +42,8 @@ NOT_TAKEN: Final = "not_taken"
 
 _RETRY_AFTER_S: Final = "2"
 _ERRORS_MAX: Final = 20
+
+_SHAPE: Final = 'send one event, or {"batch": [event, …]}'
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -157,22 +160,49 @@ class EventsDoor:
 
 def _split(body: bytes) -> tuple[list[msgspec.Raw], BatchHead, bool]:
     """The events as they stand in the body, what holds for all of them, and whether it is a single one."""
+    try:
+        top, events = _parts(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        top, events = _parts_leniently(body)
+    if events is None:
+        if len(body) > EVENT_BYTES_MAX:
+            raise Problem(problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
+        return [msgspec.Raw(body)], BatchHead(), True
+    if not 1 <= len(events) <= BATCH_EVENTS_MAX:
+        raise json_body.invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
+    return events, json_body.parse(BatchHead, msgspec.json.encode(top)), False
+
+
+_Parts = tuple[dict[str, msgspec.Raw], list[msgspec.Raw] | None]
+
+
+def _parts(body: bytes) -> _Parts:
+    """The body's members but `batch`, and the events of that, all as they stand in it."""
     pointer = ""
     try:
         top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         pointer = "/batch"
-        if "batch" not in top:
-            if len(body) > EVENT_BYTES_MAX:
-                raise Problem(problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
-            return [msgspec.Raw(body)], BatchHead(), True
-        events = msgspec.json.decode(top.pop("batch"), type=list[msgspec.Raw])
+        return top, msgspec.json.decode(top.pop("batch"), type=list[msgspec.Raw]) if "batch" in top else None
     except msgspec.ValidationError as error:
-        raise json_body.invalid(FieldError(pointer, "send one event, or {\"batch\": [event, …]}")) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise json_body.invalid(FieldError(pointer, _SHAPE)) from error
+
+
+def _parts_leniently(body: bytes) -> _Parts:
+    """The same of a body in which something is no strict JSON, most often a cut-off emoji: the one event that has it
+    shall be refused, not all of them."""
+    try:
+        top = json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise json_body.malformed(str(error)) from error
-    if not 1 <= len(events) <= BATCH_EVENTS_MAX:
-        raise json_body.invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
-    return events, json_body.parse(BatchHead, msgspec.json.encode(top)), False
+    if not isinstance(top, dict):
+        raise json_body.invalid(FieldError("", _SHAPE))
+    events = top.pop("batch", None)
+    if events is not None and not isinstance(events, list):
+        raise json_body.invalid(FieldError("/batch", _SHAPE))
+    return (
+        {name: msgspec.Raw(json.dumps(value).encode()) for name, value in top.items()},
+        None if events is None else [msgspec.Raw(json.dumps(event).encode()) for event in events],
+    )
 
 
 def _record(event: IdentityEvent | FeedbackEvent, trace: Headers) -> Outbound:

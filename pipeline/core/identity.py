@@ -117,7 +117,7 @@ def _hashed(tenant_key: bytes, tenant: str, type_: str, value: str) -> Identifie
 def _email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise IdentifierError("this is no e-mail address: send name@domain.tld")
-    return text.lower()
+    return _lowered(text)
 
 
 def _phone(text: str) -> str:
@@ -130,7 +130,12 @@ def _phone(text: str) -> str:
 
 
 def _device(text: str) -> str:
-    return text.strip("{}").lower()
+    return _lowered(text.strip("{}"))
+
+
+def _lowered(text: str) -> str:
+    # Lower-casing can take a letter apart again.
+    return unicodedata.normalize("NFKC", text.lower())
 
 
 def _as_it_is(text: str) -> str:

@@ -1,0 +1,234 @@
+"""Segment's events to ours: kinds, identifiers, times, consent, and what stays at the edge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pipeline.bridge.event_bodies import SegmentEvent
+from pipeline.bridge.event_mapping import EventMapper, Mapped
+from pipeline.bridge.problems import Problem
+from pipeline.core import identity
+from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind
+
+NOW_MS = 1_700_000_000_000
+KEY = b"k"
+
+
+def mapped(purposes: frozenset[str] | None = None, **event: Any) -> Mapped:
+    body = {"type": "track", "userId": "ann", "event": "Song Played"} | event
+    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), purposes)
+    return mapper.map(SegmentEvent.model_validate(body), NOW_MS, "made-up")
+
+
+def feedback(**event: Any) -> FeedbackEvent:
+    found = mapped(**event).event
+    assert isinstance(found, FeedbackEvent)
+    return found
+
+
+def identified(**event: Any) -> tuple[IdentityEvent, list[str]]:
+    found = mapped(type="identify", **event)
+    assert isinstance(found.event, IdentityEvent)
+    return found.event, found.warnings
+
+
+def hash_of(type_: str, value: str) -> str:
+    return identity.identifier(KEY, "shop", type_, value).hash
+
+
+@pytest.mark.parametrize(("name", "kind"), [
+    ("view", FeedbackKind.VIEW), ("Impression", FeedbackKind.VIEW), ("Product Viewed", FeedbackKind.VIEW),
+    ("CLICK", FeedbackKind.CLICK), ("Promotion Clicked", FeedbackKind.CLICK), ("conversion", FeedbackKind.CONVERSION),
+    ("Dismissal", FeedbackKind.DISMISSAL), ("offer dismissed", FeedbackKind.DISMISSAL),
+])
+def test_a_track_event_of_a_known_name_is_feedback(name: str, kind: FeedbackKind) -> None:
+    event = feedback(event=name, properties={
+        "item_id": "i1", "decision_id": "d1", "placement": "hero", "channel": "web", "value": 3, "colour": "red",
+    })
+    assert (event.kind, event.name) == (kind, kind.value)
+    assert (event.item_id, event.decision_id, event.placement, event.channel, event.value) == (
+        "i1", "d1", "hero", "web", 3.0)
+    assert event.properties == {"value": 3, "colour": "red"}
+
+
+@pytest.mark.parametrize("name", ["Order Completed", "clicked around", "Views", "Product Added"])
+def test_any_other_name_is_behaviour_under_that_name(name: str) -> None:
+    event = feedback(event=name, properties={"product_id": "p1", "revenue": 9.5, "name": "Tent"})
+    assert (event.kind, event.name, event.item_id, event.value) == (FeedbackKind.TRACK, name, "p1", 9.5)
+    assert event.properties == {"revenue": 9.5, "name": "Tent"}
+
+
+def test_feedback_on_nothing_is_taken_with_a_warning() -> None:
+    assert mapped(event="click").warnings == [
+        "properties names neither item_id nor decision_id: this click is of no item"
+    ]
+
+
+@pytest.mark.parametrize(("event", "name"), [
+    ({"properties": {"path": "/tents", "url": "https://shop.example/other"}, "name": "Tents"}, "/tents"),
+    ({"properties": {"url": "https://shop.example/tents?utm=1#top"}}, "/tents"),
+    ({"name": "Tents"}, "Tents"),
+    ({"properties": {"url": "http://[broken"}}, ""),
+    ({}, ""),
+])
+def test_a_page_is_named_by_its_path(event: dict[str, Any], name: str) -> None:
+    found = feedback(type="page", **event)
+    assert (found.kind, found.name) == (FeedbackKind.PAGE, name)
+
+
+# -- who ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ids", "subject"), [
+    ({"userId": "ann", "anonymousId": "v1"}, ("user_id", "ann")),
+    ({"userId": None, "anonymousId": "v1"}, ("anonymous_id", "v1")),
+    ({"userId": "", "anonymousId": "v1"}, ("anonymous_id", "v1")),
+    ({"userId": "null", "anonymousId": "v1"}, ("anonymous_id", "v1")),
+    ({"userId": 17}, ("user_id", "17")),
+])
+def test_the_user_id_says_whose_event_it_is_and_else_the_anonymous_id(
+    ids: dict[str, Any], subject: tuple[str, str]
+) -> None:
+    assert feedback(**ids).subject == f"shop/{hash_of(*subject)}"
+
+
+def test_a_placeholder_beside_a_good_identifier_is_dropped_with_a_warning() -> None:
+    [warning] = mapped(userId="undefined", anonymousId="v1").warnings
+    assert warning.startswith("userId was dropped: this value stands for nobody")
+
+
+def test_without_any_identifier_the_event_is_nobodys() -> None:
+    with pytest.raises(Problem) as caught:
+        mapped(userId=None)
+    assert caught.value.errors[0].pointer == "/userId"
+
+
+def test_identify_hashes_the_other_identifiers_and_takes_them_out_of_the_traits() -> None:
+    event, warnings = identified(
+        anonymousId="v1", traits={"email": "Ann@example.com", "phone": "+1 415 555 0100", "plan": "plus"},
+        context={"device": {"id": "D-1", "advertisingId": "6D92078A"}},
+    )
+    assert {(one.type, one.hash) for one in event.identifiers} == {
+        ("anonymous_id", hash_of("anonymous_id", "v1")), ("email", hash_of("email", "ann@example.com")),
+        ("phone", hash_of("phone", "+14155550100")), ("device", hash_of("device", "6d92078a")),
+    }
+    assert event.traits == {"plan": "plus"}
+    assert warnings == []
+
+
+def test_an_identifier_that_is_none_is_dropped_without_being_repeated() -> None:
+    event, warnings = identified(traits={"email": "ann at example", "phone": 17})
+    assert (event.identifiers, event.traits) == ([], {})
+    assert [warning.split(":")[0] for warning in warnings] == ["traits.email was dropped", "traits.phone was dropped"]
+    assert "ann at example" not in str(warnings)
+
+
+# -- what stays at the edge -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [
+    "name", "firstName", "first_name", "last-name", "Last Name", "address", "birthday", "date_of_birth", "ip",
+    "ipAddress", "username", "creditCard",
+])
+def test_personal_traits_are_dropped_and_named(name: str) -> None:
+    event, warnings = identified(traits={name: "secret", "plan": "plus"})
+    assert event.traits == {"plan": "plus"}
+    assert warnings == [f"traits.{name} was dropped: personal data stays at the edge"]
+
+
+@pytest.mark.parametrize("text", [
+    "ann@example.com", "mail ann.b+c@mail.example.co.uk now", "https://shop.example/?u=ann%40example.com",
+])
+def test_an_email_address_in_any_text_is_dropped(text: str) -> None:
+    found = mapped(properties={"note": text, "kept": "at @home.page"})
+    assert isinstance(found.event, FeedbackEvent)
+    assert found.event.properties == {"kept": "at @home.page"}
+    [warning] = found.warnings
+    assert warning.startswith("properties.note was dropped: it holds an e-mail address")
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}, float("nan"), float("inf"), 2**63, "x" * 1_025])
+def test_values_that_no_rule_could_read_are_dropped_and_named(value: Any) -> None:
+    event, [warning] = identified(traits={"odd": value, "plan": "plus"})
+    assert event.traits == {"plan": "plus"}
+    assert warning.startswith("traits.odd was dropped")
+
+
+def test_fields_and_warnings_are_bounded() -> None:
+    event, warnings = identified(traits={f"t{number}": number for number in range(300)})
+    assert (len(event.traits), len(warnings)) == (200, 20)
+
+
+def test_the_account_is_the_company_and_else_the_group() -> None:
+    assert identified(traits={"company": {"id": "acme", "name": "Acme"}})[0].account == "acme"
+    assert identified(context={"groupId": "acme"})[0].account == "acme"
+    assert identified()[0].account is None
+
+
+# -- when -----------------------------------------------------------------------------------------------------------
+
+
+def iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat()
+
+
+SKEW_MS = 3_600_000
+
+
+@pytest.mark.parametrize(("times", "at_ms"), [
+    ({}, NOW_MS),
+    ({"timestamp": iso(NOW_MS - 5_000)}, NOW_MS - 5_000),
+    # The sender's clock is an hour ahead, then an hour behind; the event lay a minute before it was sent.
+    ({"timestamp": iso(NOW_MS + SKEW_MS - 60_000), "sentAt": iso(NOW_MS + SKEW_MS)}, NOW_MS - 60_000),
+    ({"originalTimestamp": iso(NOW_MS - SKEW_MS - 60_000), "sentAt": iso(NOW_MS - SKEW_MS)}, NOW_MS - 60_000),
+    # Corrected already, by whoever passed it on.
+    ({"timestamp": iso(NOW_MS - 9_000), "originalTimestamp": iso(NOW_MS + SKEW_MS), "sentAt": iso(NOW_MS + SKEW_MS)},
+     NOW_MS - 9_000),
+    ({"sentAt": iso(NOW_MS - SKEW_MS)}, NOW_MS),
+    ({"timestamp": iso(NOW_MS - 5_000).replace("+00:00", "")}, NOW_MS - 5_000),
+])
+def test_the_time_is_corrected_for_the_senders_clock(times: dict[str, str], at_ms: int) -> None:
+    assert feedback(**times).at_ms == at_ms
+
+
+def test_the_future_is_now_with_a_warning() -> None:
+    found = mapped(timestamp=iso(NOW_MS + 1))
+    assert found.event.at_ms == NOW_MS
+    assert "lies in the future" in found.warnings[0]
+
+
+# -- consent --------------------------------------------------------------------------------------------------------
+
+
+def test_consent_is_by_purpose_and_channel() -> None:
+    answers = {"marketing": True, "marketing/email": False}
+    event, warnings = identified(context={"consent": {"categoryPreferences": answers}})
+    assert [(one.purpose, one.channel, one.granted, one.at_ms) for one in event.consent] == [
+        ("marketing", None, True, NOW_MS), ("marketing", "email", False, NOW_MS)]
+    assert (event.kind, warnings) == (IdentityKind.IDENTIFY, [])
+
+
+def test_segments_own_consent_event_updates_the_profile() -> None:
+    event = mapped(
+        event="Segment Consent Preference Updated", context={"consent": {"categoryPreferences": {"marketing": False}}}
+    ).event
+    assert isinstance(event, IdentityEvent)
+    assert (event.kind, [one.granted for one in event.consent]) == (IdentityKind.CONSENT, [False])
+
+
+def test_consent_for_a_purpose_that_the_policy_does_not_know_is_kept_with_a_warning() -> None:
+    consent = {"categoryPreferences": {"Marketing": True}}
+    found = mapped(frozenset({"marketing"}), type="identify", context={"consent": consent})
+    assert isinstance(found.event, IdentityEvent)
+    assert found.event.consent
+    assert found.warnings == ["consent for Marketing: no purpose of the live policy (marketing)"]
+
+
+def test_ids_and_source_come_along() -> None:
+    assert feedback(messageId="m1", context={"library": {"name": "analytics.js"}}).source == "analytics.js"
+    assert feedback().event_id == "made-up"
+    assert feedback(context={"library": "odd", "device": "odd"}).source == ""

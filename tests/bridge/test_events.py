@@ -1,0 +1,181 @@
+"""`POST /v1/events`: what producers may send, when they may rely on it, and what they are told where they may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.core.model import FeedbackKind, IdentityKind
+from tests.bridge.pipeline_double import BridgeDouble, decide_body
+from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/v1/events"
+
+
+def click(message_id: str = "m1", user: str = "ann", **properties: Any) -> dict[str, Any]:
+    return {"type": "track", "messageId": message_id, "userId": user, "event": "click",
+            "properties": {"item_id": "upgrade", "channel": "web"} | properties}
+
+
+async def test_an_event_is_accepted_once_the_broker_has_it(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    reply = await client.post(PATH, json=click())
+    assert reply.status_code == 202
+    assert reply.json() == {
+        "accepted": 1, "rejected": 0, "events": [{"message_id": "m1", "status": "accepted"}],
+    }
+    [record], [event] = bridge.wire.published, bridge.events()
+    assert (record.topic, record.key) == (FEEDBACK_EVENTS.name, bridge.subject("ann").encode())
+    assert (event.event_id, event.kind, event.item_id) == ("m1", FeedbackKind.CLICK, "upgrade")
+    assert [name for name, _ in record.headers] == ["traceparent"]
+
+
+async def test_consent_sent_here_lets_the_next_decision_pass(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    identify = {"type": "identify", "userId": "ann", "traits": {"plan": "plus"},
+                "context": {"consent": {"categoryPreferences": {"personalization": True}}}}
+    assert (await client.post(PATH, json=identify)).status_code == 202
+    decided = (await client.post("/personalization/decide", json=decide_body())).json()
+    # The upgrade is for free plans only: consent and trait both arrived.
+    assert [one.get("content_id") for one in decided["decisions"]] == ["tips"]
+
+
+async def test_an_event_without_an_id_gets_one(client: httpx.AsyncClient) -> None:
+    event = click()
+    del event["messageId"]
+    ids = [(await client.post(PATH, json=event)).json()["events"][0]["message_id"] for _ in range(2)]
+    assert len(set(ids)) == 2 and all(len(one) == 36 for one in ids)
+
+
+async def test_a_repeated_event_counts_once(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    bridge.consents("ann")
+    for _ in range(2):
+        await client.post(PATH, json=click())
+    counts = bridge.pipeline.metrics.counts
+    assert counts[("feedback", "accept", "applied")] == 1
+    assert counts[("feedback", "drop", "duplicate_event")] == 1
+
+
+async def test_in_a_batch_each_event_stands_for_itself(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    batch = [click("m1"), {"type": "screen", "userId": "ann"}, click("m3", user="null"), "no event", click("m5")]
+    reply = await client.post(PATH, json={"batch": batch})
+    assert reply.status_code == 202
+    body = reply.json()
+    assert (body["accepted"], body["rejected"]) == (2, 3)
+    assert [one["status"] for one in body["events"]] == ["accepted", "rejected", "rejected", "rejected", "accepted"]
+    assert body["events"][1]["errors"] == [{
+        "pointer": "/batch/1/type", "message": "Input should be 'identify', 'track', 'page' or 'alias'",
+    }]
+    assert body["events"][2]["errors"][0]["pointer"] == "/batch/2/userId"
+    assert body["events"][3]["errors"] == [{"pointer": "/batch/3", "message": "Input should be an object"}]
+    assert [event.event_id for event in bridge.events()] == ["m1", "m5"]
+
+
+async def test_a_cut_off_emoji_in_one_event_does_not_hold_the_others_up(client: httpx.AsyncClient) -> None:
+    body = json.dumps({"batch": [click("m1", note="\ud83d"), click("m2")]})
+    reply = await client.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    assert [one["status"] for one in reply.json()["events"]] == ["rejected", "accepted"]
+
+
+async def test_context_and_time_of_sending_hold_for_the_whole_batch(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    bridge.clock.at_ms = 1_700_000_100_000
+    event = {"type": "identify", "userId": "ann", "timestamp": "2020-01-01T00:00:00Z"}
+    await client.post(PATH, json={
+        "batch": [event], "sentAt": "2020-01-01T00:01:00Z",
+        "context": {"consent": {"categoryPreferences": {"personalization": False}}, "library": {"name": "web-sdk"}},
+    })
+    [identity] = bridge.events()
+    assert identity.at_ms == bridge.clock.at_ms - 60_000
+    assert [(one.purpose, one.granted) for one in identity.consent] == [("personalization", False)]
+    assert identity.source == "web-sdk"
+
+
+async def test_a_batch_in_which_nothing_is_right_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    reply = await client.post(PATH, json={"batch": [{"type": "track"}, {"type": "track", "userId": "ann"}]})
+    assert (reply.status_code, reply.json()["type"]) == (422, "/problems/invalid-request")
+    assert [error["pointer"] for error in reply.json()["errors"]] == ["/batch/0/userId", "/batch/1/event"]
+    assert bridge.wire.published == []
+
+
+async def test_what_the_broker_did_not_take_is_to_be_sent_again(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    bridge.wire.refused_topics = {FEEDBACK_EVENTS.name}
+    reply = await client.post(PATH, json={"batch": [
+        click("m1"), {"type": "identify", "messageId": "m2", "userId": "ann"}, {"type": "track"},
+    ]})
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+    body = reply.json()
+    assert body["type"] == "/problems/events-unavailable"
+    assert [one["status"] for one in body["events"]] == ["not_taken", "accepted", "rejected"]
+    assert [record.topic for record in bridge.wire.published] == [IDENTITY_EVENTS.name]
+    assert 'nextbest_bridge_events_total{outcome="not_taken",type="track"} 1.0' in bridge.metrics.text().decode()
+
+
+async def test_an_alias_goes_to_the_identifier_given_up(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    await client.post(PATH, json={"type": "alias", "userId": "ann", "previousId": "visitor-9"})
+    [record], [event] = bridge.wire.published, bridge.events()
+    assert record.topic == IDENTITY_EVENTS.name
+    assert event.kind is IdentityKind.ALIAS
+    assert event.subject == record.key.decode() == bridge.subject("visitor-9", "anonymous_id")
+    assert event.alias_of == bridge.subject("ann")
+
+
+async def test_another_tenants_events_go_under_its_own_keys(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    await client.post(PATH, json=click(), headers={"X-Tenant-Id": "bank"})
+    assert bridge.events()[0].subject == bridge.subject("ann", tenant="bank")
+    reply = await client.post(PATH, json=click(), headers={"X-Tenant-Id": "a/b"})
+    assert reply.json()["errors"][0]["pointer"] == "header:X-Tenant-Id"
+
+
+@pytest.mark.parametrize(("body", "status", "pointer"), [
+    ({"batch": []}, 422, "/batch"),
+    ({"batch": [{}] * 501}, 422, "/batch"),
+    ({"batch": {"type": "track"}}, 422, "/batch"),
+    ({"batch": [click()], "sentAt": "yesterday"}, 422, "/sentAt"),
+    ([click()], 422, ""),
+    ({"type": "track", "userId": "ann", "event": "x" * 257}, 422, "/event"),
+    ({"type": "track", "userId": "ann", "event": "a", "messageId": "x" * 129}, 422, "/messageId"),
+    ({"type": "track", "userId": "ann", "event": "a", "timestamp": "soon"}, 422, "/timestamp"),
+    ({"type": "track", "userId": "ann", "event": "a", "timestamp": "1969-12-31T23:59:59Z"}, 422, "/timestamp"),
+    ({"type": "identify", "userId": "ann", "traits": []}, 422, "/traits"),
+    ({"type": "identify", "userId": "a",
+      "context": {"consent": {"categoryPreferences": {"personalization": "ja"}}}},
+     422, "/context/consent/categoryPreferences/personalization"),
+    ({"type": "identify", "userId": "a", "context": {"consent": {"categoryPreferences": {"/email": True}}}},
+     422, "/context/consent/categoryPreferences/~1email"),
+    ({"type": "alias", "userId": "ann"}, 422, "/previousId"),
+    ({"type": "alias", "previousId": "ann"}, 422, "/userId"),
+    ({"type": "alias", "userId": "a", "previousId": "a", "previousIdType": "user_id"}, 422, "/previousId"),
+    ({"type": "alias", "userId": "a", "previousId": "b", "previousIdType": "nickname"}, 422, "/previousId"),
+    (click() | {"properties": {"note": "x" * 33_000}}, 413, None),
+])
+async def test_a_wrong_field_is_named(
+    bridge: BridgeDouble, client: httpx.AsyncClient, body: Any, status: int, pointer: str | None
+) -> None:
+    reply = await client.post(PATH, json=body)
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert (reply.json().get("errors") or [{"pointer": None}])[0]["pointer"] == pointer
+    assert bridge.wire.published == []
+
+
+async def test_an_oversized_event_in_a_batch_is_rejected_alone(client: httpx.AsyncClient) -> None:
+    reply = await client.post(PATH, json={"batch": [click("m1", note="x" * 33_000), click("m2")]})
+    assert [one["status"] for one in reply.json()["events"]] == ["rejected", "accepted"]
+
+
+async def test_scopes_hold_for_events(tmp_path: Path) -> None:
+    bridge = BridgeDouble(tmp_path, api_keys="asker=decide,sender=events:write")
+    async with bridge.client() as client:
+        answers = {
+            key: (await client.post(PATH, json=click(), headers={"X-Api-Key": key})).status_code
+            for key in ("asker", "sender", "nobody")
+        }
+    assert answers == {"asker": 403, "sender": 202, "nobody": 401}
