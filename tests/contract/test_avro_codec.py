@@ -14,14 +14,14 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.codecs import avro, evolve, state
+from pipeline.codecs import avro, binary, evolve, state
 from pipeline.codecs.generate import compile_record
 from pipeline.codecs.registry import NEWEST
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.core import model
 from pipeline.core.profile import Profile
 from pipeline.flow import Reason
-from tests.support.golden import IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
+from tests.support.golden import AT_MS, IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
 from topics import catalog
 from topics.catalog import CATALOG_ITEMS, DECISION_REQUESTS, IDENTITY_EVENTS, RECORD_LIMIT_BYTES, Topic
 
@@ -124,6 +124,7 @@ def test_a_schema_that_lacks_a_field_of_its_type_is_refused() -> None:
 
 
 GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
+TIME = binary.long_bytes(AT_MS)
 
 
 def refused(data: bytes | None, topic: Topic = IDENTITY_EVENTS) -> avro.CodecError:
@@ -147,6 +148,8 @@ def refused(data: bytes | None, topic: Topic = IDENTITY_EVENTS) -> avro.CodecErr
         (GOOD[:5] + b"\x01" + GOOD[6:], Reason.WRONG_TYPE, "event_id holds a negative length"),
         (GOOD[:6] + b"\xff" + GOOD[7:], Reason.WRONG_TYPE, "event_id holds text that is not UTF-8"),
         (GOOD.replace(b"consent", b"consenT", 1), Reason.INVALID, "kind is 'consenT'; use one of identify, traits"),
+        (GOOD.replace(TIME, b"\xff" * 9 + b"\x02", 1), Reason.WRONG_TYPE, "at_ms holds a number of more than 64 bits"),
+        (GOOD.replace(TIME, b"\xff" * 10 + b"\x01", 1), Reason.WRONG_TYPE, "at_ms holds a number of more than ten"),
         (GOOD + bytes(RECORD_LIMIT_BYTES), Reason.TOO_LARGE, f"at most {RECORD_LIMIT_BYTES}"),
     ],
     ids=lambda value: value if isinstance(value, Reason) else None,
