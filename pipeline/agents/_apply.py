@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.core import learn
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import digest
@@ -12,12 +14,13 @@ from pipeline.core.model import (
     DecisionRequest,
     FeedbackEvent,
     IdentityEvent,
+    InboxRecord,
     SegmentChange,
 )
-from pipeline.core.profile import Profile, changed, remember_request
+from pipeline.core.profile import Profile, changed, remember_forwarded, remember_request
 from pipeline.core.segments import Change
-from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason
-from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
+from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
 
 
 def tenant_of(key: str) -> str:
@@ -81,6 +84,17 @@ def apply_request(request: DecisionRequest, profile_id: str, state: Profile | No
         *segment_changes(profile_id, ruling.changes, request.request_id, live.release, ctx.now_ms),
     )
     return Accept(Reason.DECIDED, after, emits)
+
+
+def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outcome:
+    """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
+    winner = stub.forwarded.get(request_id)
+    onward = replace(record, profile_id=winner or stub.alias_of or "")
+    emit = Emit(PROFILE_INBOX, onward.profile_id, onward)
+    if winner is not None:
+        return Redirect(Reason.FORWARDED, emit)
+    seen = changed(stub, forwarded=remember_forwarded(stub, request_id, onward.profile_id))
+    return Accept(Reason.FORWARDED, seen, (emit,))
 
 
 def segment_changes(

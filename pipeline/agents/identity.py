@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents._apply import apply_identity, tenant_of
 from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -23,16 +23,20 @@ def _alias(event: IdentityEvent, state: Profile | None) -> Outcome:
     """Leave a stub behind and send the state on, before any later record of the alias can follow it.
 
     An identifier already given up has no state left; its stub follows the latest alias. The empty state still travels:
-    it is what cuts a ring of aliases open (see the inbox).
+    coming home, it would show that the aliases form a ring (see the inbox).
     """
     winner = event.alias_of
     if not winner or tenant_of(winner) != tenant_of(event.subject):
         return DeadLetter(Reason.INVALID, "alias_of must be a profile id of the subject's own tenant, as tenant/hash")
     if winner == event.subject:
         return DeadLetter(Reason.INVALID, "alias_of names the subject itself: name the profile it belongs to")
-    if state is not None and state.alias_of == winner:
+    if state is not None and (state.alias_of == winner or event.event_id in state.event_ids):
         return Drop(Reason.DUPLICATE_EVENT)
-    given = state if state is not None and state.alias_of is None else Profile(profile_id=event.subject)
-    record = InboxRecord(event.event_id, winner, event.subject, merge=changed(given, profile_id=event.subject))
-    stub = Profile(profile_id=event.subject, alias_of=winner)
+    own = state if state is not None and state.alias_of is None else Profile(profile_id=event.subject)
+    place = (state.alias_clock if state is not None else 0) + 1
+    given = changed(own, profile_id=event.subject, event_ids=remember_event(own, event.event_id),
+                    alias_event=event.event_id, alias_at=place, alias_clock=place)
+    record = InboxRecord(event.event_id, winner, event.subject, merge=given)
+    stub = Profile(profile_id=event.subject, alias_of=winner, alias_event=event.event_id, alias_at=place,
+                   alias_clock=place, forwarded=state.forwarded if state is not None else {})
     return Accept(Reason.FORWARDED, stub, (Emit(PROFILE_INBOX, winner, record),))

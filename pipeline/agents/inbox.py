@@ -1,10 +1,23 @@
-"""`profile.inbox`: records of an aliased id, and given-up profiles, arriving at the profile they belong to."""
+"""`profile.inbox`: records of an aliased id, and given-up profiles, arriving at the profile they belong to.
+
+Aliases may come to form a ring, where everybody names somebody else. Every alias has a place in one order (a Lamport
+clock that given-up profiles carry along), and the last of a ring is undone: its given-up profile meets only aliases
+before it on its way, comes home, and is a profile again as it was. So exactly one link of a ring goes, whatever order
+records arrive in, nothing travels for ever, and no state is lost or doubled.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.agents._apply import apply_feedback, apply_identity, apply_request, segment_changes, tenant_of
+from pipeline.agents._apply import (
+    apply_feedback,
+    apply_identity,
+    apply_request,
+    forward_request,
+    segment_changes,
+    tenant_of,
+)
 from pipeline.core import merge, segments
 from pipeline.core.model import InboxRecord
 from pipeline.core.profile import Profile, changed
@@ -13,16 +26,16 @@ from topics.catalog import PROFILE_INBOX
 
 
 def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
-    """Apply to the profile; where it is an alias itself by now, send on.
-
-    A given-up profile that would come back to where it started closes a ring of aliases: the ring is cut here, and
-    this profile holds the state. No state is ever left travelling or dropped.
-    """
+    """Apply to the profile; where it is an alias itself by now, send on."""
     if state is not None and state.alias_of is not None:
-        if event.merge is None or state.alias_of != event.from_subject:
+        if event.request is not None:
+            return forward_request(event, event.request.request_id, state)
+        if event.merge is None:
             onward = replace(event, profile_id=state.alias_of)
             return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, state.alias_of, onward))
-        state = changed(state, alias_of=None)
+        if not _come_home(event, event.merge, state):
+            return _pass_on(event, event.merge, state, state.alias_of)
+        state = None
     if event.identity is not None:
         return apply_identity(event.identity, event.profile_id, state, ctx)
     if event.feedback is not None:
@@ -32,6 +45,19 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     if event.merge is not None:
         return _merge(event, event.merge, state, ctx)
     return DeadLetter(Reason.INVALID, "an inbox record must carry identity, feedback, request or merge")
+
+
+def _come_home(event: InboxRecord, given: Profile, state: Profile) -> bool:
+    return event.from_subject == event.profile_id and given.alias_event == state.alias_event
+
+
+def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> Outcome:
+    """Send a given-up profile on. Where this alias is later than the one that gave it up, it may not undo its own."""
+    if (stub.alias_at, stub.profile_id) > (given.alias_at, given.profile_id):
+        given = changed(given, alias_event="")
+    onward = replace(event, profile_id=winner, merge=given)
+    seen = changed(stub, alias_clock=max(stub.alias_clock, given.alias_clock))
+    return Accept(Reason.FORWARDED, seen, (Emit(PROFILE_INBOX, winner, onward),))
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:

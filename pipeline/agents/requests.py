@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.agents._apply import apply_request
+from pipeline.agents._apply import apply_request, forward_request
 from pipeline.core.model import DecisionRequest, InboxRecord
 from pipeline.core.profile import Profile
-from pipeline.flow import Context, Emit, Outcome, Reason, Redirect
-from topics.catalog import PROFILE_INBOX
+from pipeline.flow import Context, Outcome
 
 
 def handle(event: DecisionRequest, state: Profile | None, ctx: Context) -> Outcome:
     """Decide for a profile; a request for an alias goes on to the profile it belongs to."""
     if state is not None and state.alias_of is not None:
         record = InboxRecord(event.request_id, state.alias_of, event.subject, request=event)
-        return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, state.alias_of, record))
+        return forward_request(record, event.request_id, state)
     return apply_request(event, event.subject, state, ctx)

@@ -51,9 +51,16 @@ def merged(own: Profile, given: Profile) -> Profile:
         assignments={**given.assignments, **own.assignments},
         requests=_requests(own.requests, given.requests),
         event_ids=tuple(dict.fromkeys((*given.event_ids, *own.event_ids)))[-EVENT_IDS_MAX:],
-        merged=tuple(dict.fromkeys((*own.merged, *given.merged, given.profile_id)))[-_MERGED_MAX:],
+        merged=_merged_names(own, given),
         segments_release="",
+        alias_clock=max(own.alias_clock, given.alias_clock),
     )
+
+
+def _merged_names(own: Profile, given: Profile) -> tuple[str, ...]:
+    names = dict.fromkeys((*own.merged, *given.merged, given.profile_id))
+    names.pop(own.profile_id, None)
+    return tuple(names)[-_MERGED_MAX:]
 
 
 def _combined(a: Mapping[str, Any], b: Mapping[str, Any], both: Any) -> dict[str, Any]:

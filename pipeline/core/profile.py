@@ -89,6 +89,13 @@ class Profile:
     event_ids: tuple[str, ...] = ()
     #: Identifiers whose state was merged into this one.
     merged: tuple[str, ...] = ()
+    #: The event that made this an alias, and its place in the order of aliases (see `pipeline.agents.inbox`).
+    alias_event: str = ""
+    alias_at: int = 0
+    #: Where an alias sent recent requests, by request id: a retry goes the same way, also after the alias was changed.
+    forwarded: dict[str, str] = field(default_factory=dict)
+    #: The highest place seen by this profile: the logical clock of that order.
+    alias_clock: int = 0
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Profile))
@@ -115,6 +122,15 @@ def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms
     while len(kept) >= REQUESTS_MAX:
         del kept[next(iter(kept))]
     kept[reply.request_id] = Remembered(digest, now_ms, reply)
+    return kept
+
+
+def remember_forwarded(profile: Profile, request_id: str, winner: str) -> dict[str, str]:
+    """Where recent requests were sent on to, with one more; the oldest are forgotten past the limit."""
+    kept = dict(profile.forwarded)
+    while len(kept) >= REQUESTS_MAX:
+        del kept[next(iter(kept))]
+    kept[request_id] = winner
     return kept
 
 
