@@ -21,7 +21,9 @@ from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, o
 from pipeline.cli.dead_letter_text import as_dict, describe, parse_since, printable
 from pipeline.flow import Reason
 
-app = typer.Typer(no_args_is_help=True, help="Records that could not be used: list, show and replay them.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Records that could not be used: list, show and replay them."
+)
 
 _REPLAY_AT_ONCE = 200
 

@@ -13,7 +13,9 @@ from pipeline.adapters.topic_admin import BROKER_DEFAULT, TopicsError, apply_pla
 from pipeline.adapters.topic_plan import Action, Step
 from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, out, settings_for
 
-app = typer.Typer(no_args_is_help=True, help="Compare the declared topics with a cluster, and make them so.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Compare the declared topics with a cluster, and make them so."
+)
 
 _STYLE = {Action.CREATE: "green", Action.CHANGE: "yellow", Action.REFUSE: "red", Action.UNCHANGED: "dim"}
 

@@ -36,6 +36,7 @@ class _Source:
         self.filename = filename
         self.lines: list[str] = []
         self.field_of_line: dict[int, str] = {}
+        self.records: set[str] = set()
         self.names: dict[str, Any] = {**vars(binary), **vars(containers), "InvalidValueError": InvalidValueError}
 
     def add(self, text: str, field: str = "") -> None:
@@ -80,8 +81,9 @@ def compile_record(schema: dict[str, Any], type_: type) -> Compiled:
 def _record(source: _Source, schema: dict[str, Any], type_: type) -> None:
     """Adds `write_X` and `read_X`, nested records first. A type met again is already there."""
     name = type_.__name__
-    if name in source.names:
+    if name in source.records:
         return
+    source.records.add(name)
     source.names[name] = type_
     hints = typing.get_type_hints(type_)
     fields = [field.name for field in dataclasses.fields(type_)]
@@ -227,9 +229,12 @@ class _Shape:
         return typing.get_args(self.hint)[0]
 
     def _nested(self, schema: Any, hint: Any) -> str:
-        if isinstance(schema, dict):
+        """The name of a record type, whose functions are made here where the schema spells it out."""
+        if isinstance(schema, dict) and schema["type"] == "record":
             _record(self.source, schema, hint)
         name: str = hint.__name__
+        if name not in self.source.records:
+            raise TypeError(f"{schema} is no type this codec writes")
         return name
 
 

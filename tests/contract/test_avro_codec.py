@@ -123,6 +123,13 @@ def test_a_schema_that_lacks_a_field_of_its_type_is_refused() -> None:
         compile_record({**NEWEST["catalog_item"].definition, "fields": fields}, model.CatalogItem)
 
 
+@pytest.mark.parametrize("kind", ["float", {"type": "fixed", "name": "F", "size": 4}, {"type": "enum", "name": "E"}])
+def test_a_schema_with_a_type_that_the_codec_does_not_write_is_refused(kind: Any) -> None:
+    fields = [{**field, "type": kind} for field in NEWEST["catalog_item"].definition["fields"]]
+    with pytest.raises(TypeError):
+        compile_record({**NEWEST["catalog_item"].definition, "fields": fields}, model.CatalogItem)
+
+
 GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
 TIME = binary.long_bytes(AT_MS)
 
