@@ -56,6 +56,14 @@ PROFILE = Profile(
     requests={"req-1": Remembered("d41d8cd9", AT_MS, REPLY)},
     event_ids=("e1", "e2"),
     merged=("default/old",),
+    alias_event="evt-0",
+    alias_at=2,
+    forwarded={"req-0": "default/other"},
+    alias_clock=3,
+    alias_event="evt-0",
+    alias_at=3,
+    forwarded={"req-0": "default/other"},
+    alias_clock=4,
 )
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
