@@ -31,14 +31,14 @@ class Entry:
 
 COMMANDS: Final = {
     "up": Entry("up:up", "Run the whole installation here: broker, workers, bridge."),
-    "demo": Entry("demo:demo", "Run the main job on real data and sum it up."),
+    "demo": Entry("demo:demo", "Run the main job on real data."),
     "broker": Entry("broker:broker", "Run the embedded Kafka broker alone."),
     "worker": Entry("worker:worker", "Run one worker."),
     "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP doors."),
     "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
     "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
-    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks through the pipeline."),
+    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks."),
     "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 
