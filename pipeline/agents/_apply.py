@@ -77,7 +77,8 @@ def apply_request(request: DecisionRequest, profile_id: str, state: Profile | No
     emits = (
         Emit(DECISIONS, profile_id, Decision(
             ruling.decision_id, request.request_id, profile_id, ctx.now_ms, request.channel, request.placements,
-            request.scenario, ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version)),
+            request.scenario, ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version,
+            [f"{name}:{arm}" for name, arm in ruling.exposures])),
         Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, ruling, live.release,
                                                 live.catalog_version, ctx.now_ms)),
         *_reply(request, reply),

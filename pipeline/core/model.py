@@ -111,6 +111,8 @@ class Decision:
     reason: str
     release: str
     catalog_version: int
+    #: `experiment:variation`, for each experiment that decided for this profile for the first time.
+    exposures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

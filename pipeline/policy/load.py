@@ -51,7 +51,7 @@ def load(folder: Path) -> Checked:
     definition = _shaped(source)
     body = release_body(definition)
     release = release_id(body)
-    items = {name: canonical(_dump(item)) for name, item in definition.items.items()}
+    items = {name: canonical(dump(item)) for name, item in definition.items.items()}
     policy, compiled = _compiled(source, body, release, items)
     checked = Checked(release, body, items, policy, compiled, len(definition.golden))
     failed = golden.check(definition.golden, checked.live("golden"))
@@ -136,13 +136,14 @@ def release_id(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
-def _dump(definition: Definition) -> dict[str, Any]:
+def dump(definition: Definition) -> dict[str, Any]:
+    """What a definition says, as the body has it: nothing that was left out."""
     return definition.model_dump(mode="json", by_alias=False, exclude_none=True, exclude_defaults=True)
 
 
 def release_body(definition: PolicyDefinition) -> str:
     """The canonical body: what decides, without catalog, golden decisions and documentation."""
-    data = _dump(definition)
+    data = dump(definition)
     for absent in ("items", "golden"):
         data.pop(absent, None)
     data["format"] = 1
@@ -171,9 +172,9 @@ def _weekday(name: str) -> int:
 def _signal(one: SignalDefinition) -> dict[str, Any]:
     steps = one.sequence or [matcher for matcher in (one.count, one.last) if matcher is not None]
     kind = "sequence" if one.sequence else "count" if one.count is not None else "last"
-    result: dict[str, Any] = {"kind": kind, "steps": [_dump(step) for step in steps], "up_to": one.up_to}
+    result: dict[str, Any] = {"kind": kind, "steps": [dump(step) for step in steps], "up_to": one.up_to}
     if one.without is not None:
-        result["without"] = _dump(one.without)
+        result["without"] = dump(one.without)
     if one.within_ms is not None:
         result["within_ms"] = one.within_ms
     return result

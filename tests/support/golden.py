@@ -78,7 +78,8 @@ VALUES: Final[dict[str, Any]] = {
     "inbox_record": model.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE),
     "decision_reply": REPLY,
     "decision": model.Decision(
-        "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1", 77
+        "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1", 77,
+        ["hero-test:b"],
     ),
     "audit_record": model.AuditRecord(
         "dec-1", AT_MS, REQUEST, SUBJECT, PROFILE,
