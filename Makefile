@@ -11,10 +11,10 @@ UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 demo test check unit integration bench: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit integration test check demo bench docs lock clean
+.PHONY: help setup fmt lint types imports unit integration test check demo bench bench-core docs lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the hashed lock (again only when the lock changed)
 	@set -e; \
@@ -69,6 +69,9 @@ demo: setup ## the main job on real data, on a broker of its own
 bench: setup ## latency and throughput beside a bare echo and Quix Streams; writes bench/results/latest.json
 	@exec $(BIN)/python -m bench
 
+bench-core: setup ## decide() alone at 10, 100 and 1,000 offers: time, allocations, and where the time goes
+	@exec $(BIN)/python -m bench.decide --profile
+
 docs: setup ## regenerate the generated parts of the documentation
 	@$(BIN)/python -m docs.generate
 
@@ -78,5 +81,5 @@ lock: setup ## lock the dependencies and the broker's jars again, with hashes
 	@$(BIN)/python -m pipeline.runtime.jars
 
 clean: ## remove everything that was made here, .venv included
-	@rm -rf .venv .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-quix .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""Latency: each target under the same open-loop load, in turn, round by round, so that all meet the same weather."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from bench import client, echo
+from bench.client import Order, Result
+from bench.cluster import Cluster, renamed
+from bench.figures import Latency
+from bench.inputs import Subjects
+from bench.parts import Parts
+from bench.plan import Plan
+from topics.catalog import DECISION_REPLIES, DECISION_REQUESTS, IDENTITY_EVENTS
+
+#: What a client's process takes beside its load: start, preparation, last answers.
+CLIENT_S: Final = 4.0
+CLIENT_S_MAX: Final = 60.0
+
+#: At the higher rate the topics alone are left out: what they add is seen at the lower one.
+TARGETS: Final = (client.ECHO, client.BRIDGE, client.TOPICS)
+TARGETS_HIGH: Final = (client.ECHO, client.BRIDGE)
+
+
+def seconds(plan: Plan) -> float:
+    """About how long `measure` takes."""
+    targets = len(TARGETS) + (len(TARGETS_HIGH) if plan.rate_high else 0)
+    return plan.rounds * targets * (plan.round_s + plan.warm_s + CLIENT_S)
+
+
+def prepare(parts: Parts, cluster: Cluster, plan: Plan, at_ms: int) -> None:
+    """The echo and its topics, and subjects that the worker knows."""
+    cluster.create((renamed(DECISION_REQUESTS, echo.ASK), renamed(DECISION_REPLIES, echo.REPLY)))
+    parts.start("echo", ["-m", "bench.echo", cluster.settings.bootstrap, str(client.REPLY_PARTITION)])
+    cluster.send(IDENTITY_EVENTS.name, Subjects(cluster.settings, "asking", plan.subjects).known(at_ms))
+    parts.wait("the echo", lambda: cluster.assigned(echo.GROUP))
+    parts.wait("the subjects", lambda: not cluster.lag(cluster.settings.app_id, IDENTITY_EVENTS))
+
+
+def measure(
+    parts: Parts, cluster: Cluster, plan: Plan, data_dir: Path, begin: Callable[[str, float], None]
+) -> list[Latency]:
+    """Every target at every rate; `begin` is told of each measurement and how long it takes."""
+    found = [Latency(target, plan.rate) for target in TARGETS]
+    if plan.rate_high is not None:
+        found += [Latency(target, plan.rate_high) for target in TARGETS_HIGH]
+    first = seed = 0
+    for number in range(plan.rounds):
+        for latency in found:
+            seed += 1
+            begin(
+                f"{latency.target}, {latency.rate}/s, round {number + 1} of {plan.rounds}",
+                plan.round_s + plan.warm_s + CLIENT_S,
+            )
+            latency.rounds.append(_once(parts, cluster, plan, latency, first, seed, data_dir))
+            first += round(latency.rate * (plan.round_s + plan.warm_s) * 1.1)
+    return found
+
+
+def _once(
+    parts: Parts, cluster: Cluster, plan: Plan, latency: Latency, first: int, seed: int, data_dir: Path
+) -> Result:
+    result = data_dir / f"client-{seed}.json"
+    order = Order(
+        latency.target, cluster.settings.bootstrap, parts.http_port, latency.rate, plan.round_s, plan.warm_s,
+        plan.subjects, first, seed, str(result),
+    )
+    arguments = ["-m", "bench.client", json.dumps(asdict(order))]
+    parts.run("client", arguments, plan.round_s + plan.warm_s + CLIENT_S_MAX)
+    return Result(**json.loads(result.read_text("utf-8")))
