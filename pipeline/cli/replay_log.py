@@ -13,7 +13,7 @@ from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, s
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.mapping_file import load_mapping
 from pipeline.replay_log.progress import ShownProgress
-from pipeline.replay_log.render import render
+from pipeline.replay_log.render import render, wide_enough
 from pipeline.replay_log.session import Options, run_replay, stopping_on_signals
 
 #: What a shell reports for a program that ended on Ctrl-C.
@@ -52,6 +52,6 @@ def replay_log(
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
     else:
-        render(out, summary)
+        render(wide_enough(out), summary)
     if summary["stopped"] is not None:
         raise typer.Exit(1 if summary["stopped"]["problem"] else _INTERRUPTED)

@@ -27,6 +27,7 @@ class ShownProgress(Watcher):
             TextColumn("{task.fields[figures]}"), console=console, transient=True, disable=not console.is_terminal,
         )
         self._replaying: TaskID | None = None
+        self._answering = False
         self._explaining: TaskID | None = None
 
     def __enter__(self) -> ShownProgress:
@@ -45,7 +46,8 @@ class ShownProgress(Watcher):
         figures = self._figures(tally)
         self._bar.update(self._replaying, completed=tally.rows, figures=figures)
         done = f"{tally.rows:,}" + ("" if rows is None else f" of {rows:,}")
-        self._plain(f"replaying: {done} rows, {figures}")
+        self._plain(f"replaying: {done} rows, {figures}", at_once=tally.answered > 0 and not self._answering)
+        self._answering = tally.answered > 0
 
     def explaining(self, done: int, of: int) -> None:
         if self._explaining is None:

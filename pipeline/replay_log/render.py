@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -10,10 +10,17 @@ from rich.text import Text
 
 Summary = dict[str, Any]
 
+_PLAIN_WIDTH: Final = 110
+
 _METHOD = (
     "An estimate, not a measurement: rows count only where our item is the one that was logged (Li et al. 2011), "
     "weighed by the logged policy's propensity (IPS, SNIPS). Each row counts by itself; fallbacks are left out."
 )
+
+
+def wide_enough(console: Console) -> Console:
+    """The console, or one for the same file that has room for the tables where there is no terminal to fit in."""
+    return console if console.is_terminal else Console(file=console.file, width=_PLAIN_WIDTH)
 
 
 def render(console: Console, summary: Summary) -> None:

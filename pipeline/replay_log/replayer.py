@@ -117,7 +117,7 @@ class Replayer:
             self._await_introduced()
             chunk, ahead = ahead, self._introduce(impressions)
             cut = not all(self._ask(impression) for impression in chunk)
-        self._drain(_DRAIN_S if cut else None)
+        self._drain()
         return cut
 
     def _introduce(self, impressions: Iterator[Impression]) -> list[Impression]:
@@ -211,9 +211,9 @@ class Replayer:
         self._tally.unanswered += 1
         self._give_feedback(pending, None)
 
-    def _drain(self, at_most_s: float | None) -> None:
-        """Wait for what is under way: every request is answered or given up after `patience_s`."""
-        until_s = None if at_most_s is None else self._clock.monotonic_s() + at_most_s
+    def _drain(self) -> None:
+        """Wait for what is under way: every request is answered or given up; once stopped, not for long."""
+        until_s: float | None = None
         while self._pending and (until_s is None or self._clock.monotonic_s() < until_s):
             if until_s is None and self._stopped():
                 until_s = self._clock.monotonic_s() + _DRAIN_S

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from pipeline.core.hashing import fraction
+from pipeline.core.hashing import digest, fraction
 from pipeline.core.identity import IdentifierError
 from pipeline.core.model import Scalar
 from pipeline.replay_log.errors import RowError
@@ -114,7 +114,7 @@ def _who(row: MappingType[str, Any], mapping: Mapping) -> str:
     simulated = mapping.subject.simulated
     if simulated is not None:
         bucket = int(fraction("bucket", _text(row, simulated.by) or "") * simulated.buckets)
-        parts.append(str(bucket))
+        return "simulated-" + digest(*(part or "" for part in parts), str(bucket))[:16]
     return parts[0] or "" if len(parts) == 1 else "|".join(part or "" for part in parts)
 
 

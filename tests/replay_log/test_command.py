@@ -75,19 +75,24 @@ def test_without_a_terminal_progress_is_a_plain_line_now_and_then() -> None:
         for second in range(61):
             clock.now_s += 1
             tally.rows = second * 100
+            tally.answered = tally.rows
             progress.replaying(tally, 10_000)
         progress.explaining(0, 6_000)
         progress.explaining(500, 6_000)
     lines = out.getvalue().splitlines()
-    assert len(lines) == 61 // PLAIN_EVERY_S + 1
-    assert re.fullmatch(r"replaying: [\d,]+ of 10,000 rows, \d+/s", lines[0])
+    # The first answer is news at once; from then on one line in ten seconds.
+    assert len(lines) == 1 + 59 // PLAIN_EVERY_S + 1
+    assert re.fullmatch(r"replaying: 100 of 10,000 rows, \d+/s, fallback 0%", lines[0])
     assert lines[-1] == "reading back 6,000 audit records"
     assert "\x1b" not in out.getvalue()
 
 
 def test_on_a_terminal_progress_is_a_bar() -> None:
     out = StringIO()
-    with ShownProgress(Console(file=out, force_terminal=True, width=120), ManualClock()) as progress:
+    clock = ManualClock()
+    with ShownProgress(Console(file=out, force_terminal=True, width=120), clock) as progress:
+        clock.now_s += 100
         progress.replaying(Tally(rows=5), 10)
     assert "replaying" in out.getvalue()
     assert "5/10" in out.getvalue()
+    assert "5 of 10" not in out.getvalue()

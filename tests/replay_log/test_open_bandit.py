@@ -8,7 +8,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+from pipeline.core.decide import decide
+from pipeline.core.model import ConsentGrant, DecisionRequest
+from pipeline.core.profile import Profile
+from pipeline.policy.load import load
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.mapping_file import load_mapping
 from pipeline.replay_log.open_bandit import dataset
@@ -22,6 +27,8 @@ LOG = """\
 0,2019-11-24 00:00:34.762830+00:00,1,3,1,0.5,a,b,c,d,0.0
 1,2019-11-24 00:00:53.965051+00:00,0,1,0,0.5,a,b,c,e,0.0
 """
+#: The other policy showed the items the other way round.
+OTHER_LOG = LOG.replace("+00:00,1,", "+00:00,x,").replace("+00:00,0,", "+00:00,1,").replace("+00:00,x,", "+00:00,0,")
 ITEMS = """\
 ,item_id,item_feature_0,item_feature_1,item_feature_2,item_feature_3
 0,0,-0.5,aed790911d0344f1,67503f4af781d403,5c1e29f902c3ad66
@@ -34,7 +41,8 @@ def package_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = folder / PACKAGE.file
     with tarfile.open(path, "w:gz") as archive:
         for logged in ("random", "bts"):
-            for name, text in (("all.csv", LOG), ("item_context.csv", ITEMS)):
+            log = LOG if logged == "random" else OTHER_LOG
+            for name, text in (("all.csv", log), ("item_context.csv", ITEMS)):
                 member = tarfile.TarInfo(f"obp-{PACKAGE.version}/obp/dataset/obd/{logged}/all/{name}")
                 member.size = len(text)
                 archive.addfile(member, io.BytesIO(text.encode()))
@@ -54,8 +62,23 @@ def test_its_rows_are_read_by_the_example_mapping(tmp_path: Path, monkeypatch: p
     assert (first.item_id, first.placement, first.channel, first.clicked) == ("item-1", "right", "web", True)
     assert (second.item_id, second.placement, second.clicked, second.propensity) == ("item-0", "left", False, 0.5)
     assert first.traits == {"user_feature_0": "a", "user_feature_1": "b", "user_feature_2": "c", "user_feature_3": "d"}
-    assert first.subject.startswith("a|b|c|d|")
+    assert first.subject.startswith("simulated-")
     assert first.logged_at_ms == 1_574_553_634_763
+
+
+def test_items_are_ranked_by_the_other_policys_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the random log item 1 was clicked, in the other one item 0."""
+    prepared = prepare(tmp_path / "demo", "random", "all", package_of(tmp_path, monkeypatch))
+    items = yaml.safe_load((prepared.policy / "items.yaml").read_text())["items"]
+    assert items["item-0"]["attributes"]["click_rate"] > items["item-1"]["attributes"]["click_rate"]
+
+
+def test_the_example_policy_is_fine_and_ranks_by_click_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = prepare(tmp_path / "demo", "random", "all", package_of(tmp_path, monkeypatch))
+    checked = load(prepared.policy)
+    profile = Profile(consent={"personalization": ConsentGrant("personalization", True, 1)})
+    request = DecisionRequest("q", "default/s", "web", ["center"])
+    assert [one.item_id for one in decide(request, profile, checked.live("default"), 2).decisions] == ["item-0"]
 
 
 def test_items_carry_the_click_rate_of_the_log_they_are_given() -> None:

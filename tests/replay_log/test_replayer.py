@@ -129,6 +129,7 @@ def test_an_unanswered_request_is_sent_again_under_its_id() -> None:
     sent = Counter(request.request_id for request in scene.pipeline.requests)
     assert sent == {f"run-{n}-decide": 3 for n in (1, 2, 3, 4)}
     assert (scene.tally.resent, scene.tally.answered, scene.tally.requests) == (8, 4, 4)
+    assert scene.tally.latencies.quantile(0) == pytest.approx(2 * replayer.RESEND_AFTER_S * 1_000, rel=0.02)
 
 
 def test_a_request_that_is_never_answered_is_given_up_and_its_outcome_still_sent() -> None:

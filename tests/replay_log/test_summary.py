@@ -13,8 +13,8 @@ from pipeline.replay_log.audits import Refusals
 from pipeline.replay_log.render import render, verdict
 from pipeline.replay_log.replayer import Ended
 from pipeline.replay_log.rows import Impression
-from pipeline.replay_log.summary import About, summarise
-from pipeline.replay_log.tally import BAD_ROWS_TOLD, Tally
+from pipeline.replay_log.summary import About, summarise, top_items
+from pipeline.replay_log.tally import BAD_ROWS_TOLD, ItemCount, Tally
 
 ABOUT = About("log.csv", "r1", "shop", "asked for 50 rows/s", 256, ("subjects. All of them.",), "Data: somebody.")
 
@@ -74,6 +74,11 @@ def test_items_are_ranked_by_what_is_sure_of_their_click_rate() -> None:
         ("a", 3, 2, 3), ("c", 7, 0, 0),
     ]
     assert summary()["items"]["logged"] == 2
+
+
+def test_one_lucky_click_does_not_make_a_top_item() -> None:
+    made = Tally(items={"lucky": ItemCount(1, 1), "good": ItemCount(100, 40), "shown": ItemCount(50, 0)})
+    assert [name for name, _ in top_items(made)] == ["good", "lucky", "shown"]
 
 
 def test_the_summary_is_json() -> None:
