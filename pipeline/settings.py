@@ -1,4 +1,4 @@
-"""Every setting of every process, in one frozen class. Environment prefix `NEXTBEST_`; `nextbest settings` prints it."""
+"""Every setting of every process, in one frozen class: environment prefix `NEXTBEST_`, printed by `nextbest settings`."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ class Settings(BaseSettings):
         1_000,
         description="Dead letters per minute and worker after which the worker halts (a bad deploy, not bad data).",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the logs say.")
