@@ -1,4 +1,4 @@
-"""Every setting of every process, in one frozen class: environment prefix `NEXTBEST_`, printed by `nextbest settings`."""
+"""Every setting of every process, in one frozen class; `NEXTBEST_` in the environment, `nextbest settings` to see."""
 
 from __future__ import annotations
 
