@@ -122,7 +122,6 @@ class PartitionLane:
         else:
             queue = []
         for key, entry in dirty.items():
-            entry.step = step.number
             step.writes[key] = envelopes.encode(entry.envelope)
         self.in_flight += step.records
         self._steps[step.number] = step
@@ -199,6 +198,8 @@ class PartitionLane:
             envelope.applied = {s: o for s, o in envelope.applied.items() if s in sources}
             entry.outbox_bytes = sum(map(size, envelope.outbox))
             dirty[key] = entry
+            # From now on it may not be forgotten: the store does not have it.
+            entry.step = self._step_number
         envelope.epoch = self.epoch
         envelope.applied[pending.source] = pending.offset
         if pending.outputs:
