@@ -47,7 +47,8 @@ class ItemCompiler:
                  for level in LEVELS}
         return Item(
             item_id, one["kind"], one.get("priority", 0), self._facts(item_id, one),
-            tuple(self._variant((*path, "variants", name), name, variant) for name, variant in one["variants"].items()),
+            tuple(self._variant((*path, "variants", name), name, one["variants"][name])
+                  for name in one.get("order", sorted(one["variants"]))),
             tuple(one.get("tags", ())), one.get("campaign", ""), frozenset(one.get("placements", ())),
             frozenset(one.get("channels", ())), rules["eligibility"], rules["applicability"], rules["suitability"],
             one.get("valid_from_ms"), one.get("valid_until_ms"), frozenset(one.get("bypass", ())),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def _span(value: object) -> object:
@@ -46,9 +46,9 @@ def _time_of_day(value: object) -> object:
 
 
 def _weekday(value: object) -> object:
-    if isinstance(value, str) and value.lower() in _WEEKDAYS:
-        return _WEEKDAYS.index(value.lower()) + 1
-    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(_WEEKDAYS)}")
+    if isinstance(value, str) and value.lower() in WEEKDAYS:
+        return WEEKDAYS.index(value.lower()) + 1
+    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(WEEKDAYS)}")
 
 
 def _one_or_many(value: object) -> object:

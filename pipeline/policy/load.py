@@ -17,7 +17,15 @@ from pipeline.core.live import Live, arrange
 from pipeline.core.problems import DefinitionError
 from pipeline.core.release import compile_release
 from pipeline.policy import golden
-from pipeline.policy.definitions import Definition, PolicyDefinition, SignalDefinition
+from pipeline.policy.definitions import (
+    WEEKDAYS,
+    CalendarDefinition,
+    Definition,
+    ItemDefinition,
+    PolicyDefinition,
+    RollingDefinition,
+    SignalDefinition,
+)
 from pipeline.policy.yaml_source import Finding, Source, read
 
 
@@ -51,7 +59,7 @@ def load(folder: Path) -> Checked:
     definition = _shaped(source)
     body = release_body(definition)
     release = release_id(body)
-    items = {name: canonical(dump(item)) for name, item in definition.items.items()}
+    items = {name: item_body(item) for name, item in definition.items.items()}
     policy, compiled = _compiled(source, body, release, items)
     checked = Checked(release, body, items, policy, compiled, len(definition.golden))
     failed = golden.check(definition.golden, checked.live("golden"))
@@ -155,18 +163,23 @@ def release_body(definition: PolicyDefinition) -> str:
     }
     data["signals"] = {name: _signal(one) for name, one in definition.signals.items()}
     for name, cap in definition.caps.items():
-        window = cap.window
-        data["caps"][name]["window"] = (
-            {"kind": "lifetime"} if window == "lifetime"
-            else {"kind": "rolling", "length_ms": window.rolling_ms} if hasattr(window, "rolling_ms")
-            else {"kind": "calendar", "unit": window.calendar, "count": window.every,
-                  "local": window.zone == "subject", "week_start": _weekday(window.week_start)}
-        )
+        data["caps"][name]["window"] = window_body(cap.window)
     return canonical(data)
 
 
-def _weekday(name: str) -> int:
-    return ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday").index(name) + 1
+def item_body(item: ItemDefinition) -> str:
+    """An item's canonical body. Canonical JSON sorts names, so the order of the variants is said apart."""
+    return canonical({**dump(item), "order": list(item.variants)})
+
+
+def window_body(window: str | RollingDefinition | CalendarDefinition) -> dict[str, Any]:
+    """A cap's window as the body has it."""
+    if isinstance(window, RollingDefinition):
+        return {"kind": "rolling", "length_ms": window.rolling_ms}
+    if isinstance(window, CalendarDefinition):
+        return {"kind": "calendar", "unit": window.calendar, "count": window.every, "local": window.zone == "subject",
+                "week_start": WEEKDAYS.index(window.week_start) + 1}
+    return {"kind": "lifetime"}
 
 
 def _signal(one: SignalDefinition) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pipeline.core.model import ConsentGrant, DecisionRequest
 from pipeline.core.profile import Profile
 from pipeline.core.release import compile_release
 from pipeline.policy.definitions import PolicyDefinition
-from pipeline.policy.load import canonical, dump, release_body
+from pipeline.policy.load import item_body, release_body
 
 SUBJECT = "shop/subject"
 
@@ -44,7 +44,7 @@ def made(policy: Mapping[str, Any] | None = None, items: Mapping[str, Any] | Non
     definition = PolicyDefinition.model_validate(data)
     compiled = compile_release(release_body(definition), "test")
     compiler = ItemCompiler(compiled)
-    return arrange("shop", compiled, [compiler.compile(name, canonical(dump(item)))
+    return arrange("shop", compiled, [compiler.compile(name, item_body(item))
                                       for name, item in definition.items.items()], version)
 
 

@@ -168,7 +168,7 @@ def _and(left: Fn, right: Fn) -> Fn:
             if not left(facts, item):
                 return False
         except _FAILURES:
-            if right(facts, item) is False:
+            if _is(False, right, facts, item):
                 return False
             raise
         return bool(right(facts, item))
@@ -182,12 +182,20 @@ def _or(left: Fn, right: Fn) -> Fn:
             if left(facts, item):
                 return True
         except _FAILURES:
-            if right(facts, item) is True:
+            if _is(True, right, facts, item):
                 return True
             raise
         return bool(right(facts, item))
 
     return either
+
+
+def _is(wanted: bool, fn: Fn, facts: Facts, item: Facts) -> bool:
+    """Whether the other side settles it; of two unknowns the first one is told."""
+    try:
+        return fn(facts, item) is wanted
+    except _FAILURES:
+        return False
 
 
 def _apply(found: lib.Overload, args: list[Built]) -> Built:

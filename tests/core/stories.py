@@ -1,0 +1,142 @@
+"""Plays the cases of `tests/cases/*.json` through the agents: a subject, what happens to it, and what is decided."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.agents import feedback, identity, requests
+from pipeline.core import segments
+from pipeline.core.live import Live
+from pipeline.core.model import (
+    CandidateAudit,
+    Chosen,
+    ConsentGrant,
+    DecisionRequest,
+    FeedbackEvent,
+    FeedbackKind,
+    IdentityEvent,
+    IdentityKind,
+)
+from pipeline.core.profile import Profile
+from pipeline.flow import Accept
+from topics.catalog import DECISION_AUDIT, DECISION_REPLIES
+
+from .build import SUBJECT, joined, made
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+KINDS = {"view": FeedbackKind.VIEW, "click": FeedbackKind.CLICK, "dismiss": FeedbackKind.DISMISSAL,
+         "buy": FeedbackKind.CONVERSION, "track": FeedbackKind.TRACK, "page": FeedbackKind.PAGE}
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
+
+
+def tables() -> list[dict[str, Any]]:
+    """Every table, in the order of the files' names."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(CASES.glob("*.json"))]
+
+
+def rows(kind: str) -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Name, group and row of every case of a kind."""
+    for table in tables():
+        if table["kind"] == kind:
+            for group in table["groups"]:
+                for index, row in enumerate(group["rows"]):
+                    yield f"{table['title']}: {group['states']} [{index + 1}]", group, row
+
+
+def millis(text: str) -> int:
+    """A moment in RFC 3339 as epoch milliseconds."""
+    return round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
+def span_ms(text: str) -> int:
+    """`+1d2h` as milliseconds."""
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", text))
+
+
+class Story:
+    """One subject under one policy."""
+
+    def __init__(self, group: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        both = joined(group, row)
+        self._live = made(both.get("policy"), both.get("items"))
+        self._start_ms = millis(both.get("at", "2026-03-02T10:00:00Z"))
+        self.now_ms = self._start_ms
+        self._asked = both.get("ask", {})
+        self._serial = 0
+        self._decisions: dict[str, str] = {}
+        self.chosen: list[Chosen] = []
+        self.audits: list[CandidateAudit] = []
+        grants = [ConsentGrant(name, True, 1) for name in both.get("consent", ["personalization", "marketing"])]
+        self.profile: Profile | None = None
+        self._identify(IdentityEvent("first", SUBJECT, IdentityKind.IDENTIFY, self._start_ms - 1,
+                                     both.get("traits", {}), grants))
+
+    def live(self, tenant: str) -> Live | None:
+        return self._live
+
+    def play(self, step: list[Any]) -> str:
+        """One step: when, what, and any details. Returns what came of it."""
+        when, what, *details = step
+        self.now_ms = self._start_ms + span_ms(when)
+        verb, _, rest = what.partition(" ")
+        if verb == "ask":
+            return self._ask(joined(self._asked, details[1] if len(details) > 1 else {}))
+        if verb in KINDS:
+            return self._happens(KINDS[verb], rest, next((one for one in details if isinstance(one, dict)), {}))
+        if verb == "trait":
+            name, _, value = rest.partition("=")
+            return self._identify(self._event(IdentityKind.TRAITS, traits={name: json.loads(value)}))
+        if verb == "consent":
+            purpose, _, channel = rest[1:].partition("/")
+            grant = ConsentGrant(purpose, rest[0] == "+", self.now_ms, channel or None)
+            return self._identify(self._event(IdentityKind.CONSENT, consent=[grant]))
+        if verb == "time":
+            self.profile, _ = segments.refresh(self.profile or Profile(SUBJECT), self._live.policy, self.now_ms)
+            return ",".join(sorted(self.profile.segments))
+        if verb == "stage":
+            return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
+        raise ValueError(f"no such step: {what}")
+
+    def _event(self, kind: IdentityKind, **more: Any) -> IdentityEvent:
+        self._serial += 1
+        return IdentityEvent(f"i{self._serial}", SUBJECT, kind, self.now_ms, **more)
+
+    def _identify(self, event: IdentityEvent) -> str:
+        return self._take(identity.handle(event, self.profile, self))
+
+    def _happens(self, kind: FeedbackKind, name: str, more: Mapping[str, Any]) -> str:
+        self._serial += 1
+        behaviour = kind in (FeedbackKind.TRACK, FeedbackKind.PAGE)
+        event = FeedbackEvent(f"f{self._serial}", SUBJECT, kind, self.now_ms, name if behaviour else kind.value,
+                              None if behaviour else name, self._decisions.get(name), channel="web")
+        return self._take(feedback.handle(replace(event, **more), self.profile, self))
+
+    def _ask(self, options: Mapping[str, Any]) -> str:
+        self._serial += 1
+        placements = options.get("placements", [options.get("placement", "hero")])
+        request = DecisionRequest(
+            options.get("request", f"r{self._serial}"), SUBJECT, options.get("channel", "web"), placements,
+            options.get("scenario", ""), options.get("max_variants", 1), options.get("require_consent", True),
+            options.get("context", {}), None, 0, "d")
+        outcome = requests.handle(request, self.profile, self)
+        reply = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)  # type: ignore[union-attr]
+        self.audits = next((emit.value.candidates for emit in outcome.emits  # type: ignore[union-attr]
+                            if emit.topic is DECISION_AUDIT), [])
+        self._take(outcome)
+        if reply.error:
+            return f"error {reply.error}"
+        self.chosen = reply.decisions
+        self._decisions.update({one.item_id: reply.decision_id for one in reply.decisions})
+        shown = ", ".join(one.item_id for one in reply.decisions)
+        return f"{shown} ({reply.reason})" if reply.fallback else shown
+
+    def _take(self, outcome: Any) -> str:
+        if isinstance(outcome, Accept) and outcome.state is not None:
+            self.profile = outcome.state
+        return str(outcome.reason)
