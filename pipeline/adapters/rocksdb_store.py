@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, epoch_of
+from pipeline.codecs.envelope import EPOCH_KEY, epoch_of, recover
 
 _OFFSET_KEY = b"\x00offset"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -59,21 +59,10 @@ class RocksStore:
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
         partition; returns how many were passed over."""
-        writes: dict[bytes, bytes | None] = {}
-        last, stale = self.offset, 0
-        for key, value, offset in changes:
-            last = max(last, offset)
-            if value is not None and key != EPOCH_KEY and epoch_of(value) < self.epoch:
-                stale += 1
-                continue
-            if key == EPOCH_KEY and value is not None:
-                if epoch_of(value) < self.epoch:
-                    stale += 1
-                    continue
-                self.epoch = epoch_of(value)
-            writes[key] = value
-        self.apply(writes, last)
-        return stale
+        found = recover(changes, self.offset, self.epoch)
+        self.epoch = found.epoch
+        self.apply(found.writes, found.offset)
+        return found.stale
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value of this partition, in key order."""

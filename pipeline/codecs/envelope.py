@@ -16,6 +16,7 @@ taken for a redelivery.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -92,3 +93,32 @@ def decode(data: bytes) -> Envelope:
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
     return decode(data).epoch
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a run of changelog records leaves of a local copy: see `recover`."""
+
+    writes: dict[bytes, bytes | None]
+    offset: int
+    epoch: int
+    stale: int = 0
+
+
+def recover(changes: Iterable[tuple[bytes, bytes | None, int]], offset: int, epoch: int) -> Recovered:
+    """What changelog records (key, value, offset), in order, make of a copy that had reached this offset and epoch.
+
+    Records of an owner that had lost the partition when the broker took them are passed over and counted.
+    """
+    found = Recovered({}, offset, epoch)
+    for key, value, at in changes:
+        found.offset = max(found.offset, at)
+        if value is not None:
+            written = epoch_of(value)
+            if written < found.epoch:
+                found.stale += 1
+                continue
+            if key == EPOCH_KEY:
+                found.epoch = written
+        found.writes[key] = value
+    return found

@@ -9,8 +9,8 @@ from faust.stores.base import SerializedStore
 from faust.tables.base import Collection
 from faust.types import TP
 
-from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.runtime.lanes import Lanes
+from pipeline.runtime.takeover import TableStore
 
 ONE_WRITER = "the table is written by its lanes only: one writer per key"
 
@@ -20,7 +20,7 @@ class LaneStore(SerializedStore[bytes, bytes]):
 
     lanes: Lanes
 
-    def _partition(self, partition: int) -> RocksStore:
+    def _partition(self, partition: int) -> TableStore:
         return self.lanes.store(partition)
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -45,7 +45,7 @@ class LaneStore(SerializedStore[bytes, bytes]):
         changelog = cast(Collection, self.table).changelog_topic_name
         self.lanes.release_stores(keep=[tp.partition for tp in assigned if tp.topic == changelog])
 
-    def _owned(self) -> list[RocksStore]:
+    def _owned(self) -> list[TableStore]:
         return [self._partition(p) for p in self.lanes.partitions()]
 
     def _get(self, key: bytes) -> bytes | None:

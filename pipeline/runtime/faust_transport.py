@@ -44,9 +44,10 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         lease = cast(LaneConsumer, self.consumer).lanes.lease
 
         async def heartbeat_and_renew() -> bool:
+            asked_s = lease.now_s()
             alive: bool = await heartbeat()
             if alive:
-                lease.renew()
+                lease.renew(asked_s)
             return alive
 
         coordinator._do_heartbeat = heartbeat_and_renew
@@ -110,6 +111,10 @@ class LaneConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await self.lanes.revoke(self.group)
         await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.lanes.assigned()
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_stop(self) -> None:
         await self.lanes.revoke(self.group)

@@ -23,9 +23,14 @@ class Lease:
         self._duration_s = duration_s
         self._renewed_s = clock.monotonic_s()
 
-    def renew(self) -> None:
-        """The group coordinator has just confirmed this member."""
-        self._renewed_s = self._clock.monotonic_s()
+    def renew(self, asked_s: float) -> None:
+        """The group coordinator has confirmed this member, asked at that time (monotonic): it counts from there, and
+        an answer that lay unread while the process was frozen renews nothing."""
+        self._renewed_s = max(self._renewed_s, asked_s)
+
+    def now_s(self) -> float:
+        """The clock by which it is renewed."""
+        return self._clock.monotonic_s()
 
     def held(self) -> bool:
         """Whether effects are still allowed."""

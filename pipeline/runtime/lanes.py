@@ -25,7 +25,7 @@ from pipeline.ports import Clock, Outbound, Publisher
 from pipeline.runtime import crash
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import LaneDriver, Lease
-from pipeline.runtime.takeover import bring_up_to_date
+from pipeline.runtime.takeover import TableStore, bring_up_to_date
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,10 @@ class LaneSetup:
     metrics: WorkerMetrics
     worker: str
     dead_letter_limit: int
+    #: Opens one partition's local store by its path.
+    open_store: Callable[[Path], TableStore] = RocksStore
+    #: Ends this worker; never returns. None: `crash.stop`.
+    stop: Callable[[str, BaseException], None] | None = None
 
 
 class Lanes:
@@ -83,11 +87,13 @@ class Lanes:
         self.lease = lease
         self.topics = frozenset(flow.reads.name for flow in setup.flows)
         self._drivers: dict[int, LaneDriver] = {}
-        self._stores: dict[int, RocksStore] = {}
+        self._stores: dict[int, TableStore] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
         self._room = asyncio.Event()
         self._term = 0
+        #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
+        self._given_up = False
         self._letters_since_s = time.monotonic()
         self._letters = 0
         #: Whether every assigned partition is taken over.
@@ -95,11 +101,11 @@ class Lanes:
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
-    def store(self, partition: int) -> RocksStore:
+    def store(self, partition: int) -> TableStore:
         """The partition's store, opened where needed (also for standby copies)."""
         store = self._stores.get(partition)
         if store is None:
-            store = self._stores[partition] = RocksStore(self._setup.state_dir / f"{partition}")
+            store = self._stores[partition] = self._setup.open_store(self._setup.state_dir / f"{partition}")
         return store
 
     def release_stores(self, keep: Iterable[int]) -> None:
@@ -114,7 +120,12 @@ class Lanes:
             self._stores.pop(partition).destroy()
 
     async def take_over(self, inputs: Iterable[TopicPartition], group: Group) -> None:
-        """Become the single writer of these inputs' partitions: recover, raise the epoch, start where committed."""
+        """Become the single writer of these inputs' partitions: recover, raise the epoch, start where committed.
+
+        Raises StaleAssignmentError where they were given up before or meanwhile.
+        """
+        if self._given_up:
+            raise StaleAssignmentError
         self._term += 1
         term = self._term
         self.active = False
@@ -146,7 +157,7 @@ class Lanes:
         """Bring the partition's store up to date and announce this owner; returns its epoch."""
         setup = self._setup
         store, read, stale = await asyncio.to_thread(
-            bring_up_to_date, self.store(partition), RocksStore, setup.new_reader, setup.changelog, partition
+            bring_up_to_date, self.store(partition), setup.open_store, setup.new_reader, setup.changelog, partition
         )
         self._stores[partition] = store
         setup.metrics.recovered.inc(read)
@@ -178,14 +189,19 @@ class Lanes:
             metrics=setup.metrics,
             worker=setup.worker,
         )
-        driver = LaneDriver(lane, self._publisher, setup.changelog, self.lease, crash.stop)
+        driver = LaneDriver(lane, self._publisher, setup.changelog, self.lease, setup.stop or crash.stop)
         driver.on_progress = self._room.set
         return driver
+
+    def assigned(self) -> None:
+        """The group has a new assignment: it may be taken over."""
+        self._given_up = False
 
     async def revoke(self, group: Group) -> None:
         """Give everything up: finish what is in flight where that is quick, commit it, forget the rest."""
         self._term += 1
         self.active = False
+        self._given_up = True
         if self.lease.held():
             for driver in self._drivers.values():
                 await driver.drained(DRAIN_S)

@@ -8,8 +8,9 @@ from the changelog, positions from what was committed.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.codecs import avro
@@ -28,22 +29,47 @@ class CrashError(Exception):
 
 
 class MemoryStore:
-    """The StateStore port on a dictionary."""
+    """One partition's copy of a table on a dictionary: the StateStore port, and what a take-over fills."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path = Path("memory")) -> None:
+        self.path = path
         self.values: dict[bytes, bytes] = {}
+        self.offset = -1
+        self.epoch = 0
+        self.destroyed = False
 
     def get(self, key: bytes) -> bytes | None:
         """The value as of the last `apply`."""
         return self.values.get(key)
 
     def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
-        """Write all or nothing; an in-memory store needs no offset, as it is rebuilt from the changelog."""
+        """Write all or nothing, with the changelog offset they reach."""
         for key, value in writes.items():
             if value is None:
                 self.values.pop(key, None)
             else:
                 self.values[key] = value
+        if offset is not None and offset > self.offset:
+            self.offset = offset
+
+    def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
+        """Apply changelog records in order; returns how many were stale and passed over."""
+        found = envelopes.recover(changes, self.offset, self.epoch)
+        self.epoch = found.epoch
+        self.apply(found.writes, found.offset)
+        return found.stale
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value, in key order."""
+        return iter(sorted((k, v) for k, v in self.values.items() if not k.startswith(b"\x00")))
+
+    def close(self) -> None:
+        """Nothing is open; what is kept is kept, as on a disk."""
+
+    def destroy(self) -> None:
+        """Forget everything."""
+        self.values.clear()
+        self.offset, self.epoch, self.destroyed = -1, 0, True
 
 
 @dataclass(slots=True)

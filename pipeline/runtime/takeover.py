@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.adapters.rocksdb_store import RocksStore
+from pipeline.ports import StateStore
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,34 @@ class ChangelogUnreadableError(RuntimeError):
     """The changelog could not be read to its end in time; the partition is not taken over."""
 
 
+class TableStore(StateStore, Protocol):
+    """A local copy of one partition: what a take-over fills and a lane then writes."""
+
+    path: Path
+    #: The changelog offset and the owner's epoch it has reached; -1 and 0 where it is empty.
+    offset: int
+    epoch: int
+
+    def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
+        """Apply changelog records (key, value, offset) in order; returns how many were stale and passed over."""
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value, in key order."""
+
+    def close(self) -> None:
+        """Release the files; the store may be opened again."""
+
+    def destroy(self) -> None:
+        """Close and delete."""
+
+
 def bring_up_to_date(
-    store: RocksStore,
-    reopen: Callable[[Path], RocksStore],
+    store: TableStore,
+    reopen: Callable[[Path], TableStore],
     new_reader: Callable[[], Consumer],
     changelog: str,
     partition: int,
-) -> tuple[RocksStore, int, int]:
+) -> tuple[TableStore, int, int]:
     """Load what the store lacks of the changelog; returns the store, records read and stale records passed over.
 
     A store that is ahead of the changelog belongs to another cluster or to a changelog since deleted: it is dropped

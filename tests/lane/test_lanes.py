@@ -152,7 +152,7 @@ def test_a_renewed_lease_goes_on(world: World) -> None:
     async def run() -> None:
         await world.take_over()
         world.clock.at_ms += 5_999
-        world.lease.renew()
+        world.lease.renew(world.lease.now_s())
         world.clock.at_ms += 5_999
         await world.feed(fetched(0))
         assert SEGMENTS in world.publisher.topics()
