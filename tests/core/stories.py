@@ -125,7 +125,7 @@ class Story:
             options.get("scenario", ""), options.get("max_variants", 1), options.get("require_consent", True),
             options.get("context", {}), None, 0, "d")
         outcome = requests.handle(request, self.profile, self)
-        reply = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)  # type: ignore[union-attr]
+        reply: Any = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)  # type: ignore[union-attr]
         self.audits = next((emit.value.candidates for emit in outcome.emits  # type: ignore[union-attr]
                             if emit.topic is DECISION_AUDIT), [])
         self._take(outcome)
