@@ -21,7 +21,7 @@ from pipeline.agents._apply import (
 from pipeline.core import merge, segments
 from pipeline.core.model import InboxRecord
 from pipeline.core.profile import Profile, changed
-from pipeline.flow import Accept, Context, DeadLetter, Emit, Outcome, Reason, Redirect
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
 
@@ -61,6 +61,9 @@ def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> 
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
+    if state is not None and event.event_id in state.event_ids:
+        # The same given-up profile once more: what was sent before a crash is sent again after it.
+        return Drop(Reason.DUPLICATE_EVENT)
     after = merge.merged(state or Profile(profile_id=event.profile_id), given)
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
