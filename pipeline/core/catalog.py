@@ -23,6 +23,11 @@ class ItemCompiler:
         self._problems = Problems()
         self._book = RuleBook(policy.types, self._problems)
 
+    @property
+    def texts(self) -> Mapping[str, Path]:
+        """Every rule of the items compiled so far, and where it stands first."""
+        return self._book.texts
+
     def compile(self, item_id: str, body: str) -> Item:
         """The compiled item. Raises DefinitionError with every problem of this item."""
         self._problems.found.clear()

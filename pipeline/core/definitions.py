@@ -350,6 +350,8 @@ class Policy:
     lifecycle: Lifecycle
     #: The facts that some rule reads: what nobody reads is not worked out.
     reads: frozenset[str]
+    #: Every rule and formula, and where it stands first in the definition.
+    texts: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
     #: Whether some segment or stage changes by the clock alone, what they read, and the signals with windows they read.
     timed: bool = False
     segment_reads: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.core.cel.build import nearest
 from pipeline.core.cel.syntax import RuleError
@@ -27,10 +28,14 @@ class Problem:
 
 
 class DefinitionError(ValueError):
-    """A release or item that cannot be used, with every problem found."""
+    """A release or item that cannot be used, with every problem found.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `partial`: what could be made of it nevertheless, good for nothing but finding more problems.
+    """
+
+    def __init__(self, problems: Iterable[Problem], partial: Any = None) -> None:
         self.problems = tuple(problems)
+        self.partial = partial
         super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
@@ -57,7 +62,7 @@ class Problems:
                  nearest(name, names) or (f"declared: {', '.join(sorted(names)[:8])}" if names else ""))
         return False
 
-    def stop(self) -> None:
+    def stop(self, partial: Any = None) -> None:
         """Raise DefinitionError if anything was noted."""
         if self.found:
-            raise DefinitionError(self.found)
+            raise DefinitionError(self.found, partial)

@@ -51,6 +51,19 @@ def _weekday(value: object) -> object:
     raise ValueError(f"{value!r} is no day of the week: one of {', '.join(WEEKDAYS)}")
 
 
+def _counted(value: object) -> object:
+    known = ("decision", "impression", "click", "conversion", "dismissal")
+    if value in known or (isinstance(value, str) and value.startswith("event:") and len(value) > 6):
+        return value
+    raise ValueError(f"{value!r} cannot be counted: one of {', '.join(known)}, or event:<name>")
+
+
+def _outcome(value: object) -> object:
+    if value == "decision":
+        raise ValueError("a decision is no outcome: use a cap to limit decisions")
+    return _counted(value)
+
+
 def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -157,11 +170,26 @@ class SegmentDefinition(Definition):
     doc: Doc = ""
 
 
-class CalendarDefinition(Definition):
-    calendar: Literal["minute", "hour", "day", "week", "month"]
+class WindowDefinition(Definition):
+    """`7d` (rolling), `lifetime`, or calendar units: `{calendar: day, zone: subject}`."""
+
+    rolling_ms: int | None = None
+    lifetime: bool = False
+    calendar: Literal["minute", "hour", "day", "week", "month"] | None = None
     every: int = Field(1, ge=1, le=366)
     zone: Literal["utc", "subject"] = "utc"
     week_start: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if value == "lifetime":
+            return {"lifetime": True}
+        if isinstance(value, str):
+            return {"rolling_ms": _span(value)}
+        if isinstance(value, dict) and "calendar" in value:
+            return value
+        raise ValueError("write a window as 7d, lifetime, or {calendar: day}")
 
 
 class ReachDefinition(Definition):
@@ -173,26 +201,11 @@ class ReachDefinition(Definition):
     channels: Annotated[Names, Field(alias="channel")] = []
 
 
-def _window(value: object) -> object:
-    if isinstance(value, str) and value != "lifetime":
-        return {"rolling_ms": _span(value)}
-    return value
-
-
-class RollingDefinition(Definition):
-    rolling_ms: int = Field(gt=0)
-
-
-Window = Annotated[Literal["lifetime"] | RollingDefinition | CalendarDefinition, BeforeValidator(_window)]
-
-
 class CapDefinition(Definition):
-    counted: Annotated[
-        str, Field(alias="count", pattern=r"^(decision|impression|click|conversion|dismissal|event:.+)$")
-    ]
+    counted: Annotated[str, BeforeValidator(_counted), Field(alias="count")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     limit: int = Field(ge=0)
-    window: Window
+    window: WindowDefinition
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     weights: dict[str, Annotated[int, Field(ge=0)]] | None = None
     doc: Doc = ""
@@ -306,7 +319,7 @@ class LifecycleDefinition(Definition):
 
 
 class RestDefinition(Definition):
-    counted: Annotated[str, Field(alias="when", pattern=r"^(click|conversion|dismissal|impression|event:.+)$")]
+    counted: Annotated[str, BeforeValidator(_outcome), Field(alias="when")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     at_least: int = Field(1, ge=1, le=1_000)
     within_ms: Annotated[Span, Field(alias="within")]

@@ -6,26 +6,24 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import ValidationError
+from typing import Any
 
 from pipeline.core.catalog import ItemCompiler
-from pipeline.core.cel.build import nearest
 from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live, arrange
-from pipeline.core.problems import DefinitionError
+from pipeline.core.problems import DefinitionError, Problem
 from pipeline.core.release import compile_release
+from pipeline.core.release.second_opinion import disagreements
 from pipeline.policy import golden
 from pipeline.policy.definitions import (
     WEEKDAYS,
-    CalendarDefinition,
     Definition,
     ItemDefinition,
     PolicyDefinition,
-    RollingDefinition,
     SignalDefinition,
+    WindowDefinition,
 )
+from pipeline.policy.shape import Shape, shaped
 from pipeline.policy.yaml_source import Finding, Source, read
 
 
@@ -56,11 +54,14 @@ class Checked:
 def load(folder: Path) -> Checked:
     """Check everything in the folder. Raises PolicyError with all findings, FileNotFoundError for no files."""
     source = read(folder)
-    definition = _shaped(source)
+    shape = shaped(source)
+    if shape.definition is None:
+        raise PolicyError(shape.findings)
+    definition = shape.definition
     body = release_body(definition)
     release = release_id(body)
     items = {name: item_body(item) for name, item in definition.items.items()}
-    policy, compiled = _compiled(source, body, release, items)
+    policy, compiled = _compiled(source, shape, body, release, items)
     checked = Checked(release, body, items, policy, compiled, len(definition.golden))
     failed = golden.check(definition.golden, checked.live("golden"))
     if failed:
@@ -69,69 +70,35 @@ def load(folder: Path) -> Checked:
     return checked
 
 
-def _shaped(source: Source) -> PolicyDefinition:
-    findings = list(source.findings)
-    definition = None
-    try:
-        definition = PolicyDefinition.model_validate(source.data)
-    except ValidationError as error:
-        findings += [_finding(source, one) for one in error.errors(include_url=False)]
-    if findings or definition is None:
-        raise PolicyError(findings)
-    return definition
-
-
-def _finding(source: Source, error: Any) -> Finding:
-    path = tuple(part for part in error["loc"] if not (isinstance(part, str) and part.endswith(("Definition", "]"))))
-    name = str(path[-1]) if path else ""
-    place = source.place(path)
-    if error["type"] == "extra_forbidden":
-        return Finding(place, f"{name!r} is not known here", nearest(name, _fields(path[:-1])))
-    if error["type"] == "missing":
-        return Finding(place, f"{'.'.join(map(str, path))} is missing")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return Finding(place, f"{'.'.join(map(str, path))}: {message[0].lower()}{message[1:]}")
-
-
-def _fields(path: tuple[str | int, ...]) -> list[str]:
-    """What may be written at a path, for suggestions."""
-    model: Any = PolicyDefinition
-    for part in path:
-        if _is_definition(model):
-            fields = model.model_fields.items()
-            model = next((one.annotation for name, one in fields if part in (name, one.alias)), None)
-        else:
-            model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
-    if not _is_definition(model):
-        return []
-    return [one.alias or name for name, one in model.model_fields.items()]
-
-
-def _is_definition(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, Definition)
-
-
-def _compiled(source: Source, body: str, release: str, items: dict[str, str]) -> tuple[Policy, tuple[Item, ...]]:
+def _compiled(
+    source: Source, shape: Shape, body: str, release: str, items: dict[str, str]
+) -> tuple[Policy, tuple[Item, ...]]:
+    """The release and its items. Raises PolicyError with what is wrong in shape and in meaning, together."""
+    problems: list[Problem] = []
+    compiled: list[Item] = []
+    policy: Policy | None = None
     try:
         policy = compile_release(body, release)
     except DefinitionError as error:
-        raise PolicyError(_placed(source, error)) from error
-    compiler = ItemCompiler(policy)
-    compiled: list[Item] = []
-    findings: list[Finding] = []
-    for name, text in items.items():
-        try:
-            compiled.append(compiler.compile(name, text))
-        except DefinitionError as error:
-            findings += _placed(source, error)
-    if findings:
+        problems += error.problems
+        policy = error.partial
+    if policy is not None:
+        compiler = ItemCompiler(policy)
+        for name, text in items.items():
+            try:
+                compiled.append(compiler.compile(name, text))
+            except DefinitionError as error:
+                problems += error.problems
+        problems += disagreements({**compiler.texts, **policy.texts}, policy.types)
+    findings = [*shape.findings, *(_placed(source, one) for one in problems if not shape.caused(one))]
+    if findings or policy is None:
         raise PolicyError(findings)
     return policy, tuple(compiled)
 
 
-def _placed(source: Source, error: DefinitionError) -> list[Finding]:
-    return [Finding(source.place(one.path, one.at), f"{'.'.join(map(str, one.path))}: {one.message}", one.suggestion)
-            for one in error.problems]
+def _placed(source: Source, one: Problem) -> Finding:
+    where = ".".join(map(str, one.path))
+    return Finding(source.place(one.path, one.at), f"{where}: {one.message}", one.suggestion)
 
 
 def canonical(value: Any) -> str:
@@ -172,14 +139,14 @@ def item_body(item: ItemDefinition) -> str:
     return canonical({**dump(item), "order": list(item.variants)})
 
 
-def window_body(window: str | RollingDefinition | CalendarDefinition) -> dict[str, Any]:
+def window_body(window: WindowDefinition) -> dict[str, Any]:
     """A cap's window as the body has it."""
-    if isinstance(window, RollingDefinition):
+    if window.rolling_ms is not None:
         return {"kind": "rolling", "length_ms": window.rolling_ms}
-    if isinstance(window, CalendarDefinition):
-        return {"kind": "calendar", "unit": window.calendar, "count": window.every, "local": window.zone == "subject",
-                "week_start": WEEKDAYS.index(window.week_start) + 1}
-    return {"kind": "lifetime"}
+    if window.lifetime:
+        return {"kind": "lifetime"}
+    return {"kind": "calendar", "unit": window.calendar, "count": window.every, "local": window.zone == "subject",
+            "week_start": WEEKDAYS.index(window.week_start) + 1}
 
 
 def _signal(one: SignalDefinition) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class RuleBook:
         self.reads: set[str] = set()
         self._types = types
         self._rules: dict[str, Rule] = {}
+        #: Every text that compiled, and where it stands first: what a second opinion is asked about.
+        self.texts: dict[str, Path] = {}
 
     def rule(self, path: Path, text: str | None, barred: tuple[str, ...] = ()) -> Rule | None:
         """The compiled condition; None where there is none, or where it is wrong (noted)."""
@@ -34,6 +36,7 @@ class RuleBook:
         if text not in self._rules:
             try:
                 self._rules[text] = compile_rule(text, self._types)
+                self.texts.setdefault(text, path)
             except RuleError as error:
                 self.problems.rule(path, error)
                 return None
@@ -54,6 +57,7 @@ class RuleBook:
             self.problems.rule(path, error)
             return None
         self.reads.update(number.reads)
+        self.texts.setdefault(text, path)
         return number
 
     def template(self, path: Path, text: str) -> Template | None:

@@ -31,9 +31,10 @@ def compile_release(body: str, release: str) -> Policy:
 
 def _compiled(data: Body, release: str) -> Policy:
     problems = Problems()
-    types = _declared_types(data, problems)
+    types, unusable = _declared_types(data, problems)
     book = RuleBook(types, problems)
-    attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()}
+    attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()
+                          if f"{space}.{name}" not in unusable}
                   for space, names in data["attributes"].items()}
     signals = tuple(subjects.signal(name, one) for name, one in data.get("signals", {}).items())
     groups = subjects.segments(book, data.get("segments", {}))
@@ -59,16 +60,20 @@ def _compiled(data: Body, release: str) -> Policy:
         experiments=trialled,
         holdouts=tuple(trials.holdout(book, name, one, data)
                        for name, one in sorted(data.get("holdouts", {}).items())),
-        lifecycle=lifecycle, reads=frozenset(book.reads),
+        lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
         timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages))),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
     )
     _check_names(data, policy, problems)
-    problems.stop()
+    # What reads an attribute that is wrong itself would be reported twice.
+    problems.found = [one for one in problems.found if not any(f"'{path}'" in one.message for path in unusable)]
+    problems.stop(policy)
     return policy
 
 
-def _declared_types(data: Body, problems: Problems) -> dict[str, str]:
+def _declared_types(data: Body, problems: Problems) -> tuple[dict[str, str], set[str]]:
+    """The types of everything that rules may read, and the declared attributes that cannot be used (noted)."""
+    unusable: set[str] = set()
     types = {**BUILT_IN, **BUILT_IN_CANDIDATE}
     for space, names in data["attributes"].items():
         for name, one in names.items():
@@ -79,13 +84,15 @@ def _declared_types(data: Body, problems: Problems) -> dict[str, str]:
                 problems.add(path, f"{one['type']!r} is no type", f"one of {', '.join(ATTRIBUTE_TYPES)}")
             elif one.get("default") is not None and CONVERT[one["type"]](one["default"]) is None:
                 problems.add(path, f"the default {one['default']!r} is no {one['type']}")
-            types[f"{space}.{name}"] = one["type"]
-    problems.stop()
+            else:
+                types[f"{space}.{name}"] = one["type"]
+                continue
+            unusable.add(f"{space}.{name}")
     for name, one in data.get("signals", {}).items():
         types[f"signals.{name}"] = _SIGNAL_TYPES[one["kind"]]
     for name in data.get("segments", {}):
         types[f"segment.{name}"] = "bool"
-    return types
+    return types, unusable
 
 
 def _attribute(path: str, declared: Body) -> Attribute:

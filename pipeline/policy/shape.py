@@ -1,0 +1,110 @@
+"""What is wrong with the shape of a policy's files, and what is left of it to be checked for meaning.
+
+A part that is wrong is taken out, so that the rest can be checked in the same go.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from pipeline.core.cel.build import nearest
+from pipeline.core.problems import Path, Problem
+from pipeline.policy.definitions import Definition, PolicyDefinition
+from pipeline.policy.yaml_source import Finding, Source
+
+_ROUNDS_MAX = 10
+
+
+@dataclass(slots=True)
+class Shape:
+    """`definition`: what has the right shape (None: too little is left); `removed`: the parts taken out."""
+
+    definition: PolicyDefinition | None
+    findings: list[Finding]
+    removed: list[Path] = field(default_factory=list)
+
+    def caused(self, problem: Problem) -> bool:
+        """Whether a problem only comes from a part that was taken out, and is said already."""
+        names = {str(path[-1]) for path in self.removed}
+        quoted = {part for index, part in enumerate(problem.message.split("'")) if index % 2}
+        return any(part in names or part.rpartition(".")[2] in names for part in quoted)
+
+
+def shaped(source: Source) -> Shape:
+    """Check the shape of everything; take out what is wrong until the rest is right."""
+    shape = Shape(None, list(source.findings))
+    data = copy.deepcopy(source.data)
+    for _ in range(_ROUNDS_MAX):
+        try:
+            shape.definition = PolicyDefinition.model_validate(data)
+            return shape
+        except ValidationError as error:
+            problems = error.errors(include_url=False)
+        for one in problems:
+            path = _written(one["loc"])
+            finding = _finding(source, path, one)
+            if finding not in shape.findings:
+                shape.findings.append(finding)
+            cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] == ("attributes",) else 2]
+            if len(cut) < 2 and one["type"] != "extra_forbidden":
+                return shape
+            if one["type"] != "extra_forbidden":
+                shape.removed.append(cut)
+            _take_out(data, cut)
+    return shape
+
+
+def _written(loc: tuple[int | str, ...]) -> Path:
+    """The path as the author wrote it, without the names of our own types in it."""
+    return tuple(part for part in loc if not (isinstance(part, str) and part.endswith(("Definition", "]"))))
+
+
+def _take_out(data: Any, path: Path) -> None:
+    for part in path[:-1]:
+        if not isinstance(data, dict) or part not in data:
+            return
+        data = data[part]
+    if isinstance(data, dict):
+        data.pop(path[-1], None)
+
+
+def _finding(source: Source, path: Path, error: Any) -> Finding:
+    name = str(path[-1]) if path else ""
+    where = ".".join(map(str, path))
+    place = source.place(path)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return Finding(place, f"{name!r} is not known here", nearest(name, _fields(path[:-1])))
+    if kind == "missing":
+        return Finding(place, f"{where} is missing")
+    if kind == "literal_error":
+        known = [part.strip("'") for part in error["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        given = error["input"]
+        hint = nearest(given, known) if isinstance(given, str) else ""
+        return Finding(place, f"{where}: {given!r} is not one of {', '.join(known)}", hint)
+    if kind == "string_pattern_mismatch":
+        return Finding(place, f"{where}: {name!r} cannot be a name", "use letters, digits and _, a letter first")
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return Finding(place, f"{where}: {message[0].lower()}{message[1:]}")
+
+
+def _fields(path: tuple[str | int, ...]) -> list[str]:
+    """What may be written at a path, for suggestions."""
+    model: Any = PolicyDefinition
+    for part in path:
+        if _is_definition(model):
+            fields = model.model_fields.items()
+            model = next((one.annotation for name, one in fields if part in (name, one.alias)), None)
+        else:
+            model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
+    if not _is_definition(model):
+        return []
+    return [one.alias or name for name, one in model.model_fields.items()]
+
+
+def _is_definition(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, Definition)
