@@ -60,8 +60,8 @@ def create(doors: Doors, lifespan: Lifespan | None = None) -> FastAPI:
 
 def _add_doors(app: FastAPI, doors: Doors) -> None:
     # Plain routes: the doors parse their bodies once, straight into the models that `openapi` declares.
-    app.router.routes.append(Route(DECIDE_PATH, doors.decide.decide, methods=["POST"]))
-    app.router.routes.append(Route(EVENTS_PATH, doors.events.take, methods=["POST"]))
+    app.router.routes.insert(0, Route(DECIDE_PATH, doors.decide.decide, methods=["POST"]))
+    app.router.routes.insert(1, Route(EVENTS_PATH, doors.events.take, methods=["POST"]))
 
 
 def _add_operations(app: FastAPI, doors: Doors) -> None:

@@ -31,6 +31,9 @@ PIPELINE_UNAVAILABLE: Final = "pipeline_unavailable"
 _RETURN_SHARE: Final = 0.1
 _RETURN_MS_MAX: Final = 10
 
+#: Of the default wait, what a caller must have left to count as patient: checking the request took some of it.
+_PATIENT_SHARE: Final = 0.8
+
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
@@ -79,7 +82,7 @@ class Asker:
         self._clock = clock
         self._metrics = metrics
         self._in_flight_max = in_flight_max
-        self._patience_s = patience_ms / 1_000
+        self._patience_ms = patience_ms * _PATIENT_SHARE
         self._waiting: dict[str, list[_Waiting]] = {}
         self._breakers = [Breaker() for _ in range(DECISION_REQUESTS.partitions)]
         self.in_flight = 0
@@ -153,7 +156,7 @@ class Asker:
         """Tell the breaker. A caller more impatient than the default proves nothing against the pipeline."""
         if isinstance(answer, DecisionReply):
             breaker.succeeded(permit)
-        elif answer is None or (answer.reason == DEADLINE and wait_ms / 1_000 < self._patience_s):
+        elif answer is None or (answer.reason == DEADLINE and wait_ms < self._patience_ms):
             breaker.withdrawn(permit)
         else:
             breaker.failed(permit, self._clock.monotonic_s())

@@ -54,6 +54,7 @@ class KafkaWire:
         self.reply_partition = zlib.crc32(instance.encode()) % DECISION_REPLIES.partitions
         self.listening = False
         self.away = False
+        self._refusing = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -120,10 +121,12 @@ class KafkaWire:
 
     def _delivered(self, error: KafkaError | None, message: Message) -> bool:
         if error is None:
-            self.away = False
+            self.away = self._refusing = False
             return True
         self._metrics.undelivered.inc()
-        _log.warning("%s did not take a record: %s", message.topic(), error.str())
+        if not self._refusing:
+            self._refusing = True
+            _log.warning("%s did not take a record: %s; further ones are only counted", message.topic(), error.str())
         return False
 
     def _serve_deliveries(self) -> None:

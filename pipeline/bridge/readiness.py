@@ -41,7 +41,7 @@ Owners = frozenset[tuple[str, int]]
 
 
 class Workers(Protocol):
-    """What can be known of the workers from outside. Both block; both raise KafkaException."""
+    """What can be known of the workers from outside. All block; all raise KafkaException and TimeoutError."""
 
     def owners(self) -> Owners:
         """Who owns which partition of the decision requests, empty while the group rebalances."""
@@ -113,8 +113,8 @@ class Readiness:
         """In the thread: what is missing of the workers, or None."""
         try:
             return self._look_at_workers()
-        except KafkaException as error:
-            _log.info("the workers cannot be looked at: %s", error)
+        except (KafkaException, TimeoutError) as error:
+            _log.info("the workers cannot be looked at: %r", error)
             return "the broker does not answer"
 
     def _look_at_workers(self) -> str | None:

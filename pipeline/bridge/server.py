@@ -119,5 +119,5 @@ def run(settings: Settings) -> int:
     try:
         server.run()
     except SystemExit as stopped:
-        return int(stopped.code or 0)
+        return FAILED if stopped.code else 0
     return 0 if server.started else FAILED

@@ -80,6 +80,7 @@ def test_what_was_admitted_before_it_opened_says_nothing_about_now() -> None:
     probe = permit_of(breaker, 1.0)
     breaker.failed(early, 1.0)
     breaker.withdrawn(early)
+    breaker.succeeded(early)
     assert state_of(breaker) is State.HALF_OPEN
     assert breaker.admit(1.0) is None
     breaker.succeeded(probe)

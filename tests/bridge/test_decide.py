@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,24 @@ async def test_the_same_request_id_gets_the_same_answer_and_spends_no_cap_twice(
     bridge: BridgeDouble, client: httpx.AsyncClient
 ) -> None:
     bridge.consents("ann")
-    answers = [(await decide(client, Idempotency_Key='"r1"')).json() for _ in range(3)]
+    answers = [(await decide(client, Idempotency_Key=key)).json() for key in ("r1", '"r1"', "r1")]
     assert answers[0] == answers[1] == answers[2]
+    assert answers[0]["request_id"] == "r1"
     assert answers[0]["decisions"][0]["offer_id"] == "upgrade"
     # The cap is two a day: had the repeats been counted, the next one would be over it.
     again = (await decide(client, Idempotency_Key="r2")).json()
     assert again["decisions"][0]["offer_id"] == "upgrade"
 
 
-async def test_a_request_id_for_another_request_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("other_body", [
+    decide_body(scenario="onboarding"), decide_body(attributes={"page": "/"}),
+    decide_body() | {"constraints": {"max_variants": 2}}, decide_body() | {"constraints": {"require_consent": False}},
+])
+async def test_a_request_id_for_another_request_is_refused(
+    bridge: BridgeDouble, client: httpx.AsyncClient, other_body: dict[str, Any]
+) -> None:
     await decide(client, Idempotency_Key="r1")
-    other = await decide(client, decide_body(scenario="onboarding"), Idempotency_Key="r1")
+    other = await decide(client, other_body, Idempotency_Key="r1")
     assert (other.status_code, other.json()["type"]) == (422, "/problems/request-id-reused")
 
 
@@ -205,6 +213,18 @@ async def test_after_failures_in_a_row_the_circuit_opens_and_a_probe_closes_it(t
         bridge.wire.mode = "answers"
         assert [(await decide(client)).json()["reason"] for _ in range(2)] == ["no_consent"] * 2
         assert "nextbest_bridge_open_circuits_partitions 0.0" in bridge.metrics.text().decode()
+
+
+async def test_the_time_that_checking_takes_does_not_make_a_caller_impatient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge = BridgeDouble(tmp_path, deadline_ms=20)
+    readings = itertools.count(100.0, 0.001)
+    monkeypatch.setattr(type(bridge.clock), "monotonic_s", lambda self: next(readings))
+    async with bridge.client() as client:
+        bridge.wire.mode = "is silent"
+        reasons = [(await decide(client)).json()["reason"] for _ in range(6)]
+    assert reasons == ["deadline"] * 5 + ["circuit_open"]
 
 
 async def test_an_open_circuit_holds_for_its_partition_alone(tmp_path: Path) -> None:

@@ -56,11 +56,12 @@ async def test_policy_and_replies_are_asked_for_too(bridge: BridgeDouble, client
     assert replies.startswith("decision.replies is not read yet")
 
 
+@pytest.mark.parametrize("error", [KafkaException("down"), TimeoutError()])
 async def test_a_broker_that_does_not_answer_is_told_as_such(
-    bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail() -> None:
-        raise KafkaException("down")
+        raise error
 
     monkeypatch.setattr(bridge.workers, "owners", fail)
     assert await missing(bridge, client) == ["the broker does not answer"]
