@@ -19,16 +19,16 @@ def check(cases: Mapping[str, GoldenDefinition], live: Live) -> list[Problem]:
     for name, case in cases.items():
         ruling = decide(_request(name, case), _profile(case, live), live, case.at_ms)
         if ruling.error:
-            problems.append(Problem(("golden", name), f"the request is refused: {ruling.error}"))
+            problems.append(Problem(("golden", name), f"golden.{name}: the request is refused: {ruling.error}"))
             continue
         chosen = [one.item_id for one in ruling.decisions]
         why = "; ".join(f"{audit.item_id}: {audit.outcome} {audit.clause}".strip() for audit in ruling.candidates)
         if chosen != case.expect:
-            problems.append(Problem(("golden", name, "expect"),
-                                    f"expected {', '.join(case.expect)} but decided {', '.join(chosen)}", why))
+            message = f"golden.{name}.expect: expected {', '.join(case.expect)} but decided {', '.join(chosen)}"
+            problems.append(Problem(("golden", name, "expect"), message, why))
         elif case.reason is not None and ruling.reason != case.reason:
-            problems.append(Problem(("golden", name, "reason"),
-                                    f"expected the reason {case.reason} but it is {ruling.reason}", why))
+            message = f"golden.{name}.reason: expected {case.reason} but it is {ruling.reason}"
+            problems.append(Problem(("golden", name, "reason"), message, why))
     return problems
 
 

@@ -47,7 +47,9 @@ def shaped(source: Source) -> Shape:
         for one in problems:
             path = _written(one["loc"])
             finding = _finding(source, path, one)
-            if finding not in shape.findings:
+            unread = one["type"] == "missing" and len(path) == 1 and source.findings
+            # A section that seems to be missing may stand in the file that could not be read.
+            if finding not in shape.findings and not unread:
                 shape.findings.append(finding)
             cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] == ("attributes",) else 2]
             if len(cut) < 2 and one["type"] != "extra_forbidden":

@@ -96,8 +96,13 @@ class Source:
         if not isinstance(node, yaml.MappingNode):
             self.findings.append(Finding(Place(file, 1, 1), "a policy file holds sections, as `segments:`"))
             return
+        seen: set[str] = set()
         for key, child in node.value:
-            self._add_section(file, key, child)
+            if str(key.value) in seen:
+                self._twice(file, key, (str(key.value),))
+            else:
+                seen.add(str(key.value))
+                self._add_section(file, key, child)
 
     def _add_section(self, file: str, key: yaml.ScalarNode, child: yaml.Node) -> None:
         section = str(key.value)

@@ -148,7 +148,7 @@ class Builder:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean …?` for a misspelt name, or nothing."""
-    close = difflib.get_close_matches(word, list(known), 1, 0.7)
+    close = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f"did you mean {close[0]!r}?" if close else ""
 
 

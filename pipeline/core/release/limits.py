@@ -41,9 +41,9 @@ def rest(book: RuleBook, name: str, one: Body, data: Body) -> Rest:
     path = ("rests", name)
     if name in data.get("caps", {}):
         book.problems.add(path, f"there is a cap {name!r} too", "give it another name: their counters share it")
-    text = (f"{one['at_least']} {one['counted']} per {one['scope']} in {span(one['within_ms'])} "
+    text = (f"{one.get('at_least', 1)} {one['counted']} per {one['scope']} in {span(one['within_ms'])} "
             f"→ rest for {span(one['rest_ms'])}")
-    return Rest(name, one["counted"], one["scope"], one["at_least"], one["within_ms"], one["rest_ms"],
+    return Rest(name, one["counted"], one["scope"], one.get("at_least", 1), one["within_ms"], one["rest_ms"],
                 book.reach(path, one, data), text)
 
 

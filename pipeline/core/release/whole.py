@@ -118,10 +118,12 @@ def _windowed(signals: tuple[Signal, ...], reads: frozenset[str]) -> tuple[Signa
 
 
 def _check_names(data: Body, policy: Policy, problems: Problems) -> None:
-    zone = data.get("zone_attribute", "")
-    if zone and problems.known(("zone_attribute",), zone, policy.traits, "profile attribute") and (
-            policy.traits[zone].type != "string"):
-        problems.add(("zone_attribute",), f"profile.{zone} must be a string as Europe/Berlin")
     tracking = data["consent"].get("tracking")
     if tracking:
         problems.known(("consent", "tracking"), tracking, policy.purposes, "purpose")
+    zone = data.get("zone_attribute", "")
+    if zone in data["attributes"].get("profile", {}) and zone not in policy.traits:
+        return  # It is declared, but wrong, which is said already.
+    if zone and problems.known(("zone_attribute",), zone, policy.traits, "profile attribute") and (
+            policy.traits[zone].type != "string"):
+        problems.add(("zone_attribute",), f"profile.{zone} must be a string as Europe/Berlin")

@@ -1,0 +1,167 @@
+"""Every kind of mistake in a policy gets a message to act on, where it stands, and all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.policy.load import PolicyError, load
+
+GOOD = """\
+attributes:
+  profile: {plan: string, age: int, spent: double, since: timestamp, zone: string}
+  context: {page: string}
+  candidate: {value: {type: double, default: 1.0}}
+zone_attribute: zone
+consent: {purposes: {personalization: ok}, tracking: personalization}
+channels: {web: {purposes: personalization}}
+rankings: {value: {formula: candidate.value}}
+placements:
+  hero: {channels: web, ranking: value, fallback: {item: welcome}}
+signals: {views: {count: {event: page, name: /x}, within: 7d}}
+segments: {adults: {rule: profile.age >= 18}}
+caps: {daily: {count: decision, per: item, limit: 1, window: {calendar: day}}}
+items: {a: {kind: offer, eligibility: segment.adults, variants: {default: {}}}}
+"""
+
+
+def findings(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "policy.yaml").write_text(text, "utf-8")
+    with pytest.raises(PolicyError) as caught:
+        load(tmp_path)
+    return [str(one).replace(str(tmp_path / "policy.yaml"), "") for one in caught.value.findings]
+
+
+def test_the_good_one_is_good(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(GOOD, "utf-8")
+    assert load(tmp_path).items.keys() == {"a"}
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("zone: string}", "zone: text}", ":2:76: attributes.profile.zone: 'text' is no type — one of bool, int"),
+    ("age: int", "age: {type: int, default: x}", ":2:32: attributes.profile.age: the default 'x' is no int"),
+    ("context: {page", "context: {channel: string, page", "context.channel is built in — choose another name"),
+    ("zone_attribute: zone", "zone_attribute: zon", ":5:17: zone_attribute: there is no profile attribute 'zon' — did "
+                                                   "you mean 'zone'?"),
+    ("zone_attribute: zone", "zone_attribute: age", "profile.age must be a string as Europe/Berlin"),
+    ("tracking: pers", "tracking: Pers", "there is no purpose 'Personalization' — did you mean 'personalization'?"),
+    ("tracking: pers", "trackin: pers", ":6:53: 'trackin' is not known here — did you mean 'tracking'?"),
+    ("{purposes: personalization}}", "{purposes: marketing}}", "there is no purpose 'marketing' — declared: pers"),
+    ("channels: web,", "channels: wep,", ":10:20: placements.hero.channels.0: there is no channel 'wep' — did you mean "
+                                         "'web'?"),
+    ("ranking: value", "ranking: valeu", "there is no ranking 'valeu' — did you mean 'value'?"),
+    (", fallback: {item: welcome}}", "}", "placements.hero.fallback is missing"),
+    ("within: 7d", "within: seven days", "'seven days' is not a length of time: write it as 30s, 5m, 36h, 7d or 2w"),
+    ("event: page", "event: pages", "'pages' is no kind of event: one of view, click"),
+    ("{count: {event: page, name: /x}, within: 7d}", "{within: 7d}", "a signal is exactly one of count, last and"),
+    ("profile.age >= 18", "profile.agee >= 18", ":12:27: segments.adults.rule: 'profile.agee' is not declared — did "
+                                                "you mean 'profile.age'?"),
+    ("profile.age >= 18", "profile.age >= 18.5", ":12:39: segments.adults.rule: >= cannot take int and double — write "
+                                                 "whole numbers with a point beside decimals"),
+    ("profile.age >= 18", "profile.age = 18", ":12:39: segments.adults.rule: '=' is not understood here — write == to"),
+    ("profile.age >= 18", "profile.age >= 18 and true", "unexpected 'and' — write &&"),
+    ("profile.age >= 18", "profile.age", "a rule is a condition, this is a int — compare it"),
+    ("profile.age >= 18", "profile.plan.startswith('a')", "there is no function 'startswith' — did you mean "
+                                                         "'startsWith'?"),
+    ("profile.age >= 18", "profile.age == null", "== cannot take int and null — use has(…)"),
+    ("profile.age >= 18", "profile.age in 18", "in looks into a list, this is a int — write ['a', 'b']"),
+    ("profile.age >= 18", "profile.since > 5", "> cannot take timestamp and int — beside a timestamp write now or"),
+    ("profile.age >= 18", "(profile.age >= 18", "expected ')' but found the end of the rule"),
+    ("profile.age >= 18", "profile.plan == 'pro", "is not understood here — this quote is never closed"),
+    ("profile.age >= 18", "context.page == 'x'", "'context.page' may not be read here — only what is kept about the"),
+    ("profile.age >= 18", "segment.adults", "segments read each other in a circle: adults → adults"),
+    ("profile.age >= 18", "profile.age >= ", "the rule ends here: a value is missing"),
+    ("count: decision", "count: decisions", "'decisions' cannot be counted: one of decision, impression"),
+    ("per: item", "per: items", "'items' is not one of item, tag, campaign, placement, channel, all — did you mean "
+                                "'item'?"),
+    ("limit: 1", "limit: -1", "caps.daily.limit: should be greater than or equal to 0"),
+    ("limit: 1", "limit: 5000", "a cap within a window counts to 1000 at most"),
+    ("{calendar: day}", "weekly", "'weekly' is not a length of time"),
+    ("{calendar: day}", "{calendar: dai}", "'dai' is not one of minute, hour, day, week, month — did you mean 'day'?"),
+    ("{calendar: day}", "3", "write a window as 7d, lifetime, or {calendar: day}"),
+    ("kind: offer", "kind: ofer", "items.a.kind: 'ofer' is not one of action, offer, content — did you mean 'offer'?"),
+    ("segment.adults", "segment.adult", "'segment.adult' is not declared — did you mean 'segment.adults'?"),
+    ("variants: {default: {}}", "variants: {}", "should have at least 1 item"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: 'Hi {{ profile.nam }}'}}}",
+     "items.a.variants.default.content.t: 'profile.nam' is not declared"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: 'Hi {{ profile.since }}'}}}",
+     "a timestamp cannot be shown — show a string"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: 'Hi {{ profile.age'}}}", "{{ is never closed"),
+    ("variants: {default: {}}", "valid_from: 2026-01-31, variants: {default: {}}", "say which zone: end it with Z"),
+    ("variants: {default: {}}", "bypass: dayly, variants: {default: {}}", "there is no cap 'dayly' — did you mean 'd"),
+    ("variants: {default: {}}", "attributes: {valu: 1.0}, variants: {default: {}}",
+     "there is no candidate attribute 'valu' — did you mean 'value'?"),
+    ("variants: {default: {}}", "attributes: {value: high}, variants: {default: {}}", "'high' is no double"),
+    ("items:", "caps: {}\nitems:", ":14:1: caps is given twice — the first one"),
+    ("items: {a:", "items: {a: {kind: offer, variants: {default: {}}}, a:", "items.a is given twice — the first one"),
+    ("consent: {", "consent: [", ":6:"),
+])
+def test_a_mistake_is_said_where_it_stands(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    found = findings(tmp_path, GOOD.replace(old, new, 1))
+    assert any(said in one for one in found), found
+    assert len(found) <= 2, found
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("experiments: {e: {variations: {a: {weight: 0}}}}", "no variation has a weight above zero"),
+    ("experiments: {e: {slice: {from: 50, to: 10}, variations: {a: {}}}}", "50.0 to 10.0 is no part of 0 to 100"),
+    ("experiments: {e: {layer: l, variations: {a: {}}}, f: {layer: l, variations: {a: {}}}}",
+     "shares buckets of the layer 'l' with 'e' — give each its own part"),
+    ("experiments: {e: {variations: {a: {ranking: x}}}}", "there is no ranking 'x'"),
+    ("experiments: {e: {target: candidate.value > 1.0, variations: {a: {}}}}", "may not be read here — no item is"),
+    ("rests: {daily: {when: dismissal, per: tag, within: 7d, rest: 1d}}", "there is a cap 'daily' too"),
+    ("rests: {r: {when: decision, per: tag, within: 7d, rest: 1d}}", "a decision is no outcome"),
+    ("holdouts: {h: {share: 0}}", "should be greater than 0"),
+    ("lifecycle: {stages: [{name: a, rule: 'true'}, {name: a, rule: 'true'}]}", "there are two stages 'a'"),
+    ("lifecycle: {stages: [{name: a, rule: lifecycle == 'a'}]}", "may not read the lifecycle itself"),
+    ("golden: {g: {at: 2026-01-01T00:00:00Z, channel: web, placement: hero, expect: a}}",
+     "golden.g.expect: expected a but decided welcome"),
+    ("golden: {g: {at: 2026-01-01T00:00:00Z, channel: fax, placement: hero, expect: a}}",
+     "golden.g: the request is refused: unknown_channel:fax"),
+    ("segmets: {}", "'segmets' is not known here — did you mean 'segments'?"),
+])
+def test_a_mistake_in_what_is_added(tmp_path: Path, more: str, said: str) -> None:
+    found = findings(tmp_path, GOOD + more + "\n")
+    assert len(found) == 1 and said in found[0], found
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("age: int", "age: number").replace("limit: 1", "limit: x").replace("kind: offer", "kind: x")
+    found = findings(tmp_path, text + "rests: {r: {when: click, per: tag, within: 7, rest: 1d}}\n"
+                     "holdouts: {h: {share: 5, for: {placement: her}}}\n")
+    assert len(found) == 5, found
+
+
+def test_a_rule_over_several_lines_is_placed_on_its_own_line(tmp_path: Path) -> None:
+    text = GOOD.replace("segments: {adults: {rule: profile.age >= 18}}",
+                        "segments:\n  adults:\n    rule: |\n      profile.age >= 18\n      && profile.plann == 'x'")
+    assert findings(tmp_path, text)[0].startswith(":16:10: segments.adults.rule: 'profile.plann'")
+
+
+def test_a_folder_without_files_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="give the folder that holds them"):
+        load(tmp_path)
+
+
+def test_sections_may_be_spread_over_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD, "utf-8")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.yml").write_text(
+        "items: {b: {kind: content, variants: {default: {}}}}\nattributes: {profile: {city: string}}\n", "utf-8")
+    assert load(tmp_path).items.keys() == {"a", "b"}
+
+
+def test_a_release_is_named_by_what_it_decides_and_not_by_its_words(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD, "utf-8")
+    first = load(tmp_path).release
+    (tmp_path / "a.yaml").write_text("# a comment\n" + GOOD.replace("limit: 1", "limit: 1, doc: words"), "utf-8")
+    assert load(tmp_path).release == first
+    (tmp_path / "a.yaml").write_text(GOOD.replace("limit: 1", "limit: 2"), "utf-8")
+    assert load(tmp_path).release != first
+
+
+def test_the_example_policy_is_fine_and_its_golden_decisions_hold() -> None:
+    checked = load(Path(__file__).resolve().parents[2] / "policy")
+    assert checked.golden >= 5
