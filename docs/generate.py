@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from docs import topics_page, topology_diagram
+from docs import problems_table, topics_page, topology_diagram
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
 #: Each generated file and what makes it.
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/topics.md": topics_page.page,
+    "docs/http-api.md": problems_table.page,
     "ARCHITECTURE.md": topology_diagram.page,
 }
 

@@ -105,12 +105,12 @@ class WorkersDouble:
 
 
 class BridgeDouble:
-    """One bridge and everything around it."""
+    """One bridge and everything around it. `published`: another policy than the shop's."""
 
-    def __init__(self, policy: Path, **settings: Any) -> None:
+    def __init__(self, policy: Path, published: Sequence[Outbound] | None = None, **settings: Any) -> None:
         self.settings = Settings(**({"tenant": "shop"} | settings))
         self.pipeline = MemoryPipeline(FLOWS)
-        for record in shop.publication(policy):
+        for record in shop.publication(policy) if published is None else published:
             self.pipeline.send(BY_NAME[record.topic], record.key, record.value)
         self.pipeline.run()
         self.clock = self.pipeline.clock
