@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, epoch_of, recover
+from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, epoch_of, recover
 
 _OFFSET_KEY = b"\x00offset"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -36,6 +36,8 @@ class RocksStore:
         self.offset = int.from_bytes(offset, "big") if offset is not None else -1
         marker = self._db.get(EPOCH_KEY)
         self.epoch = epoch_of(marker) if marker is not None else 0
+        #: Keys whose newest changelog record is a lost owner's.
+        self.stale = set(self._marks())
 
     def get(self, key: bytes) -> bytes | None:
         """The stored value; a disk read at most."""
@@ -50,19 +52,29 @@ class RocksStore:
                 batch.delete(key)
             else:
                 batch.put(key, value)
+        marks = {key[len(STALE_MARK) :] for key in writes if key.startswith(STALE_MARK)}
+        for key in (self.stale & writes.keys()) - marks:
+            batch.delete(STALE_MARK + key)
         if offset is not None and offset > self.offset:
             batch.put(_OFFSET_KEY, offset.to_bytes(8, "big"))
         self._db.write(batch, self._write_options)
+        self.stale = (self.stale - writes.keys()) | marks
         if offset is not None and offset > self.offset:
             self.offset = offset
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
         partition; returns how many were passed over."""
-        found = recover(changes, self.offset, self.epoch)
+        found = recover(changes, self.offset, self.epoch, self.get(EPOCH_KEY))
         self.epoch = found.epoch
         self.apply(found.writes, found.offset)
         return found.stale
+
+    def _marks(self) -> Iterator[bytes]:
+        for key in self._db.keys(from_key=STALE_MARK):
+            if not (isinstance(key, bytes) and key.startswith(STALE_MARK)):
+                return
+            yield key[len(STALE_MARK) :]
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value of this partition, in key order."""

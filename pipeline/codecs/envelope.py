@@ -26,6 +26,9 @@ from pipeline.ports import Outbound
 #: The key of the record by which a new owner of a partition announces its epoch. No subject key starts with NUL.
 EPOCH_KEY = b"\x00epoch"
 
+#: Before a key, in a local copy only: the key's newest changelog record is not its value.
+STALE_MARK = b"\x00stale/"
+
 
 @dataclass(slots=True)
 class Pending:
@@ -97,7 +100,7 @@ def epoch_of(data: bytes) -> int:
 
 @dataclass(slots=True)
 class Recovered:
-    """What a run of changelog records leaves of a local copy: see `recover`."""
+    """What a run of changelog records makes of a local copy: see `recover`."""
 
     writes: dict[bytes, bytes | None]
     offset: int
@@ -105,20 +108,31 @@ class Recovered:
     stale: int = 0
 
 
-def recover(changes: Iterable[tuple[bytes, bytes | None, int]], offset: int, epoch: int) -> Recovered:
-    """What changelog records (key, value, offset), in order, make of a copy that had reached this offset and epoch.
+def recover(
+    changes: Iterable[tuple[bytes, bytes | None, int]], offset: int, epoch: int, marker: bytes | None
+) -> Recovered:
+    """What changelog records (key, value, offset), in order, make of a copy that had reached this offset, epoch and
+    epoch record.
 
-    Records of an owner that had lost the partition when the broker took them are passed over and counted.
+    Records of an owner that had lost the partition when the broker took them are passed over and counted; their keys
+    are marked (`STALE_MARK`), as the newest record of each is not its value, and compaction keeps the newest.
     """
     found = Recovered({}, offset, epoch)
     for key, value, at in changes:
         found.offset = max(found.offset, at)
         if value is not None:
             written = epoch_of(value)
-            if written < found.epoch:
+            if written < found.epoch or (key == EPOCH_KEY and written == found.epoch and value != marker):
                 found.stale += 1
+                if key != EPOCH_KEY:
+                    found.writes[STALE_MARK + key] = b""
                 continue
             if key == EPOCH_KEY:
-                found.epoch = written
+                marker = value
+            elif written > found.epoch:
+                # Its owner's announcement is gone: a late one of an earlier owner was newer when the log was compacted.
+                found.writes[EPOCH_KEY] = marker = encode(Envelope(epoch=written))
+            found.epoch = written
         found.writes[key] = value
+        found.writes.pop(STALE_MARK + key, None)
     return found

@@ -1,7 +1,7 @@
 """Carries a lane's steps through their acts against the broker: changelog, then store, then outputs, then done.
 
-Nothing is sent without the lease: a worker that was frozen past its session no longer owns its partitions, and must
-neither write nor answer (see docs/adr/0003-zombies.md).
+Nothing is written without the lease, and nothing is answered unless the changelog shows that no other owner came in
+between: a worker that lost its partitions must do neither (see docs/adr/0003-zombies.md).
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from pipeline.codecs.envelope import EPOCH_KEY
 from pipeline.ports import Clock, Outbound, Publisher
 from pipeline.runtime.lane import PartitionLane, Step
+
+#: An idle partition's owner writes its announcement again this often: well within the changelog's compaction lag.
+ANNOUNCE_S = 900.0
 
 
 class Lease:
@@ -41,6 +45,37 @@ class LeaseLostError(RuntimeError):
     """Effects were due after the lease had run out; the worker stops and rejoins as a new member."""
 
 
+class ForeignWriteError(RuntimeError):
+    """Somebody else wrote to the changelog of a partition of ours: a new owner, or one that lost it long ago.
+
+    Stopping is right in both cases. A take-over reads what was written, and writes again what it hides.
+    """
+
+
+class Fence:
+    """The proof of ownership: the lease, and a changelog in which our records follow one another without a gap."""
+
+    def __init__(self, lease: Lease, at: int, marker: bytes) -> None:
+        self.lease = lease
+        self.marker = marker
+        self._at = at
+        self.written_s = lease.now_s()
+
+    def require_lease(self) -> None:
+        """Before anything is sent. Raises LeaseLostError."""
+        if not self.lease.held():
+            raise LeaseLostError("no heartbeat within the session timeout: the partitions may have a new owner")
+
+    def require_no_gap(self, records: int, offset: int | None) -> None:
+        """The broker took so many records of ours, the last at this offset. Raises ForeignWriteError."""
+        if offset != self._at + records:
+            raise ForeignWriteError(
+                f"the changelog took {records} records up to offset {offset}, after {self._at}: not ours alone"
+            )
+        self._at = offset
+        self.written_s = self.lease.now_s()
+
+
 class LaneDriver:
     """One partition's lane at work. Lives on the event loop; its callbacks come from the publisher there."""
 
@@ -49,15 +84,16 @@ class LaneDriver:
         lane: PartitionLane,
         publisher: Publisher,
         changelog: str,
-        lease: Lease,
+        fence: Fence,
         fail: Callable[[str, BaseException], None],
     ) -> None:
         self.lane = lane
         self._publisher = publisher
         self._changelog = changelog
-        self._lease = lease
+        self._fence = fence
         self._fail = fail
-        self._unwritten: deque[tuple[Step, list[int | None]]] = deque()
+        #: In the order sent: the step, or None for an announcement, and where its writes are, once known.
+        self._unwritten: deque[tuple[Step | None, list[int | None]]] = deque()
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,7 +102,7 @@ class LaneDriver:
 
     def submit(self, step: Step) -> None:
         """Start the step's first act."""
-        self._require_lease()
+        self._fence.require_lease()
         self._idle.clear()
         acknowledged: list[int | None] = []
         self._unwritten.append((step, acknowledged))
@@ -84,9 +120,24 @@ class LaneDriver:
         # A step without writes is acknowledged at once, yet its outputs may repeat what an earlier step still writes.
         while self._unwritten and self._unwritten[0][1] and not self._closed:
             step, offsets = self._unwritten.popleft()
-            self._require_lease()
-            self.lane.written(step.number, offsets[0])
-            self._publisher.send(step.outputs, partial(self._on_sent, step))
+            self._fence.require_lease()
+            if step is None or step.writes:
+                self._fence.require_no_gap(1 if step is None else len(step.writes), offsets[0])
+            if step is not None:
+                self.lane.written(step.number, offsets[0])
+                self._publisher.send(step.outputs, partial(self._on_sent, step))
+
+    def announce_again(self) -> None:
+        """Write the owner's record again where nothing was written for long: what a lost owner writes late is noticed
+        before compaction can prefer it."""
+        fence = self._fence
+        if self._unwritten or fence.lease.now_s() - fence.written_s < ANNOUNCE_S:
+            return
+        fence.require_lease()
+        acknowledged: list[int | None] = []
+        self._unwritten.append((None, acknowledged))
+        marker = Outbound(self._changelog, EPOCH_KEY, fence.marker, self.lane.partition)
+        self._publisher.send([marker], partial(self._on_written, acknowledged))
 
     def _on_sent(self, step: Step, _offset: int | None) -> None:
         if self._closed:
@@ -95,10 +146,6 @@ class LaneDriver:
         if self.lane.in_flight == 0:
             self._idle.set()
         self.on_progress()
-
-    def _require_lease(self) -> None:
-        if not self._lease.held():
-            raise LeaseLostError("no heartbeat within the session timeout: the partitions may have a new owner")
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until nothing is in flight; False where that took longer."""

@@ -24,7 +24,7 @@ from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher
 from pipeline.runtime import crash
 from pipeline.runtime.lane import PartitionLane
-from pipeline.runtime.lane_driver import LaneDriver, Lease
+from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ IN_FLIGHT_MAX = 4_000
 STEP_RECORDS_MAX = 500
 
 DRAIN_S = 3.0
+
+#: How often a take-over announces a higher epoch because another owner came in between.
+TAKE_OVER_ATTEMPTS = 20
 
 TopicPartition = tuple[str, int]
 
@@ -55,6 +58,19 @@ class Group(Protocol):
 
 class StaleAssignmentError(Exception):
     """Another rebalance came while the partitions were being taken over."""
+
+
+class TakeOverError(RuntimeError):
+    """A partition could not be taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenure:
+    """This worker's term over a partition: its epoch, how it was announced, and the last changelog offset it knows."""
+
+    epoch: int
+    at: int
+    marker: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +149,13 @@ class Lanes:
         by_partition: dict[int, list[str]] = {}
         for topic, partition in inputs:
             by_partition.setdefault(partition, []).append(topic)
-        epochs = {partition: await self._recover(partition, term) for partition in sorted(by_partition)}
+        tenures = {partition: await self._recover(partition, term) for partition in sorted(by_partition)}
         wanted = [(topic, p) for p, names in by_partition.items() for topic in names]
         starts = await group.committed(wanted)
         self._check(term)
-        for partition, epoch in epochs.items():
+        for partition, tenure in tenures.items():
             positions = {topic: starts[(topic, partition)] for topic in by_partition[partition]}
-            self._drivers[partition] = self._new_driver(partition, epoch, positions)
+            self._drivers[partition] = self._new_driver(partition, tenure, positions)
         await group.seek(starts)
         self._check(term)
         self._committed = dict(starts)
@@ -153,8 +169,36 @@ class Lanes:
         if term != self._term:
             raise StaleAssignmentError
 
-    async def _recover(self, partition: int, term: int) -> int:
-        """Bring the partition's store up to date and announce this owner; returns its epoch."""
+    async def _recover(self, partition: int, term: int) -> _Tenure:
+        """Bring the partition's store up to date and announce this owner; see docs/adr/0003-zombies.md."""
+        store = await self._read(partition, term)
+        for _ in range(TAKE_OVER_ATTEMPTS):
+            epoch = store.epoch + 1
+            # With the worker's name in it, so that two that announce the same epoch can tell whose came first.
+            marker = envelopes.encode(envelopes.Envelope(epoch=epoch, state=self._setup.worker.encode()))
+            at = await self._append(partition, {envelopes.EPOCH_KEY: marker}, term)
+            if at == store.offset + 1:
+                store.load([(envelopes.EPOCH_KEY, marker, at)])
+            else:
+                # Somebody wrote after the end that was read and before the announcement.
+                store = await self._read(partition, term)
+            if store.get(envelopes.EPOCH_KEY) != marker:
+                continue
+            if not store.stale:
+                return _Tenure(epoch, at, marker)
+            # What a lost owner wrote late is the newest record of its key, and all that compaction would leave.
+            values = {key: _under(store.get(key), epoch) for key in sorted(store.stale)}
+            at = await self._append(partition, values, term)
+            first = at - len(values) + 1
+            if first != store.offset + 1:
+                store = await self._read(partition, term)
+                continue
+            store.load([(key, value, first + n) for n, (key, value) in enumerate(values.items())])
+            return _Tenure(epoch, at, marker)
+        raise TakeOverError(f"{self._setup.changelog}[{partition}]: others keep writing to it; who else uses it?")
+
+    async def _read(self, partition: int, term: int) -> TableStore:
+        """The partition's store, with everything that the changelog had a moment ago."""
         setup = self._setup
         store, read, stale = await asyncio.to_thread(
             bring_up_to_date, self.store(partition), setup.open_store, setup.new_reader, setup.changelog, partition
@@ -163,25 +207,29 @@ class Lanes:
         setup.metrics.recovered.inc(read)
         setup.metrics.stale.inc(stale)
         self._check(term)
-        epoch = store.epoch + 1
-        marker = envelopes.encode(envelopes.Envelope(epoch=epoch))
+        return store
+
+    async def _append(self, partition: int, values: Mapping[bytes, bytes | None], term: int) -> int:
+        """Write to the changelog; returns the offset of the last record."""
+        changelog = self._setup.changelog
         written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._publisher.send(
-            [Outbound(setup.changelog, envelopes.EPOCH_KEY, marker, partition)],
+            [Outbound(changelog, key, value, partition) for key, value in values.items()],
             lambda offset: _resolve(written, offset),
         )
         offset = await written
         self._check(term)
-        store.load([(envelopes.EPOCH_KEY, marker, offset or 0)])
-        return epoch
+        if offset is None or offset < 0:
+            raise TakeOverError(f"{changelog}[{partition}]: the broker did not say where it put a record")
+        return offset
 
-    def _new_driver(self, partition: int, epoch: int, positions: Mapping[str, int]) -> LaneDriver:
+    def _new_driver(self, partition: int, tenure: _Tenure, positions: Mapping[str, int]) -> LaneDriver:
         setup = self._setup
         lane = PartitionLane(
             partition,
             [flow for flow in setup.flows if flow.reads.name in positions],
             self._stores[partition],
-            epoch=epoch,
+            epoch=tenure.epoch,
             input_ids=setup.input_ids,
             positions=positions,
             live=setup.live,
@@ -189,7 +237,8 @@ class Lanes:
             metrics=setup.metrics,
             worker=setup.worker,
         )
-        driver = LaneDriver(lane, self._publisher, setup.changelog, self.lease, setup.stop or crash.stop)
+        fence = Fence(self.lease, tenure.at, tenure.marker)
+        driver = LaneDriver(lane, self._publisher, setup.changelog, fence, setup.stop or crash.stop)
         driver.on_progress = self._room.set
         return driver
 
@@ -203,8 +252,8 @@ class Lanes:
         self.active = False
         self._given_up = True
         if self.lease.held():
-            for driver in self._drivers.values():
-                await driver.drained(DRAIN_S)
+            # All at once: whoever takes longer than the group waits is put out of it, with its effects under way.
+            await asyncio.gather(*(driver.drained(DRAIN_S) for driver in self._drivers.values()))
             await self.commit(group)
         for driver in self._drivers.values():
             driver.close()
@@ -278,7 +327,9 @@ class Lanes:
         return total
 
     async def commit(self, group: Group) -> None:
-        """Commit what is complete and was not committed before."""
+        """Commit what is complete and was not committed before; say again who owns what has long been idle."""
+        for driver in self._drivers.values():
+            driver.announce_again()
         offsets = {
             (topic, partition): offset
             for partition, driver in self._drivers.items()
@@ -304,6 +355,15 @@ class Lanes:
 
 class DeadLetterLimitError(RuntimeError):
     """Too many dead letters in a minute."""
+
+
+def _under(value: bytes | None, epoch: int) -> bytes | None:
+    """A key's value as a new owner writes it again."""
+    if value is None:
+        return None
+    envelope = envelopes.decode(value)
+    envelope.epoch = epoch
+    return envelopes.encode(envelope)
 
 
 def _resolve(future: asyncio.Future[int | None], offset: int | None) -> None:

@@ -36,6 +36,8 @@ class MemoryStore:
         self.values: dict[bytes, bytes] = {}
         self.offset = -1
         self.epoch = 0
+        #: Keys whose newest changelog record is a lost owner's.
+        self.stale: set[bytes] = set()
         self.destroyed = False
 
     def get(self, key: bytes) -> bytes | None:
@@ -49,12 +51,14 @@ class MemoryStore:
                 self.values.pop(key, None)
             else:
                 self.values[key] = value
+        marks = {key[len(envelopes.STALE_MARK) :] for key in writes if key.startswith(envelopes.STALE_MARK)}
+        self.stale = (self.stale - writes.keys()) | marks
         if offset is not None and offset > self.offset:
             self.offset = offset
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records in order; returns how many were stale and passed over."""
-        found = envelopes.recover(changes, self.offset, self.epoch)
+        found = envelopes.recover(changes, self.offset, self.epoch, self.get(envelopes.EPOCH_KEY))
         self.epoch = found.epoch
         self.apply(found.writes, found.offset)
         return found.stale
@@ -69,6 +73,7 @@ class MemoryStore:
     def destroy(self) -> None:
         """Forget everything."""
         self.values.clear()
+        self.stale.clear()
         self.offset, self.epoch, self.destroyed = -1, 0, True
 
 

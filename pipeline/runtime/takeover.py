@@ -35,6 +35,8 @@ class TableStore(StateStore, Protocol):
     #: The changelog offset and the owner's epoch it has reached; -1 and 0 where it is empty.
     offset: int
     epoch: int
+    #: Keys whose newest changelog record is not their value, but what a lost owner wrote too late.
+    stale: set[bytes]
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order; returns how many were stale and passed over."""

@@ -16,6 +16,8 @@ class HeldPublisher:
     def __init__(self, at_once: bool = False) -> None:
         self.at_once = at_once
         self.sent: list[Outbound] = []
+        #: The next offset per topic; a test may move it, as another's record would.
+        self.ends: dict[str, int] = {}
         self._waiting: list[tuple[Sequence[Outbound], Callable[[int | None], None]]] = []
 
     def send(self, records: Sequence[Outbound], done: Callable[[int | None], None]) -> None:
@@ -24,14 +26,19 @@ class HeldPublisher:
         if not records:
             done(None)
         elif self.at_once:
-            done(len(self.sent) - 1)
+            done(self._take(records))
         else:
             self._waiting.append((records, done))
 
     def acknowledge(self) -> None:
         """The broker has the oldest group that is waiting."""
-        _, done = self._waiting.pop(0)
-        done(len(self.sent) - 1)
+        records, done = self._waiting.pop(0)
+        done(self._take(records))
+
+    def _take(self, records: Sequence[Outbound]) -> int:
+        for record in records:
+            self.ends[record.topic] = self.ends.get(record.topic, 0) + 1
+        return self.ends[records[-1].topic] - 1
 
     def topics(self) -> list[str]:
         """Where records went, in order."""

@@ -248,6 +248,7 @@ def test_a_new_owner_raises_the_epoch_and_ignores_what_an_earlier_one_writes_lat
 def test_taking_over_reads_the_changelog_and_announces_the_next_epoch(world: World) -> None:
     owner = envelopes.encode(Envelope(epoch=4, applied={f"{FEEDBACK_EVENTS.name}@id": 0}))
     world.changelog = [(EPOCH_KEY, envelopes.encode(Envelope(epoch=4))), (b"t/a", owner)]
+    world.publisher.ends[CHANGELOG] = 2
 
     async def run() -> None:
         await world.lanes.take_over([(FEEDBACK_EVENTS.name, 0)], world.group)
