@@ -47,6 +47,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     EMPTY_KEY = "empty_key"
     WRONG_KEY = "wrong_key"
+    WRONG_PARTITION = "wrong_partition"
     NULL_VALUE = "null_value"
     INVALID = "invalid"
 

@@ -13,13 +13,13 @@ from typing import Final
 
 from pipeline.bridge.breaker import Breaker, State
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.partitions import partition_of
 from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro
 from pipeline.core.hashing import digest
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
+from topics.partitions import partition_of
 
 #: Reasons of an answer that the bridge gave in the pipeline's place.
 DEADLINE: Final = "deadline"

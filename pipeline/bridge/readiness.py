@@ -20,12 +20,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Messag
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters import kafka
-from pipeline.bridge.partitions import partition_of
 from pipeline.codecs import avro
 from pipeline.core.model import DecisionRequest
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REQUESTS
+from topics.partitions import partition_of
 
 #: An answer is good for so long: whoever asks more often gets the same one. At a start one looks more often.
 FRESH_S: Final = 1.0

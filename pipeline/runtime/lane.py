@@ -26,6 +26,7 @@ from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime.fates import LaneContext, settle
+from topics.partitions import subject_partition
 
 #: Decoded keys kept per partition: saves the read and the decoding for subjects that come again soon.
 KEYS_CACHED_MAX = 2_048
@@ -73,8 +74,10 @@ class PartitionLane:
         clock: Clock,
         metrics: Metrics,
         worker: str,
+        home: Callable[[bytes], int] = subject_partition,
     ) -> None:
         self.partition = partition
+        self._home = home
         self.epoch = epoch
         self._flows = {flow.reads.name: flow for flow in flows}
         self._store = store
@@ -135,6 +138,9 @@ class PartitionLane:
             self._settle(flow, record, DeadLetter(error.reason, error.detail), step)
             return False
         key = record.key or b""
+        if key not in self._entries and (astray := self._astray(key)) is not None:
+            self._settle(flow, record, astray, step)
+            return False
         entry = self._entry(key)
         source = self._inputs[record.topic]
         if record.offset <= entry.envelope.applied.get(source, -1):
@@ -165,6 +171,17 @@ class PartitionLane:
                 f"the record's key is {record.key[:80]!r}, its {flow.reads.key} is {expected!r}: send both the same",
             )
         return event
+
+    def _astray(self, key: bytes) -> DeadLetter | None:
+        """A key on another partition than its own would get a second state, and its caps would not hold."""
+        home = self._home(key)
+        if home == self.partition:
+            return None
+        return DeadLetter(
+            Reason.WRONG_PARTITION,
+            f"this key belongs on partition {home}, the record came on {self.partition}: let the producer partition by "
+            "murmur2 as Kafka's own clients do (librdkafka: partitioner=murmur2_random), never by hand",
+        )
 
     def _entry(self, key: bytes) -> _Entry:
         entry = self._entries.get(key)

@@ -7,7 +7,6 @@ from the changelog, positions from what was committed.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.ports import Outbound
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.lane import PartitionLane
 from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
+from topics.partitions import partition_of, subject_partition
 
 
 class CrashError(Exception):
@@ -123,11 +123,14 @@ class MemoryPipeline:
 
     # -- records in and out ---------------------------------------------------------------------------------------
 
-    def send(self, topic: Topic, key: str | bytes | None, value: object) -> None:
-        """Append a record: a core value (encoded), or bytes or None as they are. Compacted topics are followed too."""
+    def send(self, topic: Topic, key: str | bytes | None, value: object, partition: int | None = None) -> None:
+        """Append a record: a core value (encoded), or bytes or None as they are; `partition` None: by the key.
+
+        Compacted topics are followed into the directory at once.
+        """
         data = value if isinstance(value, bytes) or value is None else avro.encode(topic, value)
         raw_key = key.encode() if isinstance(key, str) else key
-        offset = self._append(Outbound(topic.name, raw_key or b"", data), raw_key)
+        offset = self._append(Outbound(topic.name, raw_key or b"", data, partition), raw_key)
         if topic.compacted:
             self.directory.apply(
                 topic.name, raw_key or b"", None if value is None else self._decoded(topic, data), offset
@@ -142,7 +145,7 @@ class MemoryPipeline:
     def _append(self, outbound: Outbound, key: bytes | None) -> int:
         topic = BY_NAME[outbound.topic]
         partitions = self.logs.setdefault(topic.name, [[] for _ in range(topic.partitions)])
-        number = outbound.partition if outbound.partition is not None else zlib.crc32(outbound.key) % topic.partitions
+        number = partition_of(outbound.key, topic.partitions) if outbound.partition is None else outbound.partition
         log = partitions[number]
         log.append(Record(topic.name, number, len(log), self.clock.at_ms, key, outbound.value))
         return len(log) - 1
@@ -155,7 +158,7 @@ class MemoryPipeline:
 
     def state(self, key: str) -> Any:
         """The state that the table holds for a key; None where there is none."""
-        store = self._stores[zlib.crc32(key.encode()) % SUBJECT_PARTITIONS]
+        store = self._stores[subject_partition(key.encode())]
         data = store.get(key.encode())
         state = envelopes.decode(data).state if data is not None else None
         return None if state is None else state_codec.decode(state)

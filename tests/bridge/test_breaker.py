@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bridge.breaker import Breaker, State
-from pipeline.bridge.partitions import murmur2, partition_of
+from topics.partitions import murmur2, partition_of
 
 
 def opened(at_s: float = 100.0) -> Breaker:

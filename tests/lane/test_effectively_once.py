@@ -12,7 +12,8 @@ from pipeline.core.model import FeedbackEvent, FeedbackKind, SegmentChange
 from pipeline.core.profile import Profile, changed
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Flow, Lane, Outcome, Reason
 from pipeline.runtime.memory import CrashError, MemoryPipeline
-from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES
+from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES, SUBJECT_PARTITIONS
+from topics.partitions import subject_partition
 
 
 def count(event: FeedbackEvent, profile: Profile | None, context: Context) -> Outcome:
@@ -128,3 +129,16 @@ def test_a_bad_record_is_a_dead_letter_with_its_bytes_and_the_next_one_is_applie
     assert {reason for reason, _ in letters} == {"not_avro", "null_value", "empty_key", "wrong_key"}
     assert (Reason.NOT_AVRO, b"not avro") in letters
     assert len(pipeline.values(SEGMENT_CHANGES)) == 1
+
+
+def test_a_record_beside_its_keys_partition_is_a_dead_letter_and_makes_no_second_state() -> None:
+    pipeline = MemoryPipeline(COUNTING)
+    subject = "shop/a"
+    astray = (subject_partition(subject.encode()) + 1) % SUBJECT_PARTITIONS
+    event = FeedbackEvent("e", subject, FeedbackKind.CLICK, 1)
+    pipeline.send(FEEDBACK_EVENTS, subject, event, partition=astray)
+    load(pipeline, [("a", "")])
+    pipeline.run()
+    [letter] = pipeline.values(DEAD_LETTERS)
+    assert (letter.reason, letter.partition) == (Reason.WRONG_PARTITION, astray)
+    assert [c.segment for c in pipeline.values(SEGMENT_CHANGES)] == ["n=1"]

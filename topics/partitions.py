@@ -1,8 +1,10 @@
-"""Where Kafka's own partitioner puts a key (murmur2): which of the workers' partitions a subject lives on."""
+"""Where Kafka's own partitioner puts a key (murmur2): which partition a subject lives on."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from topics.catalog import SUBJECT_PARTITIONS
 
 _M: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF
@@ -11,6 +13,11 @@ _MASK: Final = 0xFFFFFFFF
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a keyed record on a topic with so many partitions."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def subject_partition(key: bytes) -> int:
+    """The partition of a subject or profile on every topic and table that is keyed by them."""
+    return partition_of(key, SUBJECT_PARTITIONS)
 
 
 def murmur2(data: bytes) -> int:
