@@ -38,7 +38,7 @@ ADVICE: Final[dict[str, str]] = {
     Reason.TOO_LARGE: "Make the producer send less in one record; a replay fails again while the limit stands.",
     Reason.EMPTY_KEY: "Make the producer set the record's key to the event's subject; a replay fails again.",
     Reason.WRONG_KEY: "Make the producer use the event's subject as the record's key; a replay fails again.",
-    Reason.WRONG_PARTITION: "Make the producer partition by murmur2 (librdkafka: partitioner=murmur2_random), then replay.",
+    Reason.WRONG_PARTITION: "Let the producer partition by murmur2 (partitioner=murmur2_random), then replay.",
     Reason.NULL_VALUE: "This topic takes no tombstones: correct the producer; a replay fails again.",
     Reason.INVALID: "Correct what the detail names in the producer and let it send again, or replay after an upgrade "
     "that allows it.",
