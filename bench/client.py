@@ -14,12 +14,16 @@ from bench.http_target import HttpTarget
 from bench.inputs import Encoded, Subjects
 from bench.open_loop import Target, arrivals, drive
 from bench.topic_target import TopicTarget
+from pipeline.bridge.asking import CIRCUIT_OPEN, DEADLINE, PIPELINE_UNAVAILABLE
 from pipeline.codecs import avro
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REPLIES, DECISION_REQUESTS
 
 #: The partition of the replies that this client reads.
 REPLY_PARTITION: Final = 0
+
+#: The bridge's own answers where the pipeline gave none in time: declared fallbacks to a caller, errors here.
+UNDECIDED: Final = (DEADLINE, CIRCUIT_OPEN, PIPELINE_UNAVAILABLE)
 
 ECHO: Final = "echo"
 TOPICS: Final = "decide over topics"
@@ -62,9 +66,15 @@ def run(order: Order) -> Result:
     settings = Settings(bootstrap=order.bootstrap)
     subjects = Subjects(settings, "asking", order.subjects)
     driven = drive(_target(order, settings, subjects, range(order.first, order.first + len(due))), due, order.warm_s)
-    answers = [_answer(order.target, body) for body in driven.bodies] if order.target != ECHO else []
+    if order.target == ECHO:
+        return Result(driven.latencies_ms, driven.late_ms, driven.errors, {}, {})
+    answers = [_answer(order.target, body) for body in driven.bodies]
+    decided = [reason not in UNDECIDED for reason, _ in answers]
+    undecided = Counter(f"answered by the bridge: {reason}" for reason, _ in answers if reason in UNDECIDED)
     return Result(
-        driven.latencies_ms, driven.late_ms, driven.errors,
+        [ms for ms, counted in zip(driven.latencies_ms, decided, strict=True) if counted],
+        driven.late_ms,
+        dict(Counter(driven.errors) + undecided),
         dict(Counter(reason for reason, _ in answers)),
         dict(Counter(reason for reason, fallback in answers if fallback)),
     )

@@ -13,6 +13,9 @@ P95_TO_ECHO_MAX: Final = 4.0
 P99_MS_MAX: Final = 50.0
 TO_QUIX_MIN: Final = 1.0
 
+#: The share of the machine that others may take before the figures say more about them.
+QUIET_MAX: Final = 0.1
+
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print everything that a person wants to see of the results."""
@@ -21,6 +24,16 @@ def show(results: dict[str, Any], console: Console) -> None:
     for said, held in promises(results):
         mark = {True: "[green]holds[/]", False: "[red]broken[/]", None: "[dim]not measured[/]"}[held]
         console.print(f"{mark}  {said}", highlight=False)
+    console.print(weather(results["machine"]), highlight=False)
+
+
+def weather(machine: dict[str, Any]) -> str:
+    """How much of the machine was not ours."""
+    others, stolen = machine["others_share"], machine["stolen_share"]
+    if others is None or stolen is None:
+        return "What else ran on this machine meanwhile is not known."
+    said = f"Of {machine['cores']} processors others on this machine took {others:.0%}, its neighbours {stolen:.0%}"
+    return f"{said}: measure again when it is quieter." if others + stolen > QUIET_MAX else f"{said}."
 
 
 def promises(results: dict[str, Any]) -> Iterator[tuple[str, bool | None]]:

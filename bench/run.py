@@ -42,7 +42,7 @@ def seconds(plan: Plan) -> float:
 def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
     """Measure; returns the results. Raises BenchError and StartupError. Leaves no process behind."""
     python = quix_env.ensure(watcher.say) if plan.quix else None
-    steal = machine.Steal()
+    weather = machine.Weather()
     at_ms = time.time_ns() // 1_000_000
     with Parts(directory, watcher.tick) as parts:
         watcher.begin("starting broker, worker, bridge and echo", START_S)
@@ -59,7 +59,7 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
         if python is not None:
             sides.append(throughput.quix(parts, cluster, python))
         throughput.measure(parts, cluster, plan, sides, at_ms, watcher.begin)
-    return _results(plan, latencies, sides, machine.facts(plan.quix) | {"stolen_share": steal.share()}, at_ms)
+    return _results(plan, latencies, sides, machine.facts(plan.quix) | weather.shares(), at_ms)
 
 
 def _publish(cluster: Cluster, at_ms: int) -> None:
