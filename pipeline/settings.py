@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     )
     http_host: str = Field("127.0.0.1", description="Address the bridge listens on.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the bridge listens on.")
+    worker_host: str = Field("127.0.0.1", description="Address of a worker's metrics and health.")
     worker_port: int = Field(
         0, ge=0, le=65535, description="Port of a worker's metrics and health; 0 picks a free one."
     )

