@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 from pydantic import SecretStr
+from rich.console import Console
 
+from pipeline.adapters.system_clock import SystemClock
+from pipeline.cli import up
 from pipeline.cli.cluster import fail
 from pipeline.cli.options import DataDir, settings_with
+from pipeline.cli.replay_log import quiet_client
 from pipeline.cli.stopping import EXIT_INTERRUPTED, until_told_to_stop
-
-if TYPE_CHECKING:
-    from pipeline.replay_log.demo import KeptRunning
-    from pipeline.replay_log.open_bandit.dataset import Prepared
-    from pipeline.replay_log.session import Options
-    from pipeline.runtime.stack import Stack
+from pipeline.replay_log.demo import LOCK, KeptRunning, empty_folder, further, kept_running, somebody
+from pipeline.replay_log.errors import ReplayError
+from pipeline.replay_log.mapping_file import load_mapping
+from pipeline.replay_log.open_bandit.dataset import CREDIT, Prepared, prepare
+from pipeline.replay_log.progress import ShownProgress
+from pipeline.replay_log.render import render, wide_enough
+from pipeline.replay_log.session import Options, run_replay, stopping_on_signals
+from pipeline.runtime import lock_file
+from pipeline.runtime.broker import EmbeddedBroker
+from pipeline.runtime.stack import Stack
 
 LOOK_EVERY_S: Final = 0.2
 RATE: Final = 100.0
@@ -53,13 +62,7 @@ def demo(
     own = {"data_dir": data_dir or settings.data_dir / "demo", "api_keys": SecretStr("")}
     settings = settings.model_copy(update=own)
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    from pipeline.replay_log.demo import LOCK, empty_folder, kept_running
-    from pipeline.replay_log.errors import ReplayError
-    from pipeline.replay_log.open_bandit.dataset import CREDIT, prepare
-    from pipeline.replay_log.session import Options
-    from pipeline.runtime import lock_file
-    from pipeline.runtime.broker import EmbeddedBroker
-    from pipeline.runtime.stack import Stack
+    quiet_client()
 
     finished = False
     with until_told_to_stop(), lock_file.held(settings.data_dir / LOCK, "another demo or `nextbest up`", "--data-dir"):
@@ -86,25 +89,14 @@ def demo(
 
 
 def _start(stack: Stack, prepared: Prepared) -> None:
-    from pipeline.cli.up import prepare
-
-    stack.start(lambda reached: prepare(reached, prepared.policy))
+    stack.start(lambda reached: up.prepare(reached, prepared.policy))
     while stack.not_ready() is not None:
         stack.supervisor.look()
         time.sleep(LOOK_EVERY_S)
 
 
 def _replay(stack: Stack, prepared: Prepared, options: Options, kept: KeptRunning, as_json: bool) -> bool:
-    """Whether it came to its end."""
-    from rich.console import Console
-
-    from pipeline.adapters.system_clock import SystemClock
-    from pipeline.replay_log.errors import ReplayError
-    from pipeline.replay_log.mapping_file import load_mapping
-    from pipeline.replay_log.progress import ShownProgress
-    from pipeline.replay_log.render import render, wide_enough
-    from pipeline.replay_log.session import run_replay, stopping_on_signals
-
+    """Whether it came to its end, which Ctrl-C may prevent. Whatever else does ends the command."""
     clock = SystemClock()
     try:
         with stopping_on_signals() as stopped, ShownProgress(Console(stderr=True), clock) as progress:
@@ -120,26 +112,23 @@ def _replay(stack: Stack, prepared: Prepared, options: Options, kept: KeptRunnin
         typer.echo(json.dumps(summary, indent=2))
     else:
         render(wide_enough(Console()), summary)
+    if summary["stopped"] is not None and summary["stopped"]["problem"]:
+        raise typer.Exit(1)
     return summary["stopped"] is None
 
 
 def _look_further(stack: Stack, prepared: Prepared, keep: bool, as_json: bool) -> None:
-    from pipeline.replay_log.demo import further, somebody
-
-    settings, bootstrap, how = stack.settings, "", "everything runs until Ctrl-C"
-    url = stack.http_url
+    name, folder = _own_name(), shlex.quote(str(_short(stack.settings.data_dir)))
     if keep:
-        bootstrap = f" --bootstrap {settings.bootstrap}"
+        url, bootstrap = stack.http_url, f" --bootstrap {stack.settings.bootstrap}"
+        lines = ["# everything runs until Ctrl-C; in another terminal:"]
     else:
         later = settings_with()
-        url = f"http://{later.http_host}:{later.http_port}"
-        how = f"first start it again: {_own_name()} up --data-dir {_short(settings.data_dir)}"
-    lines = [
-        *further(somebody(prepared), stack.http_url, url),
-        "# records that could not be used, and why",
-        f"{_own_name()} dead-letters list{bootstrap}",
-    ]
-    typer.echo("\n  ".join([f"\nHow to look further ({how}):", *lines]), err=as_json)
+        url, bootstrap = f"http://{later.http_host}:{later.http_port}", ""
+        lines = ["# start it again in another terminal, with all it has learnt", f"{name} up --data-dir {folder}"]
+    lines += further(somebody(prepared), stack.http_url, url)
+    lines += ["# records that could not be used, and why", f"{name} dead-letters list{bootstrap}"]
+    typer.echo("\n  ".join(["\nHow to look further", *lines]), err=as_json)
 
 
 def _tell(line: str) -> None:

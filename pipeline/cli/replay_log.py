@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,7 @@ def replay_log(
     """
     if rate is not None and speed is not None:
         raise typer.BadParameter("--rate and --speed exclude each other: give one")
+    quiet_client()
     settings, clock = settings_for(bootstrap), SystemClock()
     options = Options(rows, skip, rate, speed, window, bad_rows_max=max_bad, run=run)
     try:
@@ -55,3 +57,8 @@ def replay_log(
         render(wide_enough(out), summary)
     if summary["stopped"] is not None:
         raise typer.Exit(1 if summary["stopped"]["problem"] else _INTERRUPTED)
+
+
+def quiet_client() -> None:
+    """A broker that is away is told once, in the progress, and not by each of the client's attempts."""
+    logging.getLogger("nextbest.kafka").setLevel(logging.CRITICAL)

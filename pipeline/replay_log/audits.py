@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
+from pipeline.codecs.errors import CodecError
 from pipeline.core.model import AuditRecord
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.wire import end_of
@@ -18,6 +19,9 @@ from topics.catalog import DECISION_AUDIT
 
 #: The outcome of a candidate that a cap stopped.
 CAPPED: Final = "capped"
+
+#: Decisions that are looked at: an audit record is large, and the first ones tell enough of a long replay.
+DECISIONS_MAX: Final = 20_000
 
 _QUIET_POLLS_MAX: Final = 20
 _BATCH: Final = 500
@@ -52,34 +56,39 @@ def audit_ends(settings: Settings) -> dict[int, int]:
 def read_refusals(
     settings: Settings, run: str, starts: dict[int, int], tell: Callable[[int, int], None]
 ) -> Refusals:
-    """Read the audit records written since `starts` and count those of this run; `tell(done, of)` as it goes.
+    """Count what is of this run in the audit records since `starts`, up to `DECISIONS_MAX`; `tell(done, of)` as it goes.
 
-    Raises `ReplayError` where the cluster stops answering.
+    Raises `ReplayError` where the cluster stops answering, and for a record that cannot be read.
     """
     ends = audit_ends(settings)
     left = {partition: end for partition, end in ends.items() if end > starts.get(partition, 0)}
-    total = sum(end - starts.get(partition, 0) for partition, end in left.items())
-    refusals, read, quiet = Refusals(), 0, 0
+    total = min(DECISIONS_MAX, sum(end - starts.get(partition, 0) for partition, end in left.items()))
+    refusals, quiet = Refusals(), 0
     consumer = kafka.consumer(settings, None, "replay-log-audits")
     try:
         consumer.assign([TopicPartition(DECISION_AUDIT.name, p, starts.get(p, 0)) for p in left])
-        while left and quiet < _QUIET_POLLS_MAX:
-            records = consumer.consume(_BATCH, timeout=0.5)
+        while left and quiet < _QUIET_POLLS_MAX and refusals.decisions < DECISIONS_MAX:
+            records = [record for record in consumer.consume(_BATCH, timeout=0.5) if record.error() is None]
             quiet = 0 if records else quiet + 1
             for record in records:
-                partition, offset, data = record.partition(), record.offset(), record.value()
-                if record.error() is not None or partition is None or offset is None or partition not in left:
-                    continue
-                read += 1
-                if offset < ends[partition] and data is not None:
-                    audit: AuditRecord = avro.decode(DECISION_AUDIT, data)
-                    if audit.request.request_id.startswith(f"{run}-"):
-                        refusals.add(audit)
-                if offset >= ends[partition] - 1:
-                    del left[partition]
-            tell(read, total)
+                _count(record, run, refusals)
+                partition, offset = record.partition(), record.offset()
+                if partition is not None and offset is not None and offset + 1 >= ends[partition]:
+                    left.pop(partition, None)
+            tell(min(refusals.decisions, total), total)
     except KafkaException as error:
         raise ReplayError(f"{DECISION_AUDIT.name} cannot be read: {error.args[0].str()}") from error
     finally:
         consumer.close()
     return refusals
+
+
+def _count(record: Message, run: str, refusals: Refusals) -> None:
+    try:
+        audit: AuditRecord = avro.decode(DECISION_AUDIT, record.value())
+    except CodecError as error:
+        raise ReplayError(
+            f"{DECISION_AUDIT.name} cannot be read ({error}): is the worker of another version?"
+        ) from error
+    if audit.request.request_id.startswith(f"{run}-"):
+        refusals.add(audit)

@@ -64,6 +64,8 @@ class ShownProgress(Watcher):
             parts.append(f"fallback {tally.fallbacks / tally.answered:.0%}")
         if tally.bad_rows:
             parts.append(f"{tally.bad_rows:,} bad rows")
+        if tally.trouble is not None:
+            parts.append(f"waiting for Kafka: {tally.trouble}")
         return ", ".join(parts)
 
     def _plain(self, line: str, at_once: bool = False) -> None:

@@ -183,6 +183,7 @@ class Replayer:
         self._look_after_overdue(now_s)
         if now_s - self._told_s >= _TELL_EVERY_S:
             self._told_s = now_s
+            self._tally.trouble = self._wire.notice()
             self._tell(self._tally)
 
     def _give_feedback(self, pending: _Pending, decision_id: str | None) -> None:

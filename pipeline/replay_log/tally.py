@@ -41,6 +41,8 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     items: dict[str, ItemCount] = field(default_factory=dict)
+    #: What the connection complains about just now, in words.
+    trouble: str | None = None
     latencies: Latencies = field(default_factory=Latencies)
     replayed: Replayed = field(default_factory=Replayed)
 

@@ -61,7 +61,8 @@ class KafkaWire:
         self._identity_waiting = 0
         #: Partition -> the offset after the last identity event that the broker has.
         self._identity_ends: dict[int, int] = {}
-        self._replies: queue.SimpleQueue[tuple[bytes, float]] = queue.SimpleQueue()
+        # Not SimpleQueue: in CPython 3.11 its `get` waits for ever where a short timeout runs out between two looks.
+        self._replies: queue.Queue[tuple[bytes, float]] = queue.Queue()
         self._stopping = threading.Event()
         self._reader: threading.Thread | None = None
 
@@ -113,7 +114,7 @@ class KafkaWire:
         if self._failure is not None:
             raise ReplayError(self._failure)
         try:
-            data, at_s = self._replies.get(timeout=max(timeout_s, 0.0001))
+            data, at_s = self._replies.get(timeout_s > 0, max(timeout_s, 0))
         except queue.Empty:
             return None
         try:
