@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 
@@ -21,36 +20,32 @@ from pipeline.core.words import Scalar
 _WEIGHT_MIN: Final = 1e-300
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A candidate that may be shown, and what orders it."""
-
-    candidate: Candidate
-    score: Score
-    key: tuple[float, float, str]
+#: What orders a candidate, then the candidate and its score. The item's id makes every key different.
+Standing = tuple[tuple[float, float, str], Candidate, Score]
 
 
-def ranked(sitting: Sitting, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]) -> list[
-    Standing
-]:
+def ranked(
+    sitting: Sitting, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]
+) -> list[Standing]:
     """Best first. A lottery orders by ln(hash) / weight, which draws without replacement by weight."""
-    result = []
+    drawn = ranking.lottery or ranking.draw_ties
+    result: list[Standing] = []
     for candidate, score in left:
         item = candidate.item
         primary, tie = -score.value, float(-item.priority)
-        if ranking.lottery or ranking.draw_ties:
+        if drawn:
             part = fraction("draw", sitting.request.request_id, placement.id, item.id)
             if ranking.lottery:
                 primary = -math.log(part or 2.0**-54) / max(score.value, _WEIGHT_MIN)
             else:
                 tie = part
-        result.append(Standing(candidate, score, (primary, tie, item.id)))
+        result.append(((primary, tie, item.id), candidate, score))
     result.sort(key=_key)
     return result
 
 
 def _key(standing: Standing) -> tuple[float, float, str]:
-    return standing.key
+    return standing[0]
 
 
 def choose(
@@ -62,19 +57,18 @@ def choose(
     chosen: list[Chosen] = []
     counts: dict[tuple[str, str], int] = {}
     audits = sitting.audits
-    weights = sum(max(one.score.value, 0.0) for one in standing) if ranking.lottery else 0.0
-    for one in standing:
-        item, score = one.candidate.item, one.score
+    weights = sum(max(score.value, 0.0) for _, _, score in standing) if ranking.lottery else 0.0
+    for _, own, score in standing:
+        item = own.item
         if len(chosen) >= wanted:
             audits.append(CandidateAudit(item.id, placement.id, "outranked", "ranking", "", {}, score.value,
                                          score.terms))
             continue
-        stop = _too_much(sitting, placement, one, counts) or (
-            capped(sitting, placement, one.candidate) if sitting.spent else None)
+        stop = _too_much(sitting, placement, item, score, counts) or capped(sitting, placement, own)
         if stop is not None:
             audits.append(stop)
             continue
-        shown = _bound(sitting, placement, one.candidate, variants)
+        shown = _bound(sitting, placement, own, variants)
         if isinstance(shown, CandidateAudit):
             audits.append(shown)
             continue
@@ -94,13 +88,12 @@ def choose(
 
 
 def _too_much(
-    sitting: Sitting, placement: Placement, one: Standing, counts: Mapping[tuple[str, str], int]
+    sitting: Sitting, placement: Placement, item: Item, score: Score, counts: Mapping[tuple[str, str], int]
 ) -> CandidateAudit | None:
     """Whether another placement of this request shows it, or enough of its like are here."""
-    item = one.candidate.item
     if not placement.repeats and item.id in sitting.shown:
-        return CandidateAudit(item.id, placement.id, "already_chosen", "diversity", "", {}, one.score.value,
-                              one.score.terms)
+        return CandidateAudit(item.id, placement.id, "already_chosen", "diversity", "", {}, score.value,
+                              score.terms)
     if not counts:
         return None
     for limit in placement.diversity:
@@ -109,7 +102,7 @@ def _too_much(
             if (not limit.values or value in limit.values) and count >= limit.at_most:
                 text = f"at most {limit.at_most} per {limit.per}"
                 return CandidateAudit(item.id, placement.id, "too_similar", "diversity", text,
-                                      {limit.per: value, "chosen": str(count)}, one.score.value, one.score.terms)
+                                      {limit.per: value, "chosen": str(count)}, score.value, score.terms)
     return None
 
 
@@ -195,14 +188,11 @@ def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, ttl_s: 
             for _ in range(use.weight):
                 counter = caps.counted(cap, counter, sitting.now_ms)
             if counter is not None:
-                sitting.spent[key] = counter
+                sitting.spend(key, counter)
         elif cap.reserves:
             until_ms = sitting.now_ms + ttl_s * 1_000
             holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id)
-            sitting.spent[key] = caps.reserved(sitting.counter(key), holder, until_ms, sitting.now_ms)
-        else:
-            continue
-        sitting.taken.pop(key, None)
+            sitting.spend(key, caps.reserved(sitting.counter(key), holder, until_ms, sitting.now_ms))
 
 
 def default(placement: Placement) -> Chosen:

@@ -16,7 +16,7 @@ from pipeline.core import facts as fact
 from pipeline.core.choosing import choose, default, fallen_back, ranked
 from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import Sitting
-from pipeline.core.live import Candidate, Live
+from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, Chosen, DecisionRequest
 from pipeline.core.profile import Counter, Profile, changed
 from pipeline.core.rules import stop_of
@@ -25,6 +25,7 @@ from pipeline.core.rules import stop_of
 ENGINE: Final = "nextbest-1"
 
 _COUNTERS_MAX: Final = 512
+_EMPTY: Final = Slot()
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
 _STAGES: Final = {
     "eligibility": (0, "not_eligible"), "applicability": (1, "not_applicable"), "suitability": (2, "not_suitable"),
@@ -119,10 +120,13 @@ def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
             sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
     left = []
-    for candidate in sitting.live.slots.get((placement.id, sitting.request.channel), ()):
+    slot = sitting.live.slots.get((placement.id, sitting.request.channel), _EMPTY)
+    sitting.look_at_caps(slot)
+    limiting = gates.limiting_arms(sitting, slot)
+    for candidate in slot.candidates:
         audit = gates.stopped(sitting, placement, candidate)
         if audit is None and (candidate.experiments or candidate.holdouts):
-            audit = gates.trialled(sitting, placement, candidate)
+            audit = gates.trialled(sitting, placement, candidate, limiting)
         if audit is None:
             left.append(candidate)
         else:
@@ -151,8 +155,9 @@ def _scored(
     sitting: Sitting, placement: Placement, order: Ranking, left: list[Candidate]
 ) -> list[tuple[Candidate, ranking.Score]]:
     scored = []
+    shared = ranking.of_request(order, sitting.facts)
     for candidate in left:
-        score = ranking.score(order, candidate.item, sitting.facts)
+        score = ranking.score(order, candidate.item, sitting.facts, candidate.terms[order.id], shared)
         if score.unknown:
             sitting.audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
                                                  score.clause, {}, 0.0, score.terms))

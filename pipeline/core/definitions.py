@@ -65,6 +65,11 @@ class Cap:
     weights: dict[str, int] | None = None
 
     @property
+    def weight_max(self) -> int:
+        """The most that one decision may take of it."""
+        return 1 if self.weights is None else max(self.weights.values(), default=0)
+
+    @property
     def reserves(self) -> bool:
         """Whether a decision takes a place at once, given back when the event it stands for does not come."""
         return self.counted == "impression"
@@ -187,6 +192,8 @@ class Ranking:
     model: Model | None = None
     lottery: bool = False
     draw_ties: bool = False
+    #: The terms that read both the item and something else.
+    mixed: tuple[tuple[str, Number], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pipeline.core import caps, windows
 from pipeline.core import experiments as trial
 from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, Channel, Experiment, Holdout, Item, Placement, Variation
-from pipeline.core.live import Candidate, Live
+from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest
 from pipeline.core.profile import Counter, Profile
 from pipeline.core.rules import Rule, Stop, stop_of
@@ -32,6 +32,8 @@ class Sitting:
     #: Places taken, by counter key; counters changed by this request; where windows began, by cap.
     taken: dict[str, int] = field(default_factory=dict)
     spent: dict[str, Counter] = field(default_factory=dict)
+    #: Counters that may have no room left; all others have some.
+    tight: set[str] = field(default_factory=set)
     starts: dict[str, int] = field(default_factory=dict)
     arms: dict[str, Variation | None] = field(default_factory=dict)
     held: dict[str, bool] = field(default_factory=dict)
@@ -60,6 +62,22 @@ class Sitting:
     def counter(self, key: str) -> Counter | None:
         """A counter as this request has left it so far."""
         return self.spent.get(key) or self.profile.counters.get(key)
+
+    def look_at_caps(self, slot: Slot) -> None:
+        """Find the counters of a placement that would lack room if all they hold were in the window."""
+        limits, counters = self.live.caps, self.profile.counters
+        for key in slot.cap_keys & counters.keys():
+            cap, counter = limits[key.partition("|")[0]], counters[key]
+            most = counter.total if cap.window.kind == "lifetime" else len(counter.times)
+            if most + len(counter.held) + cap.weight_max > cap.limit:
+                self.tight.add(key)
+        self.tight |= slot.cap_keys & self.live.barred
+
+    def spend(self, key: str, counter: Counter) -> None:
+        """Keep a changed counter."""
+        self.spent[key] = counter
+        self.taken.pop(key, None)
+        self.tight.add(key)
 
     def used(self, cap: Cap, key: str) -> int:
         """Places of a cap taken now."""
@@ -165,30 +183,39 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
 
 def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first cap without room for one more, or None."""
-    counters, spent = sitting.profile.counters, sitting.spent
+    if candidate.cap_keys.isdisjoint(sitting.tight):
+        return None
     for use in candidate.caps:
-        key, cap = use.key, use.cap
-        if use.bypass or (key not in counters and key not in spent and use.weight <= cap.limit):
+        if use.bypass or use.key not in sitting.tight:
             continue
-        used = sitting.used(cap, key)
-        if used + use.weight > cap.limit:
-            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", cap.text,
-                                  {"used": str(used), "limit": str(cap.limit), "counter": key})
+        used = sitting.used(use.cap, use.key)
+        if used + use.weight > use.cap.limit:
+            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text,
+                                  {"used": str(used), "limit": str(use.cap.limit), "counter": use.key})
     return None
 
 
-def trialled(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    """Whether a holdout or an experiment's arm keeps the candidate out."""
+def trialled(
+    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
+) -> CandidateAudit | None:
+    """Whether a holdout or an experiment's arm keeps the candidate out; `limiting`: the arms that keep out anybody."""
     item = candidate.item
     for holdout in candidate.holdouts:
         if sitting.holds_out(holdout):
             return CandidateAudit(item.id, placement.id, "held_out", "experiment", f"holdout {holdout.id}",
                                   {"share": str(holdout.share)})
     for experiment in candidate.experiments:
-        arm = sitting.arm(experiment)
+        arm = sitting.arms[experiment.id]
         if arm is not None:
             sitting.exposed[experiment.id] = arm.id
-            if trial.excluded(arm, item.id):
-                return CandidateAudit(item.id, placement.id, "not_in_variation", "experiment",
-                                      f"{experiment.id}:{arm.id}", {})
+    for experiment, arm in limiting:
+        if trial.excluded(arm, item.id) and experiment in candidate.experiments:
+            return CandidateAudit(item.id, placement.id, "not_in_variation", "experiment",
+                                  f"{experiment.id}:{arm.id}", {})
     return None
+
+
+def limiting_arms(sitting: Sitting, slot: Slot) -> list[tuple[Experiment, Variation]]:
+    """The subject's arms in the slot's experiments, those that may keep items out."""
+    arms = [(one, sitting.arm(one)) for one in slot.experiments]
+    return [(one, arm) for one, arm in arms if arm is not None and (arm.only or arm.without)]

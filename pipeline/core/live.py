@@ -21,6 +21,7 @@ from pipeline.core.definitions import (
     Rest,
     Variant,
 )
+from pipeline.core.ranking import Score, of_item
 from pipeline.core.rules import Rule
 
 
@@ -35,9 +36,22 @@ class Candidate:
     #: Whether it has a validity or an inventory.
     limited: bool
     caps: tuple[CapUse, ...]
+    #: The counters of the caps that may stop it.
+    cap_keys: frozenset[str]
     rests: tuple[tuple[Rest, str], ...]
     experiments: tuple[Experiment, ...]
     holdouts: tuple[Holdout, ...]
+    #: By ranking: the product of its terms that only read the item.
+    terms: dict[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A placement on a channel: its candidates, the counters that may stop any of them, and its experiments."""
+
+    candidates: tuple[Candidate, ...] = ()
+    cap_keys: frozenset[str] = frozenset()
+    experiments: tuple[Experiment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +64,39 @@ class Live:
     policy: Policy
     items: dict[str, Item]
     #: (placement, channel) → candidates in the order of their ids, whatever order the catalog came in.
-    slots: dict[tuple[str, str], tuple[Candidate, ...]]
+    slots: dict[tuple[str, str], Slot]
     caps: dict[str, Cap]
     rests: dict[str, Rest]
+    #: Counters that are full before anything is counted: of caps that have no room for one.
+    barred: frozenset[str]
 
 
 def arrange(tenant: str, policy: Policy, items: Iterable[Item], catalog_version: int) -> Live:
     """The release and items as deciding wants them."""
     ordered = sorted(items, key=lambda item: item.id)
     policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
+    limits = {cap.id: cap for cap in policy.caps}
     slots = {
-        (placement.id, channel): tuple(
-            candidate for item in ordered
-            if (candidate := candidate_for(policy, item, placement, channel, listed=True)) is not None
-        )
+        (placement.id, channel): _slot(policy, ordered, placement, channel)
         for placement in policy.placements.values() for channel in sorted(placement.channels)
     }
     return Live(tenant, policy.release, catalog_version, policy, {item.id: item for item in ordered}, slots,
-                {cap.id: cap for cap in policy.caps}, {rest.id: rest for rest in policy.rests})
+                limits, {rest.id: rest for rest in policy.rests},
+                frozenset(key for slot in slots.values() for key in slot.cap_keys
+                          if _weighs_too_much(limits[key.partition("|")[0]])))
+
+
+def _weighs_too_much(cap: Cap) -> bool:
+    return cap.weight_max > cap.limit
+
+
+def _slot(policy: Policy, items: list[Item], placement: Placement, channel: str) -> Slot:
+    candidates = tuple(
+        candidate for item in items
+        if (candidate := candidate_for(policy, item, placement, channel, listed=True)) is not None
+    )
+    tested = {one.id: one for candidate in candidates for one in candidate.experiments}
+    return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()))
 
 
 def candidate_for(
@@ -84,6 +113,9 @@ def candidate_for(
     )
     if not variants:
         return None
+    uses = caps.uses(policy.caps, item, placement.id, channel)
+    tested = tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel))
+    orders = [placement.ranking, *(arm.ranking for one in tested for arm in one.variations if arm.ranking is not None)]
     levels = (
         ("eligibility", "not_eligible", item.eligibility), ("applicability", "not_applicable", item.applicability),
         ("suitability", "not_suitable", item.suitability),
@@ -91,9 +123,9 @@ def candidate_for(
     return Candidate(
         item, variants, tuple((stage, outcome, rule) for stage, outcome, rule in levels if rule is not None),
         any(limit is not None for limit in (item.valid_from_ms, item.valid_until_ms, item.inventory)),
-        caps.uses(policy.caps, item, placement.id, channel),
+        uses, frozenset(use.key for use in uses if not use.bypass),
         tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)
               for key in caps.keys(rest, item, placement.id, channel)),
-        tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel)),
-        tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel)),
+        tested, tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel)),
+        {order.id: of_item(order, item) for order in orders},
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pipeline.core.cel.build import CANDIDATE, Facts
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.definitions import Item, Model, Ranking
+from pipeline.core.rules import Number
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """`terms`: the numbers that made it, by name. `unknown`: what was missing; the score then means nothing."""
 
     value: float
@@ -21,26 +21,33 @@ class Score:
     clause: str = ""
 
 
-def score(ranking: Ranking, item: Item, facts: Facts) -> Score:
-    """The candidate's score. A term that cannot be worked out, or is not a number, makes it unknown."""
+def of_item(ranking: Ranking, item: Item) -> Score:
+    """The product of the terms that read nothing but the item: worked out once per release."""
+    return _product([term for term in ranking.terms if term[1].only_of_candidate], {}, item.facts)
+
+
+def of_request(ranking: Ranking, facts: Facts) -> Score:
+    """The product of the terms that do not read the item: worked out once per placement."""
+    return _product([term for term in ranking.terms if not term[1].of_candidate], facts, {})
+
+
+def score(ranking: Ranking, item: Item, facts: Facts, own: Score, shared: Score) -> Score:
+    """The candidate's score. A term that cannot be worked out, or is not a number, makes it unknown.
+
+    Multiplied in this order: the item's own terms, the request's, those that read both, the model.
+    """
     if not ranking.terms and ranking.model is None:
         priority = float(item.priority)
         return Score(priority, {"priority": priority})
-    terms: dict[str, float] = {}
-    value = 1.0
-    for name, number in ranking.terms:
-        try:
-            term = float(number.fn(facts, item.facts))
-        except KeyError as missing:
-            return Score(0.0, terms, str(missing.args[0]), number.text)
-        except EvaluationError as failed:
-            return Score(0.0, terms, str(failed), number.text)
-        for read in number.reads:
-            seen = (item.facts if read.startswith(CANDIDATE) else facts).get(read)
-            if isinstance(seen, (int, float)):
-                terms[read] = float(seen)
-        terms[name] = term
-        value *= term
+    if own.unknown or shared.unknown:
+        return own if own.unknown else shared
+    value, terms = own.value * shared.value, {**own.terms, **shared.terms}
+    if ranking.mixed:
+        both = _product(ranking.mixed, facts, item.facts)
+        if both.unknown:
+            return both
+        value *= both.value
+        terms.update(both.terms)
     if ranking.model is not None:
         unknown = _add_model(ranking.model, item, facts, terms)
         if unknown:
@@ -49,6 +56,25 @@ def score(ranking: Ranking, item: Item, facts: Facts) -> Score:
     if not math.isfinite(value):
         return Score(0.0, terms, "not a finite number", ranking.id)
     return Score(value, terms)
+
+
+def _product(terms: Sequence[tuple[str, Number]], facts: Facts, item: Facts) -> Score:
+    seen: dict[str, float] = {}
+    product = 1.0
+    for name, number in terms:
+        try:
+            value = float(number.fn(facts, item))
+        except KeyError as missing:
+            return Score(0.0, seen, str(missing.args[0]), number.text)
+        except EvaluationError as failed:
+            return Score(0.0, seen, str(failed), number.text)
+        for read in number.reads:
+            one = (item if read.startswith(CANDIDATE) else facts).get(read)
+            if isinstance(one, (int, float)):
+                seen[read] = float(one)
+        seen[name] = value
+        product *= value
+    return Score(product, seen)
 
 
 def _add_model(model: Model, item: Item, facts: Facts, terms: dict[str, float]) -> str:

@@ -49,6 +49,9 @@ class Number:
     text: str
     fn: Fn
     reads: tuple[str, ...]
+    #: Whether it reads the item, and whether it reads nothing else.
+    of_candidate: bool = False
+    only_of_candidate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ def compile_number(text: str, types: Mapping[str, str]) -> Number:
     whole = Builder(types).build(tree)
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
-    return Number(text, whole.fn, tuple(dict.fromkeys(reads_of(tree, types))))
+    reads = tuple(dict.fromkeys(reads_of(tree, types)))
+    of_candidate = [name.startswith(CANDIDATE) for name in reads]
+    return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate))
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:

@@ -31,7 +31,8 @@ def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> R
         book.reads.update(coefficients)
         model = Model(one["model"].get("intercept", 0.0), tuple(sorted(coefficients.items())),
                       dict(one["model"].get("items", {})))
-    return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw")
+    mixed = tuple(term for term in terms if term[1].of_candidate and not term[1].only_of_candidate)
+    return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw", mixed)
 
 
 def placement(
