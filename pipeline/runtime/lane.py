@@ -14,7 +14,7 @@ and `applied` and `outbox` in each key's envelope (see `envelope.py`) make that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,8 +74,10 @@ class PartitionLane:
         clock: Clock,
         metrics: Metrics,
         worker: str,
+        healed: Collection[bytes] = (),
         home: Callable[[bytes], int] = subject_partition,
     ) -> None:
+        """`healed`: keys that this owner wrote again under its own epoch as it found them (see takeover)."""
         self.partition = partition
         self._home = home
         self.epoch = epoch
@@ -84,6 +86,8 @@ class PartitionLane:
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
         self._done = dict(positions)
+        self._start = {self._inputs[name]: offset for name, offset in positions.items()}
+        self._unsent_of = set(healed)
         self._context = LaneContext(live)
         self._clock = clock
         self._metrics = metrics
@@ -141,10 +145,11 @@ class PartitionLane:
         if key not in self._entries and (astray := self._astray(key)) is not None:
             self._settle(flow, record, astray, step)
             return False
-        entry = self._entry(key)
+        entry = self._entry(key, step)
         source = self._inputs[record.topic]
         if record.offset <= entry.envelope.applied.get(source, -1):
-            self._redeliver(flow, record, entry, source, step)
+            # Whatever the broker may lack of its outputs went out when its key was read.
+            self._metrics.record(flow.name, Fate.DROP, Reason.REDELIVERED)
             return False
         if flow.deadline_ms is not None:
             deadline_ms = flow.deadline_ms(event)
@@ -183,7 +188,7 @@ class PartitionLane:
             "murmur2 as Kafka's own clients do (librdkafka: partitioner=murmur2_random), never by hand",
         )
 
-    def _entry(self, key: bytes) -> _Entry:
+    def _entry(self, key: bytes, step: Step) -> _Entry:
         entry = self._entries.get(key)
         if entry is None:
             data = self._store.get(key)
@@ -193,7 +198,20 @@ class PartitionLane:
             if len(self._entries) >= KEYS_CACHED_MAX:
                 self._evict()
             self._entries[key] = entry
+            if envelope.outbox and (envelope.epoch < self.epoch or key in self._unsent_of):
+                self._send_again(key, envelope, step)
         return entry
+
+    def _send_again(self, key: bytes, envelope: Envelope, step: Step) -> None:
+        """Say what an earlier owner may not have said, byte for byte, before anything new is said of its key.
+
+        Not when the record comes again that caused it: a record of another topic may come before that one, and what it
+        sends on must not arrive before a given-up profile that was sent on earlier.
+        """
+        for pending in envelope.outbox:
+            if pending.offset >= self._start.get(pending.source, pending.offset + 1):
+                step.outputs.extend(pending.outputs)
+        self._unsent_of.discard(key)
 
     def _evict(self) -> None:
         """Forget the older half of the keys that the store already has."""
@@ -223,14 +241,6 @@ class PartitionLane:
             envelope.outbox.append(pending)
             entry.outbox_bytes += size(pending)
         return entry.outbox_bytes > OUTBOX_BYTES_MAX
-
-    def _redeliver(self, flow: Flow, record: Record, entry: _Entry, source: str, step: Step) -> None:
-        """A record applied before a crash or a rebalance: say again exactly what was said, or nothing."""
-        for pending in entry.envelope.outbox:
-            if pending.source == source and pending.offset == record.offset:
-                step.outputs.extend(pending.outputs)
-                break
-        self._metrics.record(flow.name, Fate.DROP, Reason.REDELIVERED)
 
     def _settle(self, flow: Flow, record: Record, outcome: Outcome, step: Step) -> tuple[Outbound, ...]:
         """Count the fate and queue its outputs."""

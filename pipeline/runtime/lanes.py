@@ -26,6 +26,7 @@ from pipeline.runtime import crash
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
+from topics.partitions import subject_partition
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class _Tenure:
     epoch: int
     at: int
     marker: bytes
+    #: Keys whose values it wrote again, as a lost owner's late ones hid them.
+    healed: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class LaneSetup:
     dead_letter_limit: int
     #: Opens one partition's local store by its path.
     open_store: Callable[[Path], TableStore] = RocksStore
+    #: The partition on which a key belongs.
+    home: Callable[[bytes], int] = subject_partition
     #: Ends this worker; never returns. None: `crash.stop`.
     stop: Callable[[str, BaseException], None] | None = None
 
@@ -194,7 +199,7 @@ class Lanes:
                 store = await self._read(partition, term)
                 continue
             store.load([(key, value, first + n) for n, (key, value) in enumerate(values.items())])
-            return _Tenure(epoch, at, marker)
+            return _Tenure(epoch, at, marker, tuple(values))
         raise TakeOverError(f"{self._setup.changelog}[{partition}]: others keep writing to it; who else uses it?")
 
     async def _read(self, partition: int, term: int) -> TableStore:
@@ -236,6 +241,8 @@ class Lanes:
             clock=setup.clock,
             metrics=setup.metrics,
             worker=setup.worker,
+            healed=tenure.healed,
+            home=setup.home,
         )
         fence = Fence(self.lease, tenure.at, tenure.marker)
         driver = LaneDriver(lane, self._publisher, setup.changelog, fence, setup.stop or crash.stop)
