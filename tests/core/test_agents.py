@@ -1,0 +1,263 @@
+"""What becomes of each record: retries, repeats, aliases, merges, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pipeline.agents import catalog, feedback, identity, inbox, policy, requests
+from pipeline.core.live import Live
+from pipeline.core.model import (
+    CatalogItem,
+    ConsentGrant,
+    DecisionReply,
+    FeedbackEvent,
+    FeedbackKind,
+    IdentityEvent,
+    IdentityKind,
+    InboxRecord,
+    PolicyRelease,
+)
+from pipeline.core.profile import EVENT_IDS_MAX, REQUESTS_MAX, Profile, Trait
+from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
+from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
+
+from .build import SUBJECT, agreed, asked, made
+
+NOW_MS = 1_790_000_000_000
+LIVE = made({"segments": {"adults": {"rule": "profile.age >= 18"}},
+             "caps": {"c": {"count": "decision", "per": "item", "limit": 2, "window": "7d"}}}, {"a": {}})
+
+
+@dataclass
+class Context:
+    now_ms: int = NOW_MS
+    release: Live | None = LIVE
+
+    def live(self, tenant: str) -> Live | None:
+        return self.release
+
+
+def accepted(outcome: Outcome) -> Accept:
+    assert isinstance(outcome, Accept), outcome
+    return outcome
+
+
+def replies(emits: tuple[Emit, ...]) -> list[DecisionReply]:
+    return [emit.value for emit in emits if emit.topic is DECISION_REPLIES]  # type: ignore[misc]
+
+
+def traits(event_id: str, at_ms: int = NOW_MS, subject: str = SUBJECT, **values: Any) -> IdentityEvent:
+    return IdentityEvent(event_id, subject, IdentityKind.TRAITS, at_ms, values)
+
+
+def alias(event_id: str, given_up: str, winner: str) -> IdentityEvent:
+    return IdentityEvent(event_id, given_up, IdentityKind.ALIAS, NOW_MS, alias_of=winner)
+
+
+def test_a_decision_is_published_audited_and_answered() -> None:
+    done = accepted(requests.handle(asked("r", reply_partition=5, digest="d"), agreed(), Context()))
+    assert done.reason is Reason.DECIDED
+    assert [emit.topic for emit in done.emits] == [DECISIONS, DECISION_AUDIT, DECISION_REPLIES]
+    decision, audit, reply = (emit.value for emit in done.emits)
+    assert decision.decision_id == audit.decision_id == reply.decision_id  # type: ignore[attr-defined]
+    assert done.emits[2].partition == 5 and done.emits[2].key == "r"
+    assert audit.profile_before == agreed()  # type: ignore[attr-defined]
+
+
+def test_nobody_waiting_means_no_reply() -> None:
+    done = accepted(requests.handle(asked("r"), agreed(), Context()))
+    assert [emit.topic for emit in done.emits] == [DECISIONS, DECISION_AUDIT]
+
+
+def test_a_retry_gets_the_remembered_answer_and_nothing_is_counted_again() -> None:
+    request = asked("r", reply_partition=0, digest="d")
+    first = accepted(requests.handle(request, agreed(), Context()))
+    again = requests.handle(request, first.state, Context(NOW_MS + 5))
+    assert isinstance(again, Drop) and again.reason is Reason.REPEATED_REQUEST
+    assert replies(again.emits) == replies(first.emits)
+
+
+def test_another_request_under_a_used_id_is_an_error() -> None:
+    first = accepted(requests.handle(asked("r", reply_partition=0, digest="d"), agreed(), Context()))
+    other = requests.handle(asked("r", reply_partition=0, digest="other"), first.state, Context())
+    assert isinstance(other, Drop)
+    (reply,) = replies(other.emits)
+    assert reply.error == "request_id_reused" and reply.decisions == []
+
+
+def test_the_audit_leaves_out_the_memory_of_earlier_requests() -> None:
+    first = accepted(requests.handle(asked("r1"), agreed(), Context()))
+    second = accepted(requests.handle(asked("r2"), first.state, Context()))
+    assert second.emits[1].value.profile_before.requests == {}  # type: ignore[attr-defined]
+    assert set(second.state.requests) == {"r1", "r2"}
+
+
+def test_memory_is_bounded_by_number_and_by_time() -> None:
+    profile = agreed()
+    for number in range(REQUESTS_MAX + 5):
+        profile = accepted(requests.handle(asked(f"r{number}"), profile, Context(NOW_MS + number))).state
+    assert len(profile.requests) == REQUESTS_MAX and "r4" not in profile.requests
+    later = accepted(requests.handle(asked("late"), profile, Context(NOW_MS + 700_000))).state
+    assert list(later.requests) == ["late"]
+    for number in range(EVENT_IDS_MAX + 5):
+        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.VIEW, NOW_MS, item_id="a")
+        profile = accepted(feedback.handle(event, profile, Context())).state
+    assert len(profile.event_ids) == EVENT_IDS_MAX
+
+
+def test_without_a_policy_the_answer_says_so() -> None:
+    done = accepted(requests.handle(asked("r", reply_partition=0), None, Context(release=None)))
+    (reply,) = replies(done.emits)
+    assert (reply.fallback, reply.reason, reply.decisions) == (True, "no_policy", [])
+
+
+def test_a_wrong_request_is_answered_with_what_is_wrong() -> None:
+    wrong = requests.handle(asked("r", "nowhere", reply_partition=0), agreed(), Context())
+    assert isinstance(wrong, Drop) and replies(wrong.emits)[0].error == "unknown_placement:nowhere"
+
+
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_the_newest_trait_wins_in_whatever_order_events_come(order: tuple[str, str]) -> None:
+    events = {"old": traits("old", NOW_MS - 10, plan="free"), "new": traits("new", NOW_MS - 5, plan="pro")}
+    profile = None
+    for name in order:
+        profile = accepted(identity.handle(events[name], profile, Context())).state
+    assert profile is not None and profile.traits["plan"] == Trait("pro", NOW_MS - 5)
+
+
+def test_a_clock_that_runs_ahead_does_not_win_for_ever() -> None:
+    ahead = accepted(identity.handle(traits("e1", NOW_MS + 10**9, plan="wrong"), None, Context())).state
+    after = accepted(identity.handle(traits("e2", NOW_MS + 5, plan="right"), ahead, Context(NOW_MS + 10))).state
+    assert after.traits["plan"].value == "right"
+
+
+def test_a_repeated_event_is_dropped() -> None:
+    first = accepted(feedback.handle(FeedbackEvent("f", SUBJECT, FeedbackKind.VIEW, NOW_MS), agreed(), Context()))
+    again = feedback.handle(FeedbackEvent("f", SUBJECT, FeedbackKind.VIEW, NOW_MS), first.state, Context())
+    assert again == Drop(Reason.DUPLICATE_EVENT)
+    once = accepted(identity.handle(traits("e", age=3), None, Context()))
+    assert identity.handle(traits("e", age=3), once.state, Context()) == Drop(Reason.DUPLICATE_EVENT)
+
+
+def test_behaviour_without_consent_is_not_learnt() -> None:
+    event = FeedbackEvent("f", SUBJECT, FeedbackKind.VIEW, NOW_MS, item_id="a")
+    assert feedback.handle(event, None, Context()) == Drop(Reason.NO_CONSENT)
+
+
+def test_a_segment_that_is_entered_is_told_once() -> None:
+    entered = accepted(identity.handle(traits("e1", age=20), None, Context()))
+    (emit,) = entered.emits
+    assert emit.topic is SEGMENT_CHANGES and emit.value.segment == "adults"  # type: ignore[attr-defined]
+    assert emit.value.cause == "e1" and emit.value.entered  # type: ignore[attr-defined]
+    assert accepted(identity.handle(traits("e2", age=21), entered.state, Context())).emits == ()
+    left = accepted(identity.handle(traits("e3", NOW_MS + 1, age=9), entered.state, Context(NOW_MS + 1)))
+    assert [emit.value.entered for emit in left.emits] == [False]  # type: ignore[attr-defined]
+
+
+def merge_into(winner: Profile | None, given_up: Profile | None, ctx: Context) -> tuple[Profile, Profile]:
+    """The stub and the winner after `shop/device` was aliased to `shop/person`."""
+    given = accepted(identity.handle(alias("x", "shop/device", "shop/person"), given_up, ctx))
+    (emit,) = given.emits
+    assert emit.topic is PROFILE_INBOX and emit.key == "shop/person"
+    merged = accepted(inbox.handle(emit.value, winner, ctx))  # type: ignore[arg-type]
+    return given.state, merged.state
+
+
+def decided(profile_id: str, count: int) -> Profile:
+    profile = agreed(Profile(profile_id=profile_id))
+    for number in range(count):
+        request = asked(f"{profile_id}-{number}", digest="d")
+        profile = accepted(requests.handle(request, profile, Context(NOW_MS - 100 + number))).state
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("device", "person", "left"), [(0, 0, 2), (1, 0, 1), (0, 1, 1), (1, 1, 0), (2, 0, 0), (2, 2, 0)])
+def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, person: int, left: int) -> None:
+    stub, winner = merge_into(decided("shop/person", person), decided("shop/device", device), Context())
+    assert stub.alias_of == "shop/person" and stub.counters == {} and stub.traits == {}
+    shown = 0
+    for number in range(4):
+        done = accepted(requests.handle(asked(f"after-{number}"), winner, Context(NOW_MS + number)))
+        winner = done.state
+        shown += not done.emits[0].value.fallback  # type: ignore[attr-defined]
+    assert shown == left
+
+
+def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> None:
+    request = asked("shop/device-0", digest="d", reply_partition=0)
+    stub, winner = merge_into(None, decided("shop/device", 1), Context())
+    sent_on = accepted(requests.handle(request, stub, Context()))
+    (emit,) = sent_on.emits
+    answered = inbox.handle(emit.value, winner, Context())  # type: ignore[arg-type]
+    assert isinstance(answered, Drop) and answered.reason is Reason.REPEATED_REQUEST
+    assert replies(answered.emits)[0].decisions[0].item_id == "a"
+
+
+def test_later_events_of_an_alias_reach_the_profile() -> None:
+    stub, winner = merge_into(None, None, Context())
+    outcome = identity.handle(traits("e", subject="shop/device", age=30), stub, Context())
+    assert isinstance(outcome, Redirect) and outcome.emit.key == "shop/person"
+    after = accepted(inbox.handle(outcome.emit.value, winner, Context())).state  # type: ignore[arg-type]
+    assert after.traits["age"].value == 30 and after.profile_id == "shop/person"
+    seen = feedback.handle(FeedbackEvent("f", "shop/device", FeedbackKind.VIEW, NOW_MS), stub, Context())
+    assert isinstance(seen, Redirect) and seen.reason is Reason.FORWARDED
+
+
+def test_a_merge_keeps_the_newest_and_the_strictest() -> None:
+    device = Profile("shop/device", traits={"plan": Trait("pro", 5), "age": Trait(3, 1)},
+                     consent={"marketing": ConsentGrant("marketing", False, 7)})
+    person = Profile("shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
+                     consent={"marketing": ConsentGrant("marketing", True, 7)})
+    _, winner = merge_into(person, device, Context())
+    assert winner.traits == {"plan": Trait("pro", 5), "age": Trait(4, 2)}
+    assert winner.consent["marketing"].granted is False
+    assert winner.merged == ("shop/device",)
+
+
+def test_an_alias_to_itself_or_another_tenant_is_refused() -> None:
+    for winner in (SUBJECT, "other/x", ""):
+        refused = identity.handle(alias("x", SUBJECT, winner), None, Context())
+        assert isinstance(refused, DeadLetter) and refused.reason is Reason.INVALID
+
+
+def test_a_ring_of_aliases_is_cut_in_one_place_and_keeps_the_state() -> None:
+    ctx = Context()
+    one = decided("shop/one", 1)
+    states: dict[str, Profile | None] = {"shop/one": one, "shop/two": None}
+    travelling: list[InboxRecord] = []
+    for event in (alias("e1", "shop/two", "shop/one"), alias("e2", "shop/one", "shop/two")):
+        done = accepted(identity.handle(event, states[event.subject], ctx))
+        states[event.subject] = done.state
+        travelling += [emit.value for emit in done.emits]  # type: ignore[misc]
+    hops = 0
+    while travelling:
+        hops += 1
+        assert hops < 20, "nothing travels for ever"
+        record = travelling.pop(0)
+        outcome = inbox.handle(record, states[record.profile_id], ctx)
+        emits = (outcome.emit,) if isinstance(outcome, Redirect) else accepted(outcome).emits
+        if isinstance(outcome, Accept):
+            states[record.profile_id] = outcome.state
+        travelling += [emit.value for emit in emits if emit.topic is PROFILE_INBOX]  # type: ignore[misc]
+    real = [state for state in states.values() if state is not None and state.alias_of is None]
+    assert len(real) == 1, "one alias was undone, the other one stands"
+    assert real[0].counters == one.counters
+
+
+def test_catalog_and_policy_records_are_checked() -> None:
+    good = '{"kind": "offer", "variants": {"default": {}}}'
+    assert accepted(catalog.handle(CatalogItem("shop", "a", good), None, Context())).reason is Reason.APPLIED
+    for body in ("", "[]", "{}", '{"kind": "offer", "variants": {}, "eligibility": "profile.age >"}'):
+        refused = catalog.handle(CatalogItem("shop", "a", body), None, Context())
+        assert isinstance(refused, DeadLetter) and "nextbest policy check" in refused.detail
+    assert accepted(policy.handle(PolicyRelease("shop", "r", "", 1), None, Context())).reason is Reason.APPLIED
+    for record in (PolicyRelease("shop", "", "", 1), PolicyRelease("shop", "r", "{}", 1)):
+        assert isinstance(policy.handle(record, None, Context()), DeadLetter)
+
+
+def test_every_outcome_is_one_of_the_four_fates() -> None:
+    assert {Fate.ACCEPT, Fate.DROP, Fate.DEAD_LETTER, Fate.REDIRECT} == set(Fate)
