@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pipeline.codecs.generate import SCALAR
+from pipeline.codecs.plain import SCALAR
 from pipeline.codecs.registry import NEWEST
 from pipeline.topology import FLOWS
 from topics.catalog import (

@@ -1,17 +1,22 @@
-"""Records' values to and from Confluent wire format: a zero byte, the schema's id in four, the Avro record.
+"""Records' values to and from Confluent wire format: a zero byte, the schema's id in four, the Avro record by fastavro.
 
 On the path of every record. Decides nothing about bad bytes but their reason; never repairs, never guesses.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
+import msgspec
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+
+from pipeline.codecs import refusals
 from pipeline.codecs.checks import CHECKS
 from pipeline.codecs.errors import CodecError as CodecError
-from pipeline.codecs.evolve import read_older
-from pipeline.codecs.generate import InvalidValueError, compile_record
+from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema
+from pipeline.codecs.state import StateError
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.flow import Reason
 from topics.catalog import INPUT_BYTES_MAX, RECORD_LIMIT_BYTES, Topic
@@ -20,15 +25,16 @@ HEADER_BYTES = 5
 
 
 class _Codec:
-    """One topic's codec: its newest schema's compiled functions and what it refuses."""
+    """One topic's codec: its newest schema and what it refuses."""
 
     def __init__(self, topic: Topic) -> None:
         if topic.schema is None:
             raise TypeError(f"{topic.name} carries opaque bytes: it has no schema to encode or decode with")
         self.topic = topic
         self.newest: Schema = NEWEST[topic.schema]
+        self.parsed = parse_schema(self.newest.definition)
         self.type: type = VALUE_TYPES[topic.schema]
-        self.compiled = compile_record(self.newest.definition, self.type)
+        self.plain = Plain(self.type, self.parsed)  # type: ignore[arg-type]  # a record's schema is a dict
         self.header = b"\0" + self.newest.id.to_bytes(4, "big")
         self.check = CHECKS.get(self.type)
         # The broker takes more on an input topic than is processed, so that too large a record becomes a dead letter.
@@ -37,47 +43,43 @@ class _Codec:
     def encode(self, value: Any) -> bytes:
         if type(value) is not self.type:
             raise TypeError(f"{self.topic.name} carries {self.type.__name__}, not {type(value).__name__}")
-        out = bytearray(self.header)
+        out = BytesIO()
+        out.write(self.header)
         try:
-            self.compiled.write(out, value)
-        except (TypeError, AttributeError, OverflowError, UnicodeEncodeError, ValueError) as error:
-            raise CodecError(Reason.WRONG_TYPE, f"{self._at(error)}: {error}") from error
-        if len(out) > self.limit:
-            raise self._too_large(len(out))
-        return bytes(out)
+            schemaless_writer(out, self.parsed, self.plain.to_dict(value), strict=True)
+        except refusals.UNWRITABLE as error:
+            raise refusals.unwritable(error, self.newest, self.plain, value) from error
+        data = out.getvalue()
+        if len(data) > self.limit:
+            raise self._too_large(len(data))
+        return data
 
     def decode(self, data: bytes) -> Any:
-        if data[:HEADER_BYTES] != self.header:
-            return self._decode_other(data)
         size = len(data)
         if size > self.limit:
             raise self._too_large(size)
+        stream = BytesIO(data)
+        if stream.read(HEADER_BYTES) == self.header:
+            written, parsed, wanted = self.newest, self.parsed, None
+        else:
+            # Not written with the newest schema: with an older one, which fastavro resolves, or not this topic's.
+            written, wanted = self._schema_of(data), self.parsed
+            parsed = parse_schema(written.definition)
         try:
-            value, end = self.compiled.read(data, HEADER_BYTES)
-        except (IndexError, ValueError) as error:
-            raise self._unreadable(error, self.newest) from error
-        return self._checked(value, end, size)
+            plain: Any = schemaless_reader(stream, parsed, wanted)
+        except refusals.UNREADABLE as error:
+            raise refusals.unreadable(error, written, data, HEADER_BYTES, stream.tell()) from error
+        if stream.tell() < size:
+            raise refusals.left_over(size - stream.tell(), written)
+        return self._value(plain)
 
-    def _decode_other(self, data: bytes) -> Any:
-        """Anything not written with the newest schema: an older version, or not this topic's at all."""
-        if len(data) > self.limit:
-            raise self._too_large(len(data))
-        schema = self._schema_of(data)
+    def _value(self, plain: dict[str, Any]) -> Any:
         try:
-            value, end = read_older(data, HEADER_BYTES, schema.definition, self.newest.definition, self.type)
-        except (EOFError, IndexError, ValueError, TypeError, KeyError) as error:
-            raise self._unreadable(error, schema) from error
-        return self._checked(value, end, len(data))
-
-    def _checked(self, value: Any, end: int, size: int) -> Any:
-        if end > size:
-            raise CodecError(Reason.TRUNCATED, self._cut(self.newest))
-        if end < size:
-            raise CodecError(
-                Reason.WRONG_TYPE,
-                f"{size - end} bytes are left after the record: send one record per value, "
-                f"written with {self.newest.file}, which id {self.newest.id} names",
-            )
+            value = self.plain.from_dict(plain)
+        except msgspec.ValidationError as error:
+            raise refusals.not_allowed(error, self.type) from error
+        except StateError as error:
+            raise CodecError(Reason.WRONG_TYPE, str(error)) from error
         if self.check is not None and (problem := self.check(value)) is not None:
             raise CodecError(Reason.INVALID, problem)
         return value
@@ -106,23 +108,6 @@ class _Codec:
                 f"schema id {number} is {schema.subject}: {self.topic.name} takes {self._wanted()}",
             )
         return schema
-
-    def _unreadable(self, error: Exception, schema: Schema) -> CodecError:
-        cut = isinstance(error, (EOFError, IndexError))
-        if cut or (isinstance(error, UnicodeDecodeError) and error.reason == "unexpected end of data"):
-            return CodecError(Reason.TRUNCATED, self._cut(schema, error))
-        reason = Reason.INVALID if isinstance(error, InvalidValueError) else Reason.WRONG_TYPE
-        said = "holds text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        named = f"; write the record with {schema.file}, which id {schema.id} names"
-        advice = "" if reason is Reason.INVALID else named
-        return CodecError(reason, f"{self._at(error)} {said}{advice}")
-
-    def _cut(self, schema: Schema, error: BaseException | None = None) -> str:
-        at = f" in {self._at(error)}" if error is not None else ""
-        return f"the bytes end{at} before the record does: send the whole record, written with {schema.file}"
-
-    def _at(self, error: BaseException) -> str:
-        return self.compiled.where(error) or "the record"
 
     def _wanted(self) -> str:
         return f"{self.topic.schema}, schema id {self.newest.id} ({self.newest.file})"

@@ -40,7 +40,7 @@ def decode(data: bytes) -> Profile:
         if data[0] == VERSION:
             return _decode(memoryview(data)[1:])
         return _raised(data[0], data[1:])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StateError(f"not a profile in state format {data[0]}: {error}") from error
 
 

@@ -48,7 +48,10 @@ def test_a_version_from_the_future_stops_the_worker_instead_of_losing_fields() -
         state.decode(bytes((state.VERSION + 1,)) + state.encode(PROFILE)[1:])
 
 
-@pytest.mark.parametrize("data", [b"", b"\x01", b"\x01\xff\xff", b"{}", state.encode(PROFILE)[:-1]])
+NOT_UTF_8 = b"\x01\x81\xaaprofile_id\xa1\x80"
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x01\xff\xff", b"{}", NOT_UTF_8, state.encode(PROFILE)[:-1]])
 def test_what_is_no_profile_is_refused(data: bytes) -> None:
     with pytest.raises(state.StateError):
         state.decode(data)
