@@ -56,7 +56,7 @@ def audit_ends(settings: Settings) -> dict[int, int]:
 def read_refusals(
     settings: Settings, run: str, starts: dict[int, int], tell: Callable[[int, int], None]
 ) -> Refusals:
-    """Count what is of this run in the audit records since `starts`, up to `DECISIONS_MAX`; `tell(done, of)` as it goes.
+    """Count this run's audit records since `starts`, up to `DECISIONS_MAX`; `tell(done, of)` as it goes.
 
     Raises `ReplayError` where the cluster stops answering, and for a record that cannot be read.
     """
