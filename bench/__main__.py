@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -38,6 +39,8 @@ def main(
     plan = QUICK if quick else replace(FULL, quix=quix)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="nextbest-bench-"))
+    # librdkafka's complaints belong beside the parts' logs, not into the progress bar.
+    logging.basicConfig(filename=directory / "bench.log", force=True)
     measured: list[dict[str, Any]] = []
     with until_told_to_stop():
         try:

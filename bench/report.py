@@ -8,10 +8,18 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Column, Table
 
+from bench.figures import ratio
+from bench.plan import QUICK
+
 #: What is promised, at the promised rate (docs/benchmarks.md).
 P95_TO_ECHO_MAX: Final = 4.0
 P99_MS_MAX: Final = 50.0
 TO_QUIX_MIN: Final = 1.0
+
+DIFFERENCE: Final = (
+    "Nextbest's outputs become visible after the broker has acknowledged the state behind them; "
+    "those of Quix Streams before, its state at the next checkpoint."
+)
 
 #: The share of the machine that others may take before the figures say more about them.
 QUIET_MAX: Final = 0.1
@@ -21,6 +29,10 @@ def show(results: dict[str, Any], console: Console) -> None:
     """Print everything that a person wants to see of the results."""
     console.print(_latency(results))
     console.print(_throughput(results["throughput"]))
+    console.print(f"[dim]{DIFFERENCE}[/]", highlight=False)
+    if results["plan"] == QUICK.name:
+        console.print("A quick run shows that everything works; its figures mean nothing.")
+        return
     for said, held in promises(results):
         mark = {True: "[green]holds[/]", False: "[red]broken[/]", None: "[dim]not measured[/]"}[held]
         console.print(f"{mark}  {said}", highlight=False)
@@ -53,41 +65,35 @@ def promises(results: dict[str, Any]) -> Iterator[tuple[str, bool | None]]:
 
 
 def _latency(results: dict[str, Any]) -> Table:
-    names = ("/s", "requests", "p50", "p95", "p99", "max", "p95 ×", "errors")
-    numbers = [Column(name, justify="right") for name in names]
-    table = Table("Latency (ms from when due)", *numbers, "fallbacks")
-    high = results.get("high", {})
+    names = ("/s", "p50", "p95", "p99", "max", "p95 × echo", "errors")
+    table = Table("Latency, ms", *(Column(name, justify="right", no_wrap=True) for name in names))
+    high = results["high"]
     for name, echo, one in (
         ("bare echo", results["echo"], results["echo"]),
         ("decide over topics", results["echo"], results["decide_over_topics"]),
-        ("decide through the bridge", results["echo"], results["decide"]),
-        ("bare echo", high.get("echo"), high.get("echo")),
-        ("decide through the bridge", high.get("echo"), high.get("decide")),
+        ("decide by bridge", results["echo"], results["decide"]),
+        ("bare echo", high["echo"], high["echo"]),
+        ("decide by bridge", high["echo"], high["decide"]),
     ):
         if one is None or "p50_ms" not in one:
             continue
-        fallbacks = ", ".join(f"{reason} {count}" for reason, count in one["fallbacks"].items())
-        times = f"{one['p95_ms'] / echo['p95_ms']:.2f}"
+        times = ratio(one["p95_ms"], echo.get("p95_ms"))
         table.add_row(
-            name, str(one["rate_per_s"]), str(one["requests"]),
-            *(f"{one[key]:.2f}" for key in ("p50_ms", "p95_ms", "p99_ms", "max_ms")), times,
-            str(sum(one["errors"].values())), fallbacks,
+            name, str(one["rate_per_s"]), *(f"{one[key]:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms", "max_ms")),
+            "" if times is None else f"{times:.1f}", str(sum(one["errors"].values())),
         )
     return table
 
 
 def _throughput(figures: dict[str, Any]) -> Table:
-    table = Table(
-        "Throughput (requests/s)", *(Column(name, justify="right") for name in ("median", "runs", "µs of CPU each")),
-        "outputs become visible", caption=figures["load"],
-    )
-    for name, side, visible in (
-        ("Nextbest", "nextbest", "after their changelog is acknowledged"),
-        ("Quix Streams", "quix", "before; the changelog follows at the next checkpoint"),
-    ):
+    names = ("median", "runs", "CPU µs each", "broker's")
+    table = Table("Requests/s", *(Column(name, justify="right") for name in names))
+    for name, side in (("Nextbest", "nextbest"), ("Quix Streams", "quix")):
         if figures.get(f"{side}_per_s") is None:
             continue
-        runs = " ".join(f"{rate:,}" for rate in figures[f"{side}_runs_per_s"])
-        used = " ".join(str(round(us)) for us in figures[f"{side}_cpu_us_per_request"] if us is not None)
-        table.add_row(name, f"{figures[f'{side}_per_s']:,}", runs, used, visible)
+        runs, own, broker = (
+            " ".join("?" if value is None else f"{value:,.0f}" for value in figures[f"{side}_{what}"])
+            for what in ("runs_per_s", "cpu_us_per_request", "broker_cpu_us_per_request")
+        )
+        table.add_row(name, f"{figures[f'{side}_per_s']:,}", runs, own, broker)
     return table
