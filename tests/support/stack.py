@@ -66,14 +66,14 @@ class WorkerProcess:
     def partitions(self) -> list[int]:
         """The partitions it decides for; none while it is not ready."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
                 return list(json.load(answer)["partitions"])
         except (OSError, urllib.error.URLError):
             return []
 
     def counts(self) -> dict[str, float]:
         """`flow/fate/reason` → records so far."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         found = {}
         for line in text.splitlines():
@@ -104,7 +104,7 @@ def ready(workers: Iterable[WorkerProcess], partitions: int = 8) -> None:
             code = worker.process.poll()
             assert code is None, f"a worker ended with {code}:\n{worker.log.read_text()[-3000:]}"
         owned = [worker.partitions() for worker in workers]
-        return all(owned) and sorted(sum(owned, [])) == list(range(partitions))
+        return all(owned) and sorted(p for mine in owned for p in mine) == list(range(partitions))
 
     wait_until(shared, what="the workers' share of all partitions")
 
