@@ -1,15 +1,26 @@
 """What a record must say besides being well-formed Avro. Each check returns the first problem as advice, or None.
 
-Only what would do harm further in: an id that cannot tell repeats apart, a time no calendar has, a number no JSON has.
+Only what would do harm further in: an id that cannot tell repeats apart, a time no calendar has, a number no JSON has,
+a text that makes what is kept of it, or a key, larger than a record may be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Final
 
-from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord, Scalar
+from pipeline.core.model import (
+    ConsentGrant,
+    DecisionRequest,
+    FeedbackEvent,
+    IdentityEvent,
+    IdentityKind,
+    InboxRecord,
+    Scalar,
+)
+from topics.catalog import DECISION_REPLIES
 
 #: The first millisecond of the year 10000: later times have no date.
 TIME_END_MS: Final = 253_402_300_800_000
@@ -17,11 +28,33 @@ TIME_END_MS: Final = 253_402_300_800_000
 MAX_VARIANTS: Final = 100
 MAX_PLACEMENTS: Final = 50
 
+#: Ids, keys and names: kept by the hundred in a profile.
+NAME_CHARS_MAX: Final = 512
+#: A trait's text; the same as the HTTP interface takes.
+TEXT_CHARS_MAX: Final = 1_024
+
+_KEPT: Final[dict[type, tuple[str, ...]]] = {
+    IdentityEvent: ("event_id", "subject", "account", "alias_of"),
+    ConsentGrant: ("purpose", "channel", "source"),
+    FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
+    DecisionRequest: ("request_id", "subject", "digest"),
+    InboxRecord: ("event_id", "profile_id", "from_subject"),
+}
+_TEXTS: Final = {type_: attrgetter(*names) for type_, names in _KEPT.items()}
+
+
+def _names(record: Any) -> str | None:
+    for text in _TEXTS[type(record)](record):
+        if text is not None and len(text) > NAME_CHARS_MAX:
+            name = next(name for name in _KEPT[type(record)] if getattr(record, name) is text)
+            return f"{name} has {len(text)} characters: send at most {NAME_CHARS_MAX}"
+    return None
+
 
 def _subject(subject: str) -> str | None:
     tenant, slash, name = subject.partition("/")
     if not (tenant and slash and name):
-        return f"subject is {subject!r}: send tenant/hash, and the same as the record's key"
+        return f"subject is {subject[:NAME_CHARS_MAX]!r}: send tenant/hash, and the same as the record's key"
     return None
 
 
@@ -31,10 +64,16 @@ def _time(at_ms: int) -> str | None:
     return None
 
 
-def _scalars(name: str, scalars: dict[str, Scalar]) -> str | None:
+def _scalars(name: str, scalars: dict[str, Scalar], chars_max: int | None = None) -> str | None:
+    """`chars_max`: how long a text among them may be where they are kept."""
     for key, value in scalars.items():
         if type(value) is float and not isfinite(value):
-            return f"{name}[{key!r}] is {value}: send a finite number, or null for an unknown one"
+            return f"{name}[{key[:NAME_CHARS_MAX]!r}] is {value}: send a finite number, or null for an unknown one"
+        if chars_max is not None:
+            if len(key) > NAME_CHARS_MAX:
+                return f"{name} has a name of {len(key)} characters: send at most {NAME_CHARS_MAX}"
+            if type(value) is str and len(value) > chars_max:
+                return f"{name}[{key!r}] has {len(value)} characters: send at most {chars_max}"
     return None
 
 
@@ -45,14 +84,15 @@ def check_identity(event: IdentityEvent) -> str | None:
         if not event.alias_of:
             return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
         if _subject(event.alias_of) is not None:
-            return f"alias_of is {event.alias_of!r}: send tenant/hash"
+            return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
     for grant in event.consent:
         if not grant.purpose:
             return "consent.purpose is empty: name what the data may be used for"
-        problem = _time(grant.at_ms)
+        problem = _time(grant.at_ms) or _names(grant)
         if problem is not None:
             return "consent." + problem
-    return _subject(event.subject) or _time(event.at_ms) or _scalars("traits", event.traits)
+    problem = _subject(event.subject) or _names(event) or _time(event.at_ms)
+    return problem or _scalars("traits", event.traits, TEXT_CHARS_MAX)
 
 
 def check_feedback(event: FeedbackEvent) -> str | None:
@@ -60,7 +100,8 @@ def check_feedback(event: FeedbackEvent) -> str | None:
         return "event_id is empty: send an id of your own, so that a repeat is counted once"
     if event.value is not None and not isfinite(event.value):
         return f"value is {event.value}: send a finite number, or null for an unknown one"
-    return _subject(event.subject) or _time(event.at_ms) or _scalars("properties", event.properties)
+    problem = _subject(event.subject) or _names(event) or _time(event.at_ms)
+    return problem or _scalars("properties", event.properties)
 
 
 def check_request(request: DecisionRequest) -> str | None:
@@ -70,14 +111,19 @@ def check_request(request: DecisionRequest) -> str | None:
         return f"placements names {len(request.placements)} slots: name 1 to {MAX_PLACEMENTS}"
     if not 1 <= request.max_variants <= MAX_VARIANTS:
         return f"max_variants is {request.max_variants}: send 1 to {MAX_VARIANTS}"
-    return _subject(request.subject) or _scalars("attributes", request.attributes)
+    if request.reply_partition is not None and not 0 <= request.reply_partition < DECISION_REPLIES.partitions:
+        return f"reply_partition is {request.reply_partition}: send 0 to {DECISION_REPLIES.partitions - 1}, or null"
+    return _subject(request.subject) or _names(request) or _scalars("attributes", request.attributes)
 
 
 def check_inbox(record: InboxRecord) -> str | None:
     payloads = (record.identity, record.feedback, record.request, record.merge)
     if sum(payload is not None for payload in payloads) != 1:
         return "exactly one of identity, feedback, request and merge must be set"
-    return None
+    for payload in payloads[:3]:
+        if payload is not None and (problem := CHECKS[type(payload)](payload)) is not None:
+            return problem
+    return _names(record)
 
 
 CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {

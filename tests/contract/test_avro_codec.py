@@ -21,7 +21,7 @@ from pipeline.codecs.types import VALUE_TYPES
 from pipeline.core import model
 from pipeline.core.profile import Profile
 from pipeline.flow import Reason
-from tests.support.golden import IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
+from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
 from topics import catalog
 from topics.catalog import CATALOG_ITEMS, DECISION_REQUESTS, IDENTITY_EVENTS, RECORD_LIMIT_BYTES, Topic
 
@@ -219,6 +219,12 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
         ({"traits": {"score": float("nan")}}, "traits['score'] is nan"),
         ({"kind": model.IdentityKind.ALIAS, "alias_of": None}, "alias_of is missing"),
         ({"consent": [model.ConsentGrant("", True, 1)]}, "consent.purpose is empty"),
+        ({"consent": [model.ConsentGrant("p", True, 1, source="s" * 513)]}, "consent.source has 513 characters"),
+        ({"event_id": "e" * 513}, "event_id has 513 characters: send at most 512"),
+        ({"subject": "default/" + "s" * 513}, "subject has 521 characters"),
+        ({"account": "a" * 513}, "account has 513 characters"),
+        ({"traits": {"t" * 513: 1}}, "traits has a name of 513 characters"),
+        ({"traits": {"bio": "t" * 1_025}}, "traits['bio'] has 1025 characters: send at most 1024"),
     ],
 )
 def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any], said: str) -> None:
@@ -233,9 +239,13 @@ def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any
         ({"request_id": ""}, "request_id is empty"),
         ({"placements": []}, "name 1 to"),
         ({"max_variants": 0}, "send 1 to"),
+        ({"max_variants": 2**31}, "send 1 to"),
+        ({"reply_partition": -1}, "send 0 to 15, or null"),
+        ({"reply_partition": 16}, "send 0 to 15, or null"),
+        ({"request_id": "r" * 513}, "request_id has 513 characters"),
     ],
 )
-def test_a_request_that_asks_for_nothing_is_invalid(change: dict[str, Any], said: str) -> None:
+def test_a_request_that_could_not_be_answered_is_invalid(change: dict[str, Any], said: str) -> None:
     error = refused(avro.encode(DECISION_REQUESTS, dataclasses.replace(REQUEST, **change)), DECISION_REQUESTS)
     assert error.reason is Reason.INVALID
     assert said in error.detail
@@ -247,6 +257,22 @@ def test_an_inbox_record_carries_exactly_one_payload() -> None:
         model.InboxRecord("e", "d/a", "d/b", identity=IDENTITY, request=REQUEST),
     ):
         assert refused(avro.encode(catalog.PROFILE_INBOX, inbox), catalog.PROFILE_INBOX).reason is Reason.INVALID
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        ({"identity": dataclasses.replace(IDENTITY, at_ms=-1)}, "at_ms is -1"),
+        ({"feedback": dataclasses.replace(FEEDBACK, value=float("inf"))}, "value is inf"),
+        ({"request": dataclasses.replace(REQUEST, reply_partition=2**20)}, "send 0 to 15"),
+        ({"merge": PROFILE, "from_subject": "d/" + "b" * 600}, "from_subject has 602 characters"),
+    ],
+)
+def test_an_inbox_record_is_judged_like_what_it_carries(payload: dict[str, Any], said: str) -> None:
+    inbox = model.InboxRecord(**{"event_id": "e", "profile_id": "d/a", "from_subject": "d/b"} | payload)
+    error = refused(avro.encode(catalog.PROFILE_INBOX, inbox), catalog.PROFILE_INBOX)
+    assert error.reason is Reason.INVALID
+    assert said in error.detail
 
 
 @pytest.mark.parametrize(
