@@ -138,10 +138,14 @@ def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Coun
     return result
 
 
-def pruned(
-    counters: Mapping[str, Counter], limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
+def bounded(
+    counters: dict[str, Counter], limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
 ) -> dict[str, Counter]:
-    """Without the counters that can no longer stop anything: no reservation, nothing within the longest look back."""
+    """The counters; past a number, without those that can no longer stop anything: no reservation, nothing within the
+    longest look back. What can still stop something is never forgotten.
+    """
+    if len(counters) <= _COUNTERS_MAX:
+        return counters
     return {key: one for key, one in counters.items() if _matters(key.partition("|")[0], one, limits, rests, now_ms)}
 
 
@@ -157,6 +161,7 @@ def _matters(
     return bool(counter.times) and counter.times[-1] > now_ms - longest
 
 
+_COUNTERS_MAX: Final = 512
 _DAY_MS: Final = 86_400_000
 #: Never shorter than the calendar unit, changes of clocks and of zone included.
 _CALENDAR_MS: Final = {

@@ -24,7 +24,6 @@ from pipeline.core.rules import stop_of
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
 ENGINE: Final = "nextbest-1"
 
-_COUNTERS_MAX: Final = 512
 _EMPTY: Final = Slot()
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
 _STAGES: Final = {
@@ -173,9 +172,8 @@ def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
         own = changed(own, assignments={**own.assignments, **dict(exposures)})
     if sitting.spent:
         counters: dict[str, Counter] = {**own.counters, **sitting.spent}
-        if len(counters) > _COUNTERS_MAX:
-            counters = caps.pruned(counters, sitting.live.caps, sitting.live.rests, sitting.now_ms)
-        own = changed(own, counters=counters)
+        live = sitting.live
+        own = changed(own, counters=caps.bounded(counters, live.caps, live.rests, sitting.now_ms))
     return own
 
 

@@ -20,6 +20,7 @@ COUNTED: Final = {
 }
 #: More traits than this on one profile are refused: it must stay a small value.
 TRAITS_MAX: Final = 256
+ANSWERS_MAX: Final = 128
 
 
 def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_ms: int) -> Learnt:
@@ -32,11 +33,16 @@ def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_
             traits[name] = winner
             touched.add(name)
     while len(traits) > TRAITS_MAX:
-        del traits[min(traits, key=lambda name: (traits[name].at_ms, name))]
+        read = policy.traits if policy is not None else {}
+        del traits[min(traits, key=lambda name: (name in read, traits[name].at_ms, name))]
     answers = dict(profile.consent)
     for grant in event.consent:
         key = consent.key_of(grant.purpose, grant.channel)
         answers[key] = consent.newer(answers.get(key), grant)
+    while len(answers) > ANSWERS_MAX:
+        # First what no policy asks about, then the oldest. To forget is to refuse: never the wrong way round.
+        asked = policy.purposes if policy is not None else frozenset()
+        del answers[min(answers, key=lambda key: (answers[key].purpose in asked, answers[key].at_ms, key))]
     account = profile.account if event.account is None else newer_trait(profile.account, Trait(event.account, at_ms))
     after = changed(profile, traits=traits, consent=answers, account=account,
                     event_ids=remember_event(profile, event.event_id))
@@ -63,6 +69,8 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     if policy.rests:
         counters = dict(profile.counters if counters is None else counters)
         rests = _rested(profile, event, policy, item, at_ms, counters)
+    if counters is not None:
+        counters = caps.bounded(counters, live.caps, live.rests, now_ms)
     behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms)
     after = changed(known, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,

@@ -108,6 +108,29 @@ def test_memory_is_bounded_by_number_and_by_time() -> None:
     assert len(profile.event_ids) == EVENT_IDS_MAX
 
 
+def test_a_profile_stays_small_whatever_its_producers_send() -> None:
+    live = made({"caps": {"c": {"count": "click", "per": "item", "limit": 1, "window": "1h"}}}, {"a": {}})
+    profile = agreed()
+    for number in range(700):
+        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.CLICK, NOW_MS, item_id=f"i{number}")
+        profile = accepted(feedback.handle(event, profile, Context(NOW_MS + number * 60_000, live))).state
+        event_of_all = IdentityEvent(f"t{number}", SUBJECT, IdentityKind.TRAITS, NOW_MS + number, {f"t{number}": 1},
+                                     [ConsentGrant(f"p{number}", True, NOW_MS + number)])
+        profile = accepted(identity.handle(event_of_all, profile, Context(NOW_MS + number * 60_000, live))).state
+    assert len(profile.counters) <= 512
+    assert (len(profile.traits), len(profile.consent)) == (256, 128)
+
+
+def test_what_can_still_stop_something_is_not_forgotten() -> None:
+    live = made({"caps": {"c": {"count": "click", "per": "item", "limit": 1, "window": "lifetime"}}}, {"i0": {}})
+    profile = agreed()
+    for number in range(600):
+        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.CLICK, NOW_MS, item_id=f"i{number}")
+        profile = accepted(feedback.handle(event, profile, Context(NOW_MS, live))).state
+    done = accepted(requests.handle(asked("r"), profile, Context(NOW_MS, live)))
+    assert done.emits[0].value.reason == "capped"  # type: ignore[attr-defined]
+
+
 def test_without_a_policy_the_answer_says_so() -> None:
     done = accepted(requests.handle(asked("r", reply_partition=0), None, Context(release=None)))
     (reply,) = replies(done.emits)
