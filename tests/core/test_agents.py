@@ -220,6 +220,18 @@ def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> 
     assert replies(answered.emits)[0].decisions[0].item_id == "a"
 
 
+def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_somebody_else_by_then() -> None:
+    stub, _ = merge_into(None, None, Context())
+    request = asked("r", digest="d")
+    first = accepted(requests.handle(request, stub, Context()))
+    moved = accepted(identity.handle(alias("y", "shop/device", "shop/other"), first.state, Context())).state
+    assert moved.alias_of == "shop/other"
+    again = requests.handle(request, moved, Context())
+    assert isinstance(again, Redirect) and again.emit.key == "shop/person"
+    other = accepted(requests.handle(asked("r2"), moved, Context()))
+    assert other.emits[0].key == "shop/other"
+
+
 def test_later_events_of_an_alias_reach_the_profile() -> None:
     stub, winner = merge_into(None, None, Context())
     outcome = identity.handle(traits("e", subject="shop/device", age=30), stub, Context())
