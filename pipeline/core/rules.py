@@ -106,9 +106,12 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
 def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
     """Whether every clause is true; unknown is not true."""
     try:
-        return all(clause.fn(facts, item) for clause in rule.clauses)
+        for clause in rule.clauses:
+            if not clause.fn(facts, item):
+                return False
     except (KeyError, EvaluationError):
         return False
+    return True
 
 
 def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
