@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
+from aiokafka.protocol.group import SyncGroupRequest
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
@@ -28,7 +29,7 @@ FETCH_WAIT_MS = 50
 
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with our fetch wait and a lease renewed by every successful heartbeat."""
+    """Faust's consumer thread, with our fetch wait and a lease renewed by every successful join and heartbeat."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -50,7 +51,18 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
                 lease.renew(asked_s)
             return alive
 
+        send = coordinator._send_req
+
+        async def send_and_renew(request: Any) -> Any:
+            asked_s = lease.now_s()
+            response = await send(request)
+            # Joining takes longer than a session may last, and the first heartbeat comes only later.
+            if isinstance(request, SyncGroupRequest) and not response.error_code:
+                lease.renew(asked_s)
+            return response
+
         coordinator._do_heartbeat = heartbeat_and_renew
+        coordinator._send_req = send_and_renew
 
     async def committed_or_earliest(self, inputs: Iterable[TP]) -> dict[TP, int]:
         """Committed offsets; where there is none, the beginning of the log."""

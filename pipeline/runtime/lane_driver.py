@@ -40,6 +40,11 @@ class Lease:
         """Whether effects are still allowed."""
         return self._clock.monotonic_s() - self._renewed_s < self._duration_s
 
+    def require(self) -> None:
+        """Before anything is sent. Raises LeaseLostError."""
+        if not self.held():
+            raise LeaseLostError("no heartbeat within the session timeout: the partitions may have a new owner")
+
 
 class LeaseLostError(RuntimeError):
     """Effects were due after the lease had run out; the worker stops and rejoins as a new member."""
@@ -60,11 +65,6 @@ class Fence:
         self.marker = marker
         self._at = at
         self.written_s = lease.now_s()
-
-    def require_lease(self) -> None:
-        """Before anything is sent. Raises LeaseLostError."""
-        if not self.lease.held():
-            raise LeaseLostError("no heartbeat within the session timeout: the partitions may have a new owner")
 
     def require_no_gap(self, records: int, offset: int | None) -> None:
         """The broker took so many records of ours, the last at this offset. Raises ForeignWriteError."""
@@ -102,7 +102,7 @@ class LaneDriver:
 
     def submit(self, step: Step) -> None:
         """Start the step's first act."""
-        self._fence.require_lease()
+        self._fence.lease.require()
         self._idle.clear()
         acknowledged: list[int | None] = []
         self._unwritten.append((step, acknowledged))
@@ -120,7 +120,7 @@ class LaneDriver:
         # A step without writes is acknowledged at once, yet its outputs may repeat what an earlier step still writes.
         while self._unwritten and self._unwritten[0][1] and not self._closed:
             step, offsets = self._unwritten.popleft()
-            self._fence.require_lease()
+            self._fence.lease.require()
             if step is None or step.writes:
                 self._fence.require_no_gap(1 if step is None else len(step.writes), offsets[0])
             if step is not None:
@@ -133,7 +133,7 @@ class LaneDriver:
         fence = self._fence
         if self._unwritten or fence.lease.now_s() - fence.written_s < ANNOUNCE_S:
             return
-        fence.require_lease()
+        fence.lease.require()
         acknowledged: list[int | None] = []
         self._unwritten.append((None, acknowledged))
         marker = Outbound(self._changelog, EPOCH_KEY, fence.marker, self.lane.partition)

@@ -217,6 +217,7 @@ class Lanes:
     async def _append(self, partition: int, values: Mapping[bytes, bytes | None], term: int) -> int:
         """Write to the changelog; returns the offset of the last record."""
         changelog = self._setup.changelog
+        self.lease.require()
         written: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._publisher.send(
             [Outbound(changelog, key, value, partition) for key, value in values.items()],
