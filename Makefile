@@ -50,7 +50,7 @@ types: setup ## mypy, strict
 	@$(BIN)/mypy
 
 imports: setup ## who may import whom
-	@$(BIN)/lint-imports --quiet
+	@$(BIN)/lint-imports --no-logo
 
 unit: setup ## the tests that need no broker
 	@exec $(BIN)/pytest -m "not broker"
