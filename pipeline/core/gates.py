@@ -190,8 +190,12 @@ def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> Cand
             continue
         used = sitting.used(use.cap, use.key)
         if used + use.weight > use.cap.limit:
-            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text,
-                                  {"used": str(used), "limit": str(use.cap.limit), "counter": use.key})
+            values = {"used": str(used), "limit": str(use.cap.limit), "counter": use.key}
+            zone = sitting.zone if use.cap.window.local else UTC
+            free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone)
+            if free_ms is not None:
+                values["free_at_ms"] = str(free_ms)
+            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 
 

@@ -140,6 +140,14 @@ def test_what_cannot_be_evaluated_names_what_was_missing_and_what_was_seen() -> 
     assert (audit.outcome, audit.clause, audit.values) == ("not_eligible", "profile.age >= 18", {"profile.age": "7"})
 
 
+def test_a_capped_candidate_tells_the_counter_and_when_there_is_room_again() -> None:
+    live = made({"caps": {"c": {"count": "decision", "per": "item", "limit": 1, "window": "1h"}}}, {"a": {}})
+    first = decide(asked("r1"), agreed(), live, NOW_MS)
+    (audit,) = decide(asked("r2"), first.profile, live, NOW_MS + 5).candidates
+    assert (audit.outcome, audit.clause) == ("capped", "at most 1 decision per item in 1h")
+    assert audit.values == {"used": "1", "limit": "1", "counter": "c|a", "free_at_ms": str(NOW_MS + 3_600_000)}
+
+
 def test_a_later_catalog_version_is_the_one_named() -> None:
     live = made({}, {"a": {}}, version=7)
     assert arrange("shop", live.policy, live.items.values(), 8).catalog_version == 8
