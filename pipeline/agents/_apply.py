@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.core import learn
 from pipeline.core.decide import ENGINE, Ruling, decide
-from pipeline.core.hashing import digest
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import (
     AuditRecord,
     Decision,
@@ -63,7 +63,7 @@ def apply_request(request: DecisionRequest, profile_id: str, state: Profile | No
         return Drop(Reason.REPEATED_REQUEST, _reply(request, reply))
     live = ctx.live(tenant_of(profile_id))
     if live is None:
-        reply = DecisionReply(request.request_id, digest("decision", request.subject, request.request_id), [], True,
+        reply = DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
                               "no_policy")
         profile = state or Profile(profile_id=profile_id)
         return Accept(Reason.DECIDED, _remembering(profile, reply, request, ctx.now_ms), _reply(request, reply))
@@ -123,7 +123,8 @@ def _remembering(profile: Profile, reply: DecisionReply, request: DecisionReques
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:
-    return DecisionReply(request.request_id, "", [], False, "", error=error)
+    decision_id = decision_id_of(request.subject, request.request_id)
+    return DecisionReply(request.request_id, decision_id, [], False, "", error=error)
 
 
 def _reply(request: DecisionRequest, reply: DecisionReply) -> tuple[Emit, ...]:

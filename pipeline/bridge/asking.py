@@ -15,7 +15,7 @@ from pipeline.bridge.breaker import Breaker, State
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro
-from pipeline.core.hashing import digest
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
@@ -65,11 +65,6 @@ class _Waiting:
         for future in self.futures:
             if not future.done():
                 future.set_result(answer)
-
-
-def decision_id_of(subject: str, request_id: str) -> str:
-    """The id that the decision of this request has, whenever and by whomever it is made."""
-    return digest("decision", subject, request_id)
 
 
 class Asker:
@@ -188,11 +183,8 @@ class Asker:
     def replied(self, replies: Sequence[DecisionReply]) -> None:
         """See ReplyListener."""
         for reply in replies:
-            candidates = self._waiting.get(reply.request_id, [])
-            for waiting in candidates:
-                # A refusal carries no decision; it is taken only where it can mean nobody else.
-                refused = reply.error is not None and not reply.decision_id and len(candidates) == 1
-                if refused or waiting.decision_id == reply.decision_id:
+            for waiting in self._waiting.get(reply.request_id, ()):
+                if waiting.decision_id == reply.decision_id:
                     waiting.resolve(reply)
 
     def broker_went_away(self) -> None:

@@ -55,7 +55,7 @@ class Ruling:
 
 def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int) -> Ruling:
     """Decide every placement of a request. Never empty for a declared placement; never passes a cap."""
-    decision_id = hashing.digest("decision", request.subject, request.request_id)
+    decision_id = hashing.decision_id_of(request.subject, request.request_id)
     policy = live.policy
     wrong = _wrong(request, policy)
     if wrong:

@@ -10,6 +10,11 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
+def decision_id_of(subject: str, request_id: str) -> str:
+    """The id of a request's decision, whenever and by whomever it is made."""
+    return digest("decision", subject, request_id)
+
+
 def fraction(*parts: str) -> float:
     """A number in [0, 1), evenly spread and the same everywhere for the same parts."""
     return (int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8]) >> 11) / 2**53

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.bridge.asking import decision_id_of
+from pipeline.core.hashing import decision_id_of
 from tests.bridge.pipeline_double import BridgeDouble, Mode, decide_body
 from topics.catalog import DECISION_REQUESTS
 

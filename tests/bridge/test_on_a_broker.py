@@ -14,11 +14,12 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.bridge.asking import Asker, Unanswered, decision_id_of
+from pipeline.bridge.asking import Asker, Unanswered
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.codecs import avro
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
