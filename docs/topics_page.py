@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pipeline.codecs.checks import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.codecs.plain import SCALAR
 from pipeline.codecs.registry import NEWEST
 from pipeline.topology import FLOWS
@@ -40,6 +41,9 @@ Three rules, whatever the language:
    value's `subject`.
 3. **Partition**: by murmur2 of the key. Java clients do that anyway; clients built on librdkafka (Python, Go, C, .NET)
    need `partitioner=murmur2_random`. Another partitioner sends a subject's records where its profile is not.
+
+Ids, keys and names have at most {names} characters, a trait's text {texts}. A value larger than its topic says below is
+a dead letter.
 
 Sending is at least once: keep the same `event_id` or `request_id` when you repeat a record, and it is applied once.
 Records that cannot be used go to `dead.letters` with the reason: `nextbest dead-letters list`.
@@ -124,7 +128,8 @@ EXAMPLES: Final = {
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, "## The topics\n", _overview(), *(_section(topic) for topic in TOPICS), _tables()]
+    head = HEAD.replace("{names}", f"{NAME_CHARS_MAX:,}").replace("{texts}", f"{TEXT_CHARS_MAX:,}")
+    parts = [head, "## The topics\n", _overview(), *(_section(topic) for topic in TOPICS), _tables()]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
@@ -146,6 +151,7 @@ def _section(topic: Topic) -> str:
         *([f"- **Read by**: the workers (flow {', '.join(readers)})"] if readers else []),
         f"- **Partitions**: {topic.partitions}",
         f"- **Kept**: {_kept(topic)}",
+        f"- **Largest value**: {topic.value_bytes_max // 1_024} KiB",
         *(["- **Time**: the broker's, when it appended the record"] if topic.log_append_time else []),
         *(["- **Null value**: removes what the key stood for"] if topic.compacted else []),
     ]

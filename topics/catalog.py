@@ -19,12 +19,27 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
-#: What the broker takes on an input topic. Far above what a record may have (`RECORD_LIMIT_BYTES`), so that one
-#: too large is dead-lettered with its bytes and a reason instead of dying in a producer that nobody watches.
-INPUT_BYTES_MAX: Final = 4_194_304
+MIB: Final = 1_048_576
 
-#: The largest record that is processed; a larger one is a dead letter.
+#: The largest input that is processed; a larger one is a dead letter.
 RECORD_LIMIT_BYTES: Final = 262_144
+
+#: What the broker takes on an input topic. Far above what is processed, so that too large a record is dead-lettered
+#: with its bytes and a reason instead of dying in a producer that nobody watches.
+INPUT_BYTES_MAX: Final = 4 * MIB
+
+# What follows from one input; `tests/contract/test_sizes.py` adds it up.
+#: A profile as it is kept.
+PROFILE_BYTES_MAX: Final = 2 * MIB
+#: What was decided, as an answer and as a fact: the chosen with their content.
+DECISION_BYTES_MAX: Final = MIB
+#: The request, the profile before, what was chosen, and every candidate with its reason.
+AUDIT_BYTES_MAX: Final = 4 * MIB
+#: A key's changelog value: the profile, and the outputs that wait for their acknowledgement.
+ENVELOPE_BYTES_MAX: Final = 10 * MIB
+
+#: Room beside a value for the record's key and headers, and for the frame that the broker counts too.
+FRAME_BYTES_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +54,16 @@ class Topic:
     compacted: bool = False
     #: Broker's clock stamps the record: the decision's time can then neither be forged nor run backwards.
     log_append_time: bool = False
-    max_record_bytes: int = 1_048_576
+    #: The largest value that is written to it and read from it; a larger one cannot be used.
+    value_bytes_max: int = MIB
+    #: What the broker takes, where that is more than such a value needs.
+    broker_bytes_max: int | None = None
     doc: str = ""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The broker's limit on one record."""
+        return self.broker_bytes_max or self.value_bytes_max + FRAME_BYTES_MAX
 
     @property
     def config(self) -> dict[str, str]:
@@ -75,7 +98,8 @@ IDENTITY_EVENTS: Final = Topic(
     "identity_event",
     SUBJECT_PARTITIONS,
     log_append_time=True,
-    max_record_bytes=INPUT_BYTES_MAX,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
     doc="Who somebody is and what they allow: identify, alias, traits, consent.",
 )
 FEEDBACK_EVENTS: Final = Topic(
@@ -84,7 +108,8 @@ FEEDBACK_EVENTS: Final = Topic(
     "feedback_event",
     SUBJECT_PARTITIONS,
     log_append_time=True,
-    max_record_bytes=INPUT_BYTES_MAX,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
     doc="What somebody did: view, click, conversion, dismissal, and any behaviour (track, page).",
 )
 DECISION_REQUESTS: Final = Topic(
@@ -94,7 +119,8 @@ DECISION_REQUESTS: Final = Topic(
     SUBJECT_PARTITIONS,
     DAY_MS,
     log_append_time=True,
-    max_record_bytes=INPUT_BYTES_MAX,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
     doc="Which action, offer or content, for whom, where.",
 )
 PROFILE_INBOX: Final = Topic(
@@ -103,6 +129,7 @@ PROFILE_INBOX: Final = Topic(
     "inbox_record",
     SUBJECT_PARTITIONS,
     log_append_time=True,
+    value_bytes_max=PROFILE_BYTES_MAX + RECORD_LIMIT_BYTES,
     doc="Internal: records of an aliased id, and merged state, on their way to the profile's own partition.",
 )
 DECISION_REPLIES: Final = Topic(
@@ -111,6 +138,7 @@ DECISION_REPLIES: Final = Topic(
     "decision_reply",
     REPLY_PARTITIONS,
     10 * MINUTE_MS,
+    value_bytes_max=DECISION_BYTES_MAX,
     doc="The answer to a waiting caller, on the partition that its bridge reads.",
 )
 DECISIONS: Final = Topic(
@@ -118,6 +146,7 @@ DECISIONS: Final = Topic(
     "profile id",
     "decision",
     SUBJECT_PARTITIONS,
+    value_bytes_max=DECISION_BYTES_MAX,
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
@@ -126,6 +155,7 @@ DECISION_AUDIT: Final = Topic(
     "audit_record",
     SUBJECT_PARTITIONS,
     90 * DAY_MS,
+    value_bytes_max=AUDIT_BYTES_MAX,
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
@@ -157,7 +187,7 @@ DEAD_LETTERS: Final = Topic(
     "dead_letter",
     SUBJECT_PARTITIONS,
     30 * DAY_MS,
-    max_record_bytes=12_582_912,
+    value_bytes_max=10 * MIB,
     doc="Original bytes of every record that could not be used: fate, reason, where it came from.",
 )
 
@@ -180,9 +210,12 @@ PROFILES_BY_ID: Final = Table(
     "profile id",
     doc="One value per profile: traits, consent, segments, behaviour, cap counters, recent requests and answers.",
     # A zombie's late write must not push the owner's value out by compaction before recovery has read both.
-    config={"min.compaction.lag.ms": str(HOUR_MS)},
+    config={"min.compaction.lag.ms": str(HOUR_MS), "max.message.bytes": str(ENVELOPE_BYTES_MAX + FRAME_BYTES_MAX)},
 )
 
 TABLES: Final[tuple[Table, ...]] = (PROFILES_BY_ID,)
+
+#: What a producer must be able to send.
+LARGEST_RECORD_BYTES: Final = max(ENVELOPE_BYTES_MAX + FRAME_BYTES_MAX, *(topic.max_record_bytes for topic in TOPICS))
 
 BY_NAME: Final[dict[str, Topic]] = {topic.name: topic for topic in TOPICS}

@@ -13,13 +13,16 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from pipeline.settings import Settings
-from topics.catalog import DEAD_LETTERS
+from topics.catalog import LARGEST_RECORD_BYTES
 
 #: Seconds a question to the cluster may take before it counts as unreachable.
 ADMIN_TIMEOUT_S: Final = 15.0
 
 #: Longest wait between attempts to reach a broker that is away, so that its return is noticed at once.
 RECONNECT_MS_MAX: Final = 500
+
+#: Records that travel together count as one with the broker: less than any topic takes.
+BATCH_BYTES_MAX: Final = 1_000_000
 
 #: An unreachable broker makes librdkafka log every attempt; the same complaint is let through once per this long.
 REPEATED_LOG_S: Final = 10.0
@@ -70,8 +73,8 @@ def producer(settings: Settings, name: str = "producer", **overrides: Any) -> Pr
             "partitioner": "murmur2_random",
             "linger.ms": 0,
             "compression.type": "lz4",
-            # A dead letter holds a whole record that was too large for its own topic.
-            "message.max.bytes": DEAD_LETTERS.max_record_bytes,
+            "message.max.bytes": LARGEST_RECORD_BYTES,
+            "batch.size": BATCH_BYTES_MAX,
         }
         | overrides
     )

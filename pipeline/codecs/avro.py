@@ -19,7 +19,7 @@ from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.state import StateError
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.flow import Reason
-from topics.catalog import INPUT_BYTES_MAX, RECORD_LIMIT_BYTES, Topic
+from topics.catalog import Topic
 
 HEADER_BYTES = 5
 
@@ -37,8 +37,7 @@ class _Codec:
         self.plain = Plain(self.type, self.parsed)  # type: ignore[arg-type]  # a record's schema is a dict
         self.header = b"\0" + self.newest.id.to_bytes(4, "big")
         self.check = CHECKS.get(self.type)
-        # The broker takes more on an input topic than is processed, so that too large a record becomes a dead letter.
-        self.limit = RECORD_LIMIT_BYTES if topic.max_record_bytes == INPUT_BYTES_MAX else topic.max_record_bytes
+        self.limit = topic.value_bytes_max
 
     def encode(self, value: Any) -> bytes:
         if type(value) is not self.type:
