@@ -76,6 +76,7 @@ def describe(letter: Letter) -> str:
             f"Key         {printable(record.key, 200)}" + (f"  ({record.key.hex()})" if record.key else ""),
             "Headers" + ("     none" if not headers else ""),
             *headers,
+            *([f"Left out    {record.cut_bytes} bytes, more than a dead letter holds"] if record.cut_bytes else []),
             f"Value       {size}",
             *([hex_dump(value)] if value else []),
         ]
@@ -101,6 +102,7 @@ def as_dict(letter: Letter, with_value: bool) -> dict[str, Any]:
         "flow": record.flow,
         "worker": record.worker,
         "replays": letter.replays,
+        "cut_bytes": record.cut_bytes,
     }
     if with_value:
         told["value_hex"] = _hex(record.value)

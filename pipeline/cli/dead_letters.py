@@ -91,6 +91,10 @@ def replay(
         raise fail("Name one letter, or say which: --topic, --reason or --since.")
     wanted = _filter(topic, reason, since, letter_id)
     found = _find(bootstrap, wanted).letters
+    whole = [letter for letter in found if not letter.record.cut_bytes]
+    if found and not whole:
+        raise fail(f"{found[0].id} was too large for a dead letter and is not whole: let its producer send it again.")
+    cut, found = len(found) - len(whole), tuple(whole)
     chosen = [letter for letter in found if again or not letter.replays]
     before = len(found) - len(chosen)
     if before and letter_id is not None and not again:
@@ -103,9 +107,11 @@ def replay(
         raise fail("No such dead letter; `nextbest dead-letters list` shows those there are.")
     sent = _send(bootstrap, chosen)
     if as_json:
-        typer.echo(json.dumps({"replayed": sent, "replayed_before": before}))
+        typer.echo(json.dumps({"replayed": sent, "replayed_before": before, "not_whole": cut}))
         return
     skipped = f" {before} were replayed before; --again sends them once more." if before else ""
+    if cut:
+        skipped += f" {cut} were too large for a dead letter and are not whole: their producers must send them again."
     out.print(f"{sent} replayed.{skipped} What still cannot be used comes back as a new dead letter.")
 
 

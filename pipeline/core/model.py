@@ -215,3 +215,5 @@ class DeadLetterRecord:
     headers: dict[str, bytes | None]
     flow: str
     worker: str
+    #: Bytes of key, value and headers left out because no dead letter could hold them; 0: all are here.
+    cut_bytes: int = 0

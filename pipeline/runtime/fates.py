@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pipeline.codecs import avro
 from pipeline.core.live import Live
-from pipeline.core.model import DeadLetterRecord
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
 from pipeline.ports import Metrics, Outbound
+from pipeline.runtime.letters import letter_of
 from topics.catalog import DEAD_LETTERS
 
 
@@ -61,18 +61,6 @@ def outbound(emit: Emit) -> Outbound:
 
 
 def dead_letter(flow: Flow, record: Record, reason: Reason, detail: str, worker: str) -> Outbound:
-    """The record's original bytes on their way to `dead.letters`."""
-    letter = DeadLetterRecord(
-        reason=reason,
-        detail=detail,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        at_ms=record.at_ms,
-        key=record.key,
-        value=record.value,
-        headers=dict(record.headers),
-        flow=flow.name,
-        worker=worker,
-    )
-    return Outbound(DEAD_LETTERS.name, record.key or b"", avro.encode(DEAD_LETTERS, letter))
+    """The record's original bytes on their way to `dead.letters`; always fits."""
+    letter = letter_of(record, reason, detail, flow.name, worker)
+    return Outbound(DEAD_LETTERS.name, letter.key or b"", avro.encode(DEAD_LETTERS, letter))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,15 +15,16 @@ from typer.testing import CliRunner
 
 from pipeline.adapters import dead_letter_replay, dead_letters, kafka, topic_admin
 from pipeline.adapters.follower import Follower
-from pipeline.adapters.topic_plan import Action, TopicState, plan
+from pipeline.adapters.topic_plan import Action, TopicState, declared, plan
 from pipeline.cli import dead_letters as dead_letters_cli
 from pipeline.cli import topics as topics_cli
 from pipeline.codecs import avro
+from pipeline.codecs.checks import NAME_CHARS_MAX
 from pipeline.core.model import CatalogItem, DeadLetterRecord
 from pipeline.runtime import ports
 from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.settings import Settings
-from topics.catalog import DEAD_LETTERS, Topic
+from topics.catalog import DEAD_LETTERS, FRAME_BYTES_MAX, Topic
 
 pytestmark = pytest.mark.broker
 
@@ -81,6 +83,18 @@ def records_of(settings: Settings, topic: str, count: int) -> list[Message]:
         consumer.close()
     assert [message.error() for message in read] == [None] * count
     return read
+
+
+@pytest.mark.parametrize("limit", sorted({int(topic.config["max.message.bytes"]) for topic in declared("shop")}))
+def test_the_largest_value_is_taken_and_read_however_badly_it_compresses(
+    settings: Settings, own: Any, limit: int
+) -> None:
+    topic = own("large", schema=None, compacted=False)
+    apply(settings, TopicState(topic.name, 1, {**topic.config, "max.message.bytes": str(limit)}))
+    value = random.Random(limit).randbytes(limit - FRAME_BYTES_MAX)
+    send(kafka.producer(settings), topic.name, b"k" * 4 * NAME_CHARS_MAX, value)
+    (record,) = records_of(settings, topic.name, 1)
+    assert record.value() == value
 
 
 def test_declared_topics_are_made_once_and_then_left_alone(settings: Settings) -> None:
@@ -216,9 +230,11 @@ def test_a_follower_goes_on_after_a_restart_of_the_broker(tmp_path: Path, follow
         broker.stop()
 
 
-def letter(topic: str, offset: int, value: bytes | None, key: bytes | None = b"shop/1") -> DeadLetterRecord:
+def letter(
+    topic: str, offset: int, value: bytes | None, key: bytes | None = b"shop/1", cut: int = 0
+) -> DeadLetterRecord:
     headers: dict[str, bytes | None] = {"traceparent": b"00-1", "nothing": None}
-    return DeadLetterRecord("not_avro", "send Avro", topic, 0, offset, 5, key, value, headers, "identity", "w")
+    return DeadLetterRecord("not_avro", "send Avro", topic, 0, offset, 5, key, value, headers, "identity", "w", cut)
 
 
 @pytest.fixture
@@ -285,16 +301,30 @@ def test_list_show_and_replay_from_the_command_line(settings: Settings, source: 
     code, _, _ = cli(settings, "replay", f"{source}:0:0", answer="n\n")
     assert code == 1, "nothing is replayed without a yes"
     assert cli(settings, "replay", f"{source}:0:0", "--yes", "--json") == (
-        0, '{"replayed": 1, "replayed_before": 0}\n', "",
+        0, '{"replayed": 1, "replayed_before": 0, "not_whole": 0}\n', "",
     )
     code, _, err = cli(settings, "replay", f"{source}:0:0", "--yes", answer="n\n")
     assert code == 1
     assert "was replayed 1 time(s) before" in err
     code, out, _ = cli(settings, "replay", "--topic", source, "--yes", "--json")
-    assert json.loads(out) == {"replayed": 2, "replayed_before": 1}
+    assert json.loads(out) == {"replayed": 2, "replayed_before": 1, "not_whole": 0}
     code, out, _ = cli(settings, "replay", "--topic", source, "--again", "--yes", "--json")
-    assert json.loads(out) == {"replayed": 3, "replayed_before": 0}
+    assert json.loads(out) == {"replayed": 3, "replayed_before": 0, "not_whole": 0}
     assert len(records_of(settings, source, 6)) == 6
+
+
+def test_a_letter_that_is_not_whole_is_shown_and_not_replayed(settings: Settings, source: str) -> None:
+    cut = avro.encode(DEAD_LETTERS, letter(source, 7, b"the beginning", cut=1_000))
+    send(kafka.producer(settings), DEAD_LETTERS.name, b"shop/1", cut)
+    code, out, _ = cli(settings, "show", f"{source}:0:7")
+    assert code == 0
+    assert "Left out    1000 bytes" in out
+    code, _, err = cli(settings, "replay", f"{source}:0:7", "--yes")
+    assert code == 1
+    assert "let its producer send it again" in err
+    code, out, _ = cli(settings, "replay", "--topic", source, "--yes", "--json")
+    assert json.loads(out) == {"replayed": 3, "replayed_before": 0, "not_whole": 1}
+    assert len(records_of(settings, source, 3)) == 3
 
 
 @pytest.mark.parametrize(
