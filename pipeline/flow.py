@@ -37,6 +37,7 @@ class Reason(StrEnum):
     REDELIVERED = "redelivered"
     PAST_DEADLINE = "past_deadline"
     TOO_OLD = "too_old"
+    NOTHING_DUE = "nothing_due"
     NO_CONSENT = "no_consent"
     # dead-letter
     NOT_AVRO = "not_avro"

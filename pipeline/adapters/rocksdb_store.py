@@ -11,10 +11,16 @@ from pathlib import Path
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, epoch_of, recover
+from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, epoch_of, head_of, recover
 
 _OFFSET_KEY = b"\x00offset"
+#: Index entries: this, the due time in eight bytes, the key.
+_DUE = b"\x00due\x00"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+
+def _due_key(due_ms: int, key: bytes) -> bytes:
+    return _DUE + due_ms.to_bytes(8, "big") + key
 
 
 class RocksStore:
@@ -48,6 +54,7 @@ class RocksStore:
         """Write all or nothing, with the changelog offset they reach."""
         batch = WriteBatch(raw_mode=True)
         for key, value in writes.items():
+            self._index(batch, key, value)
             if value is None:
                 batch.delete(key)
             else:
@@ -69,6 +76,31 @@ class RocksStore:
         self.epoch = found.epoch
         self.apply(found.writes, found.offset)
         return found.stale
+
+    def _index(self, batch: WriteBatch, key: bytes, value: bytes | None) -> None:
+        """Move the key's entry in the index of what is due, in the same batch."""
+        if key.startswith(b"\x00"):
+            return
+        stored = self.get(key)
+        before = None if stored is None else head_of(stored)[1]
+        after = None if value is None else head_of(value)[1]
+        if before != after:
+            if before is not None:
+                batch.delete(_due_key(before, key))
+            if after is not None:
+                batch.put(_due_key(after, key), b"")
+
+    def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
+        """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
+        found: list[tuple[bytes, int]] = []
+        for entry in self._db.keys(from_key=_DUE):
+            if not (isinstance(entry, bytes) and entry.startswith(_DUE)) or len(found) >= limit:
+                break
+            due_ms = int.from_bytes(entry[len(_DUE) : len(_DUE) + 8], "big")
+            if due_ms > now_ms:
+                break
+            found.append((entry[len(_DUE) + 8 :], due_ms))
+        return found
 
     def _marks(self) -> Iterator[bytes]:
         for key in self._db.keys(from_key=STALE_MARK):

@@ -27,6 +27,8 @@ from topics.catalog import PROFILE_INBOX
 
 def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     """Apply to the profile; where it is an alias itself by now, send on."""
+    if event.due_ms is not None:
+        return _look_again(event, state, ctx)
     if state is not None and state.alias_of is not None:
         if event.request is not None:
             return forward_request(event, event.request.request_id, state)
@@ -44,7 +46,19 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return apply_request(event.request, event.profile_id, state, ctx)
     if event.merge is not None:
         return _merge(event, event.merge, state, ctx)
-    return DeadLetter(Reason.INVALID, "an inbox record must carry identity, feedback, request or merge")
+    return DeadLetter(Reason.INVALID, "an inbox record must carry identity, feedback, request, merge or due_ms")
+
+
+def _look_again(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    """Recompute what time alone changes. Asked for twice, it changes nothing the second time."""
+    live = ctx.live(tenant_of(event.profile_id))
+    if state is None or state.alias_of is not None or live is None:
+        return Drop(Reason.NOTHING_DUE)
+    after, changes = segments.refresh(state, live.policy, ctx.now_ms)
+    if after is state:
+        return Drop(Reason.NOTHING_DUE)
+    return Accept(Reason.APPLIED, after, segment_changes(event.profile_id, changes, event.event_id, live.release,
+                                                         ctx.now_ms))
 
 
 def _come_home(event: InboxRecord, given: Profile, state: Profile) -> bool:

@@ -117,10 +117,10 @@ def check_request(request: DecisionRequest) -> str | None:
 
 
 def check_inbox(record: InboxRecord) -> str | None:
-    payloads = (record.identity, record.feedback, record.request, record.merge)
+    payloads = (record.identity, record.feedback, record.request, record.merge, record.due_ms)
     if sum(payload is not None for payload in payloads) != 1:
-        return "exactly one of identity, feedback, request and merge must be set"
-    for payload in payloads[:3]:
+        return "exactly one of identity, feedback, request, merge and due_ms must be set"
+    for payload in (record.identity, record.feedback, record.request):
         if payload is not None and (problem := CHECKS[type(payload)](payload)) is not None:
             return problem
     return _names(record)

@@ -44,6 +44,8 @@ class Envelope:
     """One key's durable value. Mutable only inside the lane that owns its partition."""
 
     epoch: int = 0
+    #: When time alone changes the state (epoch ms): stores keep an index of it, and the owner has another look then.
+    due_ms: int | None = None
     applied: dict[str, int] = field(default_factory=dict)
     outbox: list[Pending] = field(default_factory=list)
     state: bytes | None = None
@@ -56,7 +58,11 @@ class EnvelopeError(ValueError):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(
     tuple[
-        int, int, dict[str, int], list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None
+        int,
+        int,
+        int | None,
+        dict[str, int],
+        list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None
     ]
 )
 _VERSION = 1
@@ -68,6 +74,7 @@ def encode(envelope: Envelope) -> bytes:
         (
             _VERSION,
             envelope.epoch,
+            envelope.due_ms,
             envelope.applied,
             [
                 (p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs])
@@ -81,7 +88,7 @@ def encode(envelope: Envelope) -> bytes:
 def decode(data: bytes) -> Envelope:
     """The envelope of changelog bytes. Raises EnvelopeError where they are something else."""
     try:
-        version, epoch, applied, outbox, state = _decoder.decode(data)
+        version, epoch, due_ms, applied, outbox, state = _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
     if version != _VERSION:
@@ -90,12 +97,34 @@ def decode(data: bytes) -> Envelope:
         Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
         for source, offset, outputs in outbox
     ]
-    return Envelope(epoch, applied, pendings, state)
+    return Envelope(epoch, due_ms, applied, pendings, state)
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True):
+    """The first fields of an envelope; the others are passed over."""
+
+    version: int
+    epoch: int
+    due_ms: int | None
+
+
+_head = msgspec.msgpack.Decoder(_Head)
+
+
+def head_of(data: bytes) -> tuple[int, int | None]:
+    """Epoch and due time only, for recovery and for the index of what is due."""
+    try:
+        head = _head.decode(data)
+    except msgspec.DecodeError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from error
+    if head.version != _VERSION:
+        raise EnvelopeError(f"envelope version {head.version}, this worker knows {_VERSION}: upgrade the worker")
+    return head.epoch, head.due_ms
 
 
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
-    return decode(data).epoch
+    return head_of(data)[0]
 
 
 @dataclass(slots=True)

@@ -187,7 +187,9 @@ class PolicyRelease:
 
 @dataclass(frozen=True, slots=True)
 class InboxRecord:
-    """A record on its way to the profile it belongs to. Exactly one of the payloads is set."""
+    """A record on its way to the profile it belongs to. Exactly one of the payloads is set, or it is due: nothing
+    happened, but time alone changes the profile now.
+    """
 
     event_id: str
     profile_id: str
@@ -197,6 +199,8 @@ class InboxRecord:
     request: DecisionRequest | None = None
     #: A whole profile given up by an alias.
     merge: Profile | None = None
+    #: The moment (epoch ms) at which time alone changes the profile: its owner asks itself for another look.
+    due_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

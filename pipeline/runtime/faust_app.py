@@ -37,6 +37,9 @@ from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES, PROFILES_BY_ID, SUBJE
 
 log = logging.getLogger(__name__)
 
+#: How often the worker looks for profiles that time alone changes.
+DUE_EVERY_S = 1.0
+
 #: How long a worker waits at its start for the catalog and the policy to be in memory.
 FOLLOWER_S = 60.0
 
@@ -103,6 +106,7 @@ class Worker:
         self._add_pages(app)
         app.task(self._start_parts)
         app.timer(settings.commit_interval_ms / 1000)(self._commit)
+        app.timer(DUE_EVERY_S)(self._ask_for_due)
         return app
 
     def _add_table(self, app: WorkerApp) -> None:
@@ -185,6 +189,9 @@ class Worker:
 
     async def _start_parts(self) -> None:
         log.info("worker %s started", self.name)
+
+    async def _ask_for_due(self) -> None:
+        self.app.lanes.ask_for_due()
 
     async def _commit(self) -> None:
         consumer = self.app.consumer

@@ -226,6 +226,7 @@ class PartitionLane:
         if state is not None:
             entry.state = state
             envelope.state = state_codec.encode(state)
+            envelope.due_ms = state.segments_due_ms
         if key not in dirty:
             # The first write of this step forgets what the broker has acknowledged since the last one.
             sources = {self._inputs[topic]: offset for topic, offset in self._done.items()}

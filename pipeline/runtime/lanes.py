@@ -23,6 +23,7 @@ from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher
 from pipeline.runtime import crash
+from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
@@ -111,6 +112,7 @@ class Lanes:
         self._stores: dict[int, TableStore] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
+        self._due = DueProfiles(setup.clock)
         self._room = asyncio.Event()
         self._term = 0
         #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
@@ -333,6 +335,12 @@ class Lanes:
         total = sum(driver.lane.in_flight for driver in self._drivers.values())
         self._setup.metrics.in_flight.set(total)
         return total
+
+    def ask_for_due(self) -> None:
+        """Ask for another look at the profiles that time alone changes by now; called by the app's timer."""
+        if self.active and self.lease.held():
+            stores = {partition: self._stores[partition] for partition in self._drivers}
+            self._publisher.send(self._due.questions(stores), lambda _offset: None)
 
     async def commit(self, group: Group) -> None:
         """Commit what is complete and was not committed before; say again who owns what has long been idle."""

@@ -18,6 +18,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.flow import Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
+from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.lane import PartitionLane
 from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
@@ -62,6 +63,12 @@ class MemoryStore:
         self.epoch = found.epoch
         self.apply(found.writes, found.offset)
         return found.stale
+
+    def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
+        """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
+        known = ((envelopes.head_of(value)[1], key) for key, value in self.items())
+        return [(key, at_ms) for at_ms, key in sorted((at_ms, key) for at_ms, key in known if at_ms is not None)
+                if at_ms <= now_ms][:limit]
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, in key order."""
@@ -116,6 +123,7 @@ class MemoryPipeline:
         self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(SUBJECT_PARTITIONS)]
         self.committed: dict[tuple[str, int], int] = {}
         self.crash_after: int | None = None
+        self._due = DueProfiles(self.clock)
         self.effects = 0
         self._batch = [flow for flow in flows if flow.lane is Lane.BATCH]
         self._agents = [flow for flow in flows if flow.lane is Lane.AGENT]
@@ -193,6 +201,12 @@ class MemoryPipeline:
         """Process until nothing is left to read. Raises CrashError where `crash_after` effects are through."""
         while self._run_agents() or any([self._run_lane(lane) for lane in self._lanes]):
             pass
+
+    def advance(self, ms: int) -> None:
+        """Let time pass, ask for another look at what it changes, and run."""
+        self.clock.at_ms += ms
+        self._send_all(self._due.questions(dict(enumerate(self._stores))))
+        self.run()
 
     def _run_lane(self, lane: PartitionLane) -> bool:
         progress = False

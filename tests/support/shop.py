@@ -33,6 +33,14 @@ placements:
     max_variants: 1
     ttl: 5m
     fallback: {item: welcome, content: {title: Welcome}}
+signals:
+  clicks:
+    count: {event: click}
+    within: 1h
+    up_to: 5
+segments:
+  keen:
+    rule: signals.clicks >= 1
 caps:
   twice_a_day:
     count: decision

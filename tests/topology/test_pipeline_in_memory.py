@@ -20,6 +20,7 @@ from topics.catalog import (
     DECISIONS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
+    SEGMENT_CHANGES,
 )
 
 
@@ -94,6 +95,26 @@ def test_an_alias_carries_the_counts_along(published) -> None:  # type: ignore[n
     assert ask(pipeline, "r2", "shop/device").decisions[0].item_id == "tips"
     assert ask(pipeline, "r3", "shop/ann").decisions[0].item_id == "tips"
     assert pipeline.state("shop/device").alias_of == "shop/ann"
+
+
+def test_a_membership_that_runs_out_does_so_without_a_new_event(published) -> None:  # type: ignore[no-untyped-def]
+    pipeline = new_pipeline(published)
+    start = pipeline.clock.at_ms
+    pipeline.send(IDENTITY_EVENTS, "shop/ann", shop.consent("shop/ann", start))
+    pipeline.send(FEEDBACK_EVENTS, "shop/ann", shop.click("shop/ann", "tips", start, "e1"))
+    pipeline.run()
+
+    def memberships() -> list[tuple[str, bool, int]]:
+        return [(c.segment, c.entered, c.at_ms - start) for c in pipeline.values(SEGMENT_CHANGES)]
+
+    assert memberships() == [("keen", True, 0)]
+    pipeline.advance(3_599_999)
+    assert memberships() == [("keen", True, 0)]
+    pipeline.advance(1)
+    assert memberships() == [("keen", True, 0), ("keen", False, 3_600_000)]
+    pipeline.advance(3_600_000)
+    assert len(memberships()) == 2
+    assert pipeline.state("shop/ann").segments_due_ms is None
 
 
 def test_a_request_past_its_deadline_is_dropped(published) -> None:  # type: ignore[no-untyped-def]
