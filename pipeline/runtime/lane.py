@@ -158,7 +158,11 @@ class PartitionLane:
                 return False
         self._context.now_ms = record.at_ms
         outcome = flow.handle(event, entry.state, self._context)
-        outputs = self._settle(flow, record, outcome, step)
+        try:
+            outputs = self._settle(flow, record, outcome, step)
+        except avro.CodecError as error:
+            outcome = DeadLetter(error.reason, f"what follows from it cannot be written: {error.detail}")
+            outputs = self._settle(flow, record, outcome, step)
         if _state_of(outcome) is None and not outputs:
             return False
         # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key

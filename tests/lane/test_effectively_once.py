@@ -34,7 +34,9 @@ def count(event: FeedbackEvent, profile: Profile | None, context: Context) -> Ou
         return Drop(Reason.TOO_OLD)
     profile = profile or Profile(profile_id=event.subject)
     times = (*profile.behaviour.get("n", ()), event.at_ms)
-    change = SegmentChange(event.subject, f"n={len(times)}", True, event.at_ms, event.event_id, "r1")
+    # Text that UTF-8 cannot carry, as a careless template may make it.
+    segment = "\ud800" if event.name == "unwritable" else f"n={len(times)}"
+    change = SegmentChange(event.subject, segment, True, event.at_ms, event.event_id, "r1")
     return Accept(
         Reason.APPLIED, changed(profile, behaviour={"n": times}), () if event.name == "quiet" else (emit(change),)
     )
@@ -166,4 +168,13 @@ def test_a_record_beside_its_keys_partition_is_a_dead_letter_and_makes_no_second
     pipeline.run()
     [letter] = pipeline.values(DEAD_LETTERS)
     assert (letter.reason, letter.partition) == (Reason.WRONG_PARTITION, astray)
+    assert [c.segment for c in pipeline.values(SEGMENT_CHANGES)] == ["n=1"]
+
+
+def test_a_record_whose_outputs_cannot_be_written_is_a_dead_letter_and_changes_nothing() -> None:
+    pipeline = MemoryPipeline(COUNTING)
+    load(pipeline, [("a", "unwritable"), ("a", "")])
+    pipeline.run()
+    [letter] = pipeline.values(DEAD_LETTERS)
+    assert letter.detail.startswith("what follows from it cannot be written")
     assert [c.segment for c in pipeline.values(SEGMENT_CHANGES)] == ["n=1"]
