@@ -12,13 +12,20 @@ _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
+#: Ten years: what is longer has no end. Seconds of it fit the records that carry them.
+SPAN_MS_MAX = 3_652 * 86_400_000
+
+
 def _span(value: object) -> object:
     """`36h`, `1d12h`, `5m` → milliseconds."""
     if not isinstance(value, str):
         raise ValueError("write a length of time as 30s, 5m, 36h, 7d or 2w")
     if not re.fullmatch(r"(\d+(w|d|h|ms|m|s))+", value):
         raise ValueError(f"{value!r} is not a length of time: write it as 30s, 5m, 36h, 7d or 2w")
-    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(w|d|h|ms|m|s)", value))
+    span_ms = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(w|d|h|ms|m|s)", value))
+    if span_ms > SPAN_MS_MAX:
+        raise ValueError(f"{value!r} is longer than ten years (3652d): leave it out where it has no end")
+    return span_ms
 
 
 def _moment(value: object) -> object:
@@ -74,7 +81,8 @@ TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
 Names = Annotated[list[str], BeforeValidator(_one_or_many)]
 #: Words for people: they change nothing that is decided, so they are no part of a release.
 Doc = Annotated[str, Field(exclude=True)]
-Value = bool | int | float | str | None
+#: Whole numbers as far as an Avro long goes.
+Value = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
 
