@@ -11,7 +11,7 @@ UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 demo test check unit integration bench: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit integration test check demo bench bench-core docs lock clean
+.PHONY: help setup fmt lint types imports unit sim integration test check demo bench bench-core docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ imports: setup ## who may import whom
 
 unit: setup ## the tests that need no broker
 	@exec $(BIN)/pytest -m "not broker"
+
+sim: setup ## fault simulation: 10,000 seeds; make sim SEED=123 tells one
+	@exec $(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED))
 
 integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)
 	@exec $(BIN)/pytest -m broker

@@ -131,9 +131,9 @@ class LaneDriver:
         """Write the owner's record again where nothing was written for long: what a lost owner writes late is noticed
         before compaction can prefer it."""
         fence = self._fence
-        if self._unwritten or fence.lease.now_s() - fence.written_s < ANNOUNCE_S:
+        idle_s = fence.lease.now_s() - fence.written_s
+        if self._unwritten or idle_s < ANNOUNCE_S or not fence.lease.held():
             return
-        fence.lease.require()
         acknowledged: list[int | None] = []
         self._unwritten.append((None, acknowledged))
         marker = Outbound(self._changelog, EPOCH_KEY, fence.marker, self.lane.partition)

@@ -1,0 +1,166 @@
+"""What producers and callers send in one run: drawn from the seed beforehand, sent one by one.
+
+Every identifier is aliased to one other at most, so that the sets of identifiers that belong together, and with them
+everything the oracle expects, do not depend on the order in which records are applied. Chains, trees and rings occur.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from pipeline.codecs import avro
+from pipeline.core.model import (
+    ConsentGrant,
+    DecisionRequest,
+    FeedbackEvent,
+    FeedbackKind,
+    IdentityEvent,
+    IdentityKind,
+)
+from pipeline.ports import Outbound
+from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
+
+#: A retry may come this long after its request: what the profile's memory of requests holds for certain.
+RETRY_MS = 240_000
+
+
+@dataclass(slots=True)
+class Sent:
+    """One record a producer sent."""
+
+    topic: Topic
+    value: IdentityEvent | FeedbackEvent | DecisionRequest
+    at_ms: int
+
+
+class Traffic:
+    """The producers of one run."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.subjects = [f"shop/{name}" for name in "abcdefgh"[: rng.randint(2, 7)]]
+        self.aliases = self._plan_aliases()
+        self._waiting_aliases = list(self.aliases.items())
+        self.left = rng.randint(12, 70)
+        self.sent: list[Sent] = []
+        #: The identifier aliased last: much is asked about it, as around a merge the most can go wrong.
+        self._hot = ""
+        self._number = 0
+        self._times: set[int] = set()
+        self._weights = [rng.choice((1, 2, 6)) for _ in range(7)]
+
+    def _plan_aliases(self) -> dict[str, str]:
+        rng, subjects = self._rng, self.subjects
+        share = rng.choice((0.0, 0.4, 0.8, 1.0))
+        # Chains and trees; in some runs rings too.
+        rings = rng.random() < 0.15
+        plan = {one: rng.choice(subjects) for one in subjects if rng.random() < share}
+        return {old: new for old, new in plan.items() if old < new or (rings and old != new)}
+
+    # -- one record -----------------------------------------------------------------------------------------------
+
+    def next(self, now_ms: int) -> Outbound:
+        """The next record to send."""
+        self.left -= 1
+        self._number += 1
+        if not self.sent:
+            return self._identity(now_ms, granted=True)
+        kinds = ("consent", "trait", "click", "request", "retry", "repeat", "alias")
+        match self._rng.choices(kinds, self._weights)[0]:
+            case "consent":
+                return self._identity(now_ms, granted=self._rng.random() < 0.7)
+            case "trait":
+                return self._identity(now_ms)
+            case "click":
+                return self._click(now_ms)
+            case "retry":
+                return self._retry(now_ms) or self._request(now_ms)
+            case "repeat":
+                return self._repeat(now_ms)
+            case "alias" if self._waiting_aliases:
+                return self._alias(now_ms)
+        return self._request(now_ms)
+
+    def poison(self) -> Outbound:
+        """A record that nobody can read."""
+        topic = self._rng.choice((IDENTITY_EVENTS, FEEDBACK_EVENTS, DECISION_REQUESTS))
+        return Outbound(topic.name, self._rng.choice(self.subjects).encode(), f"poison {self._number}".encode())
+
+    def _time(self, now_ms: int) -> int:
+        """An event time of its own, a little late."""
+        at_ms = now_ms - self._rng.choice((0, 0, 5, 500, 3_000))
+        while at_ms in self._times:
+            at_ms -= 1
+        self._times.add(at_ms)
+        return at_ms
+
+    def _subject(self) -> str:
+        return self._hot if self._hot and self._rng.random() < 0.4 else self._rng.choice(self.subjects)
+
+    def _chosen(self, among: list[Sent]) -> Sent:
+        hot = [one for one in among if one.value.subject == self._hot]
+        return self._rng.choice(hot if hot and self._rng.random() < 0.6 else among)
+
+    def _identity(self, now_ms: int, granted: bool | None = None) -> Outbound:
+        subject, at_ms = self._subject(), self._time(now_ms)
+        event_id = f"e{self._number}"
+        if granted is None:
+            plan = self._rng.choice(("free", "free", "pro"))
+            event = IdentityEvent(event_id, subject, IdentityKind.TRAITS, at_ms, traits={"plan": plan})
+        else:
+            grant = ConsentGrant("personalization", granted, at_ms)
+            event = IdentityEvent(event_id, subject, IdentityKind.CONSENT, at_ms, consent=[grant])
+        return self._out(IDENTITY_EVENTS, event, now_ms)
+
+    def _alias(self, now_ms: int) -> Outbound:
+        old, new = self._waiting_aliases.pop(self._rng.randrange(len(self._waiting_aliases)))
+        self._hot = old
+        event = IdentityEvent(f"e{self._number}", old, IdentityKind.ALIAS, self._time(now_ms), alias_of=new)
+        return self._out(IDENTITY_EVENTS, event, now_ms)
+
+    def _click(self, now_ms: int) -> Outbound:
+        subject, item = self._subject(), self._rng.choice(("upgrade", "tips"))
+        event = FeedbackEvent(
+            f"e{self._number}", subject, FeedbackKind.CLICK, self._time(now_ms), item_id=item, channel="web"
+        )
+        return self._out(FEEDBACK_EVENTS, event, now_ms)
+
+    def _request(self, now_ms: int) -> Outbound:
+        subject = self._subject()
+        # One policy does not know the footer: the error is an answer too, but not one to remember.
+        alone = subject not in self.aliases and subject not in self.aliases.values()
+        placement = "footer" if alone and self._rng.random() < 0.2 else "hero"
+        deadline = now_ms + self._rng.choice((150, 2_000)) if self._rng.random() < 0.3 else None
+        request = DecisionRequest(
+            f"r{self._number}", subject, "web", [placement], deadline_ms=deadline, reply_partition=0, digest=subject
+        )
+        return self._out(DECISION_REQUESTS, request, now_ms)
+
+    def _retry(self, now_ms: int) -> Outbound | None:
+        """A caller that has no answer (or lost it) asks again under the same request id."""
+        recent = [
+            s for s in self.sent
+            if isinstance(s.value, DecisionRequest) and s.at_ms > now_ms - RETRY_MS and s.value.placements == ["hero"]
+        ]
+        if not recent:
+            return None
+        request = self._chosen(recent).value
+        assert isinstance(request, DecisionRequest)
+        if request.deadline_ms is not None:
+            request = replace(request, deadline_ms=now_ms + 2_000)
+        return self._again(DECISION_REQUESTS, request)
+
+    def _repeat(self, now_ms: int) -> Outbound:
+        """A producer that sends an event twice."""
+        events = [s for s in self.sent if not isinstance(s.value, DecisionRequest)]
+        chosen = self._chosen(events)
+        return self._again(chosen.topic, chosen.value)
+
+    def _out(self, topic: Topic, value: IdentityEvent | FeedbackEvent | DecisionRequest, now_ms: int) -> Outbound:
+        self.sent.append(Sent(topic, value, now_ms))
+        return self._again(topic, value)
+
+    @staticmethod
+    def _again(topic: Topic, value: IdentityEvent | FeedbackEvent | DecisionRequest) -> Outbound:
+        return Outbound(topic.name, value.subject.encode(), avro.encode(topic, value))
