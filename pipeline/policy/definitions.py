@@ -81,7 +81,7 @@ TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
 Names = Annotated[list[str], BeforeValidator(_one_or_many)]
 #: Words for people: they change nothing that is decided, so they are no part of a release.
 Doc = Annotated[str, Field(exclude=True)]
-#: Whole numbers as far as an Avro long goes.
+#: A whole number past an Avro long is taken as a float.
 Value = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
