@@ -25,6 +25,10 @@ class Latency:
     target: str
     rate: int
     rounds: list[Result] = field(default_factory=list)
+    #: Processor time (s) of each process over all rounds, warm-up included.
+    used_s: dict[str, float] = field(default_factory=dict)
+    #: How long the rounds took with warm-up.
+    lasted_s: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """The figures over all rounds, and each round's p95 to see how steady they are."""
@@ -44,6 +48,7 @@ class Latency:
             "reasons": summed(one.reasons for one in self.rounds),
             "fallbacks": summed(one.fallbacks for one in self.rounds),
             "client_late_p99_ms": rounded(percentile(late, 0.99)),
+            "processor_shares": {name: round(used_s / self.lasted_s, 3) for name, used_s in self.used_s.items()},
         }
 
 

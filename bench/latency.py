@@ -56,7 +56,11 @@ def measure(
                 f"{latency.target}, {latency.rate}/s, round {number + 1} of {plan.rounds}",
                 plan.round_s + plan.warm_s + CLIENT_S,
             )
+            before_s = parts.cpu_s()
             latency.rounds.append(_once(parts, cluster, plan, latency, first, seed, data_dir))
+            for name, after_s in parts.cpu_s().items():
+                latency.used_s[name] = latency.used_s.get(name, 0.0) + after_s - before_s[name]
+            latency.lasted_s += plan.round_s + plan.warm_s
             first += round(latency.rate * (plan.round_s + plan.warm_s) * 1.1)
     return found
 

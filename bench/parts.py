@@ -25,6 +25,8 @@ ROOT: Final = Path(__file__).absolute().parents[1]
 HOST: Final = "127.0.0.1"
 READY_S_MAX: Final = 90.0
 GRACE_S: Final = 10.0
+#: No load explains a sleep so much longer than asked for; a suspended virtual machine does.
+SUSPENDED_S: Final = 5.0
 _LOOK_S: Final = 0.05
 
 
@@ -141,9 +143,13 @@ class Parts:
             self.pause(_LOOK_S)
 
     def pause(self, seconds: float) -> None:
-        """Let time pass, for the measured and for the progress bar."""
+        """Let time pass, for the measured and for the progress bar. Raises BenchError after a suspension."""
         self._tick()
+        before_s = time.monotonic()
         time.sleep(seconds)
+        stood_still_s = time.monotonic() - before_s - seconds
+        if stood_still_s > SUSPENDED_S:
+            raise BenchError(f"this machine stood still for {stood_still_s:.0f} s: run it again, nothing counts")
 
     def require(self) -> None:
         """Raises BenchError where the broker or a part has ended."""
@@ -151,6 +157,11 @@ class Parts:
             raise BenchError(f"the broker ended; see {self.broker.log_path}")
         for part in self.parts:
             part.require()
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor time of each part and the broker so far; empty where the system does not tell."""
+        found = {"broker": cpu_s(self.broker.pid), **{part.name: part.cpu_s() for part in self.parts}}
+        return {name: used_s for name, used_s in found.items() if used_s is not None}
 
     def run(self, name: str, arguments: Sequence[str], timeout_s: float) -> None:
         """Run a process to its end. Raises BenchError where it fails or takes too long."""

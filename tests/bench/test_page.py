@@ -12,7 +12,8 @@ from bench.figures import Latency, ratio
 
 
 def latency(rate: int, *ms: float, errors: dict[str, int] | None = None) -> dict[str, Any]:
-    found = Latency("decide", rate, [Result(list(ms), [0.1], errors or {}, {"decided": len(ms)}, {"capped": 1})])
+    result = Result(list(ms), [0.1], errors or {}, {"decided": len(ms)}, {"capped": 1})
+    found = Latency("decide", rate, [result], {"worker": 0.5}, 10.0)
     return {"load": "as asked", **found.summary()}
 
 
