@@ -1,6 +1,8 @@
-"""The bridge's wire on Kafka: one idempotent producer, and one consumer on this bridge's partition of the replies.
+"""The bridge's wire on Kafka: two idempotent producers, and one consumer on this bridge's partition of the replies.
 
-Two threads serve them; what they have for the event loop goes over in bunches, one wake-up each.
+Requests have a producer of their own that reports failures only: the reply is the acknowledgement, and a report for
+each would wake a thread in the middle of every answer. Events wait for the report. Threads serve the three; what they
+have for the event loop goes over in bunches, one wake-up each.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.bridge.metrics import BridgeMetrics
@@ -62,15 +64,20 @@ class KafkaWire:
         """Begin; returns at once. Call on the loop."""
         self._listener = listener
         self._to_loop = Handover(loop)
-        self._producer = kafka.producer(
-            self._settings, "bridge", **{
-                "message.timeout.ms": DELIVERY_MS_MAX,
-                "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
-                "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
-                "error_cb": self._on_error,
-            },
-        )
-        for name, work in (("deliveries", self._serve_deliveries), ("replies", self._serve_replies)):
+        limits = {
+            "message.timeout.ms": DELIVERY_MS_MAX,
+            "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
+            "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
+            "error_cb": self._on_error,
+        }
+        self._events = kafka.producer(self._settings, "bridge-events", **limits)
+        only_failures = {"delivery.report.only.error": True}
+        self._requests = kafka.producer(self._settings, "bridge-requests", **(limits | only_failures))
+        for name, work in (
+            ("events", partial(self._serve_reports, self._events)),
+            ("requests", partial(self._serve_reports, self._requests)),
+            ("replies", self._serve_replies),
+        ):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -79,7 +86,8 @@ class KafkaWire:
         """Flush what is queued and end the threads. Blocks for some seconds at most."""
         self.listening = False
         if self._threads:
-            self._producer.flush(_FLUSH_S)
+            self._requests.flush(_FLUSH_S)
+            self._events.flush(_FLUSH_S)
         self._stopping.set()
         for thread in self._threads:
             thread.join(_FLUSH_S)
@@ -88,7 +96,7 @@ class KafkaWire:
 
     def send(self, record: Outbound, undelivered: Callable[[], None]) -> None:
         """See Wire."""
-        self._produce(record, partial(self._on_sent, undelivered))
+        self._produce(self._requests, record, partial(self._on_sent, undelivered))
 
     async def publish(self, records: Sequence[Outbound]) -> list[bool]:
         """See Wire."""
@@ -97,14 +105,16 @@ class KafkaWire:
         group = _Group(len(records), asyncio.get_running_loop().create_future(), self._to_loop)
         for index, record in enumerate(records):
             try:
-                self._produce(record, partial(self._on_published, group, index))
+                self._produce(self._events, record, partial(self._on_published, group, index))
             except WireFullError:
                 group.settle(index, False)
         return await group.settled
 
-    def _produce(self, record: Outbound, report: Callable[[KafkaError | None, Message], None]) -> None:
+    def _produce(
+        self, producer: Producer, record: Outbound, report: Callable[[KafkaError | None, Message], None]
+    ) -> None:
         try:
-            self._producer.produce(
+            producer.produce(
                 record.topic, record.value, record.key, on_delivery=report, headers=list(record.headers)
             )
         except (BufferError, KafkaException) as error:
@@ -129,9 +139,9 @@ class KafkaWire:
             _log.warning("%s did not take a record: %s; further ones are only counted", message.topic(), error.str())
         return False
 
-    def _serve_deliveries(self) -> None:
+    def _serve_reports(self, producer: Producer) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(_POLL_S)
+            producer.poll(_POLL_S)
 
     def _on_error(self, error: KafkaError) -> None:
         """librdkafka's own complaints; it goes on trying by itself."""

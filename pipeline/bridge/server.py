@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipeline.adapters.follower import Follower
+from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
 from pipeline.bridge.app import Doors, create
@@ -116,6 +117,7 @@ def run(settings: Settings) -> int:
         log_config=None, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=DRAIN_S, backlog=2_048,
     ))
+    set_for_latency()
     try:
         server.run()
     except SystemExit as stopped:

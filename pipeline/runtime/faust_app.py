@@ -20,6 +20,7 @@ from yarl import URL
 
 from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
+from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.publisher import KafkaPublisher
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
@@ -220,6 +221,7 @@ def run(settings: Settings, argv: Sequence[str] = ()) -> int:
     asyncio.set_event_loop(loop)
     worker = Worker(settings)
     worker.prepare(loop)
+    set_for_latency()
     faust_worker = faust.Worker(
         worker.app, loop=loop, loglevel=settings.log_level.upper(), quiet=False, redirect_stdouts=False
     )
