@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.codecs import envelope as envelopes
+from pipeline.ports import Outbound
 from pipeline.runtime import lane, lanes
 from pipeline.runtime.lane_driver import ANNOUNCE_S
 from tests.sim.cluster import CHANGELOG, COMPACTION_LAG_MS, TopicPartition
 from tests.sim.worker import SimWorker
 from tests.sim.world import World
+from topics.catalog import PROFILE_INBOX
 
 #: Rounds of undisturbed work after which nothing may be left to do.
 CALM_ROUNDS_MAX = 400
@@ -102,13 +104,23 @@ class Simulation(World):
             where = self.rng.choice(list(worker.queues))
             if worker.queues[where][0].out.key == envelopes.EPOCH_KEY:
                 self._overtake(worker, where)
+            risk = 0.0
             for _ in range(self.rng.randint(1, 6)):
                 if where in worker.queues:
+                    risk = max(risk, self._risk(worker.queues[where][0].out))
                     worker.deliver(where)
-            if where[0] == CHANGELOG and self.faults and not worker.frozen and self.rng.random() < self.cut_short:
+            if self.faults and not worker.frozen and self.rng.random() < risk:
                 # The moment in which the most is at stake: written, and nothing said yet.
                 self.faults -= 1
                 self.die(worker, "kill -9")
+
+    def _risk(self, out: Outbound) -> float:
+        """How likely a process dies just after this record: most of all after giving a profile up."""
+        if not self.cut_short or out.topic != CHANGELOG or out.value is None:
+            return 0.0
+        outbox = envelopes.decode(out.value).outbox
+        giving = any(o.topic == PROFILE_INBOX.name for pending in outbox for o in pending.outputs)
+        return self.cut_short * (5 if giving else 1)
 
     def _overtake(self, owner: SimWorker, where: TopicPartition) -> None:
         """Others' records for a partition may come in just before its new owner's announcement."""

@@ -44,6 +44,8 @@ class Traffic:
         self._waiting_aliases = list(self.aliases.items())
         self.left = rng.randint(12, 70)
         self.sent: list[Sent] = []
+        #: What comes next whatever else: repeats on both sides of an alias.
+        self._burst: list[str] = []
         #: The identifier aliased last: much is asked about it, as around a merge the most can go wrong.
         self._hot = ""
         self._number = 0
@@ -67,7 +69,7 @@ class Traffic:
         if not self.sent:
             return self._identity(now_ms, granted=True)
         kinds = ("consent", "trait", "click", "request", "retry", "repeat", "alias")
-        match self._rng.choices(kinds, self._weights)[0]:
+        match self._burst.pop() if self._burst else self._rng.choices(kinds, self._weights)[0]:
             case "consent":
                 return self._identity(now_ms, granted=self._rng.random() < 0.7)
             case "trait":
@@ -116,6 +118,7 @@ class Traffic:
     def _alias(self, now_ms: int) -> Outbound:
         old, new = self._waiting_aliases.pop(self._rng.randrange(len(self._waiting_aliases)))
         self._hot = old
+        self._burst = self._rng.choice(([], ["retry", "repeat"], ["repeat", "retry", "retry"]))
         event = IdentityEvent(f"e{self._number}", old, IdentityKind.ALIAS, self._time(now_ms), alias_of=new)
         return self._out(IDENTITY_EVENTS, event, now_ms)
 
