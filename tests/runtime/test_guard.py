@@ -28,8 +28,8 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         from pipeline.runtime.guarded import Guarded
         log = open({str(tmp_path / "log")!r}, "wb")
         child = Guarded.start(["sh", "-c", {STUBBORN!r}], log=log, grace_s=0.3)
-        print(child.pid, child.guard_pid, flush=True)
         try:
+            print(child.pid, child.guard_pid, flush=True)
             signal.pause()
         except KeyboardInterrupt:
             sys.exit(child.poll() is not None)
