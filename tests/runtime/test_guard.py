@@ -26,6 +26,7 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pipeline.runtime.guarded import Guarded
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
         log = open({str(tmp_path / "log")!r}, "wb")
         child = Guarded.start(["sh", "-c", {STUBBORN!r}], log=log, grace_s=0.3)
         try:
