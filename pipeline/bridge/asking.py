@@ -81,6 +81,8 @@ class Asker:
         self._waiting: dict[str, list[_Waiting]] = {}
         self._breakers = [Breaker() for _ in range(DECISION_REQUESTS.partitions)]
         self.in_flight = 0
+        #: When, last, the pipeline left somebody without an answer who had waited long enough; monotonic seconds.
+        self.unanswered_s = float("-inf")
 
     # -- the caller's side ----------------------------------------------------------------------------------------
 
@@ -154,7 +156,8 @@ class Asker:
         elif answer is None or (answer.reason == DEADLINE and wait_ms < self._patience_ms):
             breaker.withdrawn(permit)
         else:
-            breaker.failed(permit, self._clock.monotonic_s())
+            self.unanswered_s = self._clock.monotonic_s()
+            breaker.failed(permit, self.unanswered_s)
         if self._metrics.open_circuits_shown != (shown := self._open_circuits()):
             self._metrics.show_open_circuits(shown)
 
@@ -189,6 +192,7 @@ class Asker:
 
     def broker_went_away(self) -> None:
         """See ReplyListener."""
+        self.unanswered_s = self._clock.monotonic_s()
         for same_id in self._waiting.values():
             for waiting in same_id:
                 waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE))

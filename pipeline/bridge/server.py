@@ -55,7 +55,8 @@ class Bridge:
         )
         metrics.in_flight.set_function(lambda: float(self._asker.in_flight))
         self._readiness = Readiness(
-            KafkaWorkers(settings), self._policy_missing, lambda: self._wire.listening, clock
+            KafkaWorkers(settings, clock), self._policy_missing, lambda: self._wire.listening,
+            lambda: self._asker.unanswered_s, clock,
         )
         caught_up = self._follower.caught_up.is_set
         decide = DecideDoor(settings, keys, self._directory, caught_up, self._asker, clock, metrics)

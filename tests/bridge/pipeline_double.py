@@ -18,7 +18,7 @@ from pipeline.bridge.asking import Asker
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.readiness import Owners, Readiness
+from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import WireFullError
 from pipeline.codecs import avro
 from pipeline.core import identity
@@ -32,7 +32,7 @@ from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, SUBJECT
 
 Mode = Literal["answers", "is silent", "refuses", "has no room"]
 
-ALL_OWNED: Owners = frozenset(("worker-1", number) for number in range(SUBJECT_PARTITIONS))
+ALL = frozenset(range(SUBJECT_PARTITIONS))
 
 
 class WireDouble:
@@ -88,20 +88,24 @@ class WireDouble:
 class WorkersDouble:
     """The Workers port: says what it is told to say."""
 
+    pass_s = 2.0
+
     def __init__(self) -> None:
-        self.owned: Owners = ALL_OWNED
-        self.reached: dict[int, int] = {}
+        #: The partitions that nobody reads.
+        self.stuck: frozenset[int] = ALL
         self.probes = 0
+        self.looks = 0
 
-    def owners(self) -> Owners:
-        return self.owned
-
-    def probe(self) -> dict[int, int]:
+    def probe(self) -> Probe:
         self.probes += 1
-        return {number: 10 for number in range(SUBJECT_PARTITIONS)}
+        return {number: self.probes for number in ALL}
 
-    def committed(self) -> dict[int, int]:
-        return self.reached
+    def behind(self, probe: Probe) -> frozenset[int]:
+        self.looks += 1
+        return self.stuck
+
+    def stop(self) -> None:
+        pass
 
 
 class BridgeDouble:
@@ -131,7 +135,8 @@ class BridgeDouble:
         )
         events = EventsDoor(self.settings, keys, world, self.wire, self.clock, self.metrics)
         self.readiness = Readiness(
-            self.workers, lambda: self.policy_missing, lambda: self.wire.listening, self.clock
+            self.workers, lambda: self.policy_missing, lambda: self.wire.listening,
+            lambda: self.asker.unanswered_s, self.clock,
         )
         self.app = create(Doors(decide, events, self.readiness, self.metrics))
 

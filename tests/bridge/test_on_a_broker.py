@@ -197,8 +197,12 @@ def test_ready_means_that_workers_move_and_asking_changes_nothing(
     client.flush()
     before = [client.ends(topic) for topic in (DECISION_REPLIES, DECISION_AUDIT, DEAD_LETTERS)]
 
+    clock = SystemClock()
+
     async def checks(until_ready: bool) -> Sequence[str]:
-        readiness = Readiness(KafkaWorkers(settings), lambda: None, lambda: True, SystemClock())
+        readiness = Readiness(
+            KafkaWorkers(settings, clock), lambda: None, lambda: True, lambda: float("-inf"), clock
+        )
         try:
             end = time.monotonic() + 30
             while True:
@@ -209,10 +213,13 @@ def test_ready_means_that_workers_move_and_asking_changes_nothing(
         finally:
             readiness.close()
 
-    assert asyncio.run(checks(until_ready=False)) == ("no worker decides for 8 of 8 partitions: is one running?",)
+    assert asyncio.run(checks(until_ready=False)) == (
+        "no worker takes requests: is one running? One that has just started may still be recovering",
+    )
     process = worker()
     assert asyncio.run(checks(until_ready=True)) == ()
     ready([process])
-    counts = process.counts()
-    assert counts["requests/drop/past_deadline"] == SUBJECT_PARTITIONS
+    # Two that nobody had read, and the one that proved it; the worker counts them after their commit.
+    probes = process.counts()["requests/drop/past_deadline"] / SUBJECT_PARTITIONS
+    assert probes in (2, 3)
     assert [client.ends(topic) for topic in (DECISION_REPLIES, DECISION_AUDIT, DEAD_LETTERS)] == before
