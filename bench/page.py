@@ -52,6 +52,7 @@ def pipeline(results: dict[str, Any]) -> str:
         _table(("throughput", "requests/s, median", "runs", "CPU µs each", "broker's CPU µs each"), through),
         f"Load of the throughput runs: {figures['load']}. Decisions compared and found the same on both sides: "
         f"{figures['same_decisions'] or 'not measured'}.",
+        report.recovery(results["recovery"]),
     ))
 
 

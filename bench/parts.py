@@ -112,16 +112,22 @@ class Parts:
         self, name: str, arguments: Sequence[str], env: dict[str, str] | None = None, python: str = sys.executable
     ) -> Part:
         """One more process; the address of the broker is in its environment."""
-        own = {"NEXTBEST_BOOTSTRAP": self.broker.bootstrap, "NEXTBEST_DATA_DIR": str(self.directory / name)}
+        data_dir = self.directory / name.replace(" ", "-")
+        own = {"NEXTBEST_BOOTSTRAP": self.broker.bootstrap, "NEXTBEST_DATA_DIR": str(data_dir)}
         part = Part.start(name, arguments, self.directory, own | (env or {}), python)
         self._stack.callback(part.stop)
         self.parts.append(part)
         return part
 
-    def start_worker(self) -> Part:
-        """One worker as it is run in earnest, ready to decide."""
-        port = free_port(HOST)
-        worker = self.start("worker", ["-m", "pipeline.cli.main", "worker"], {"NEXTBEST_WORKER_PORT": str(port)})
+    def end(self, part: Part) -> None:
+        """Stop one part before the others."""
+        self.parts.remove(part)
+        part.stop()
+
+    def start_worker(self, name: str = "worker", port: int = 0) -> Part:
+        """One worker as it is run in earnest, ready to decide; each name has its own data."""
+        port = port or free_port(HOST)
+        worker = self.start(name, ["-m", "pipeline.cli.main", "worker"], {"NEXTBEST_WORKER_PORT": str(port)})
         self.wait("the worker's readiness", lambda: answers_ok(port))
         return worker
 

@@ -23,6 +23,8 @@ class Plan:
     requests: int
     runs: int
     quix: bool
+    #: Whether plain Faust recovers the same changelog too.
+    recovery_beside: bool
 
     @property
     def rates(self) -> tuple[int, ...]:
@@ -32,11 +34,11 @@ class Plan:
 
 FULL: Final = Plan(
     "full", rate=200, rate_high=500, rounds=3, round_s=15.0, warm_s=2.0, subjects=20_000, requests=40_000, runs=3,
-    quix=True,
+    quix=True, recovery_beside=True,
 )
 
 #: Figures of so few requests mean nothing.
 QUICK: Final = Plan(
     "quick", rate=100, rate_high=None, rounds=1, round_s=3.0, warm_s=1.0, subjects=300, requests=1_500, runs=1,
-    quix=False,
+    quix=False, recovery_beside=False,
 )

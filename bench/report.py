@@ -30,6 +30,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     console.print(_latency(results))
     console.print(_throughput(results["throughput"]))
     console.print(f"[dim]{DIFFERENCE}[/]", highlight=False)
+    console.print(recovery(results["recovery"]), highlight=False)
     if results["plan"] == QUICK.name:
         console.print("A quick run shows that everything works; its figures mean nothing.")
         return
@@ -37,6 +38,17 @@ def show(results: dict[str, Any], console: Console) -> None:
         mark = {True: "[green]holds[/]", False: "[red]broken[/]", None: "[dim]not measured[/]"}[held]
         console.print(f"{mark}  {said}", highlight=False)
     console.print(weather(results["machine"]), highlight=False)
+
+
+def recovery(figures: dict[str, Any]) -> str:
+    """How fast state came back."""
+    said = (
+        f"Recovery of {figures['records']:,} changelog records by a worker without local state: "
+        f"{figures['nextbest_s']:g} s, {figures['nextbest_per_s']:,}/s"
+    )
+    if figures["faust_s"] is None:
+        return f"{said}."
+    return f"{said}; by plain Faust: {figures['faust_s']:g} s, {figures['faust_per_s']:,}/s."
 
 
 def weather(machine: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import client, latency, machine, quix_env, throughput
+from bench import client, latency, machine, quix_env, recovery, throughput
 from bench.cluster import Cluster
 from bench.figures import Latency, ratio
 from bench.inputs import Encoded
@@ -36,7 +36,7 @@ class Watcher:
 def seconds(plan: Plan) -> float:
     """About how long a run takes."""
     sides = 2 if plan.quix else 1
-    return START_S + latency.seconds(plan) + throughput.RUN_S * plan.runs * sides
+    return START_S + latency.seconds(plan) + throughput.RUN_S * plan.runs * sides + recovery.RECOVERY_S
 
 
 def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
         if python is not None:
             sides.append(throughput.quix(parts, cluster, python))
         throughput.measure(parts, cluster, plan, sides, at_ms, watcher.begin)
-    return _results(plan, latencies, sides, machine.facts(plan.quix) | weather.shares(), at_ms)
+        watcher.begin("recovery", recovery.RECOVERY_S)
+        recovered = recovery.measure(parts, cluster, worker, beside=plan.recovery_beside)
+    return _results(plan, latencies, sides, recovered, machine.facts(plan.quix) | weather.shares(), at_ms)
 
 
 def _publish(cluster: Cluster, at_ms: int) -> None:
@@ -70,7 +72,8 @@ def _publish(cluster: Cluster, at_ms: int) -> None:
 
 
 def _results(
-    plan: Plan, latencies: list[Latency], sides: list[throughput.Side], facts: dict[str, Any], at_ms: int
+    plan: Plan, latencies: list[Latency], sides: list[throughput.Side], recovered: dict[str, Any],
+    facts: dict[str, Any], at_ms: int,
 ) -> dict[str, Any]:
     def of(target: str, rate: int | None) -> dict[str, Any] | None:
         found = next((one for one in latencies if (one.target, one.rate) == (target, rate)), None)
@@ -86,6 +89,7 @@ def _results(
         "decide_over_topics": of(client.TOPICS, plan.rate) or {},
         "high": {"decide": of(client.BRIDGE, plan.rate_high), "echo": of(client.ECHO, plan.rate_high)},
         "throughput": figures,
+        "recovery": recovered,
         "ratios": {
             "decide_p95_to_echo_p95": ratio(decide.get("p95_ms"), echo.get("p95_ms")),
             "nextbest_to_quix": ratio(figures["nextbest_per_s"], figures["quix_per_s"]),

@@ -36,6 +36,7 @@ def test_a_quick_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     assert results["decide"]["reasons"]["decided"] > 0
     assert results["throughput"]["nextbest_per_s"] > 0
     assert results["throughput"]["quix_per_s"] is None
+    assert results["recovery"]["records"] >= 600, "every subject of both kinds"
     assert results["machine"]["cores"] >= 1
     assert "Written to" in printed
 

@@ -29,6 +29,9 @@ def results(quix_per_s: int | None = 8_000, errors: dict[str, int] | None = None
     return {
         "plan": "full", "at": "2026-11-21T03:00:00Z", "decide": decide, "echo": echo, "decide_over_topics": decide,
         "high": {"decide": None, "echo": None}, "throughput": throughput,
+        "recovery": {
+            "records": 100_000, "nextbest_s": 1.0, "nextbest_per_s": 100_000, "faust_s": None, "faust_per_s": None,
+        },
         "ratios": {
             "decide_p95_to_echo_p95": ratio(decide["p95_ms"], echo["p95_ms"]),
             "nextbest_to_quix": ratio(10_000, quix_per_s),
