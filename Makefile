@@ -82,6 +82,7 @@ lock: setup ## lock the dependencies and the broker's jars again, with hashes
 	@$(UV_LOCK) --output-file requirements.lock pyproject.toml
 	@$(UV_LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@printf 'hatchling\neditables\n' | $(UV_LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock -
+	@$(UV_LOCK) --output-file bench/requirements-quix.lock bench/requirements-quix.in
 	@$(BIN)/python -m pipeline.runtime.jars
 
 clean: ## remove everything that was made here, .venv included
