@@ -1,6 +1,6 @@
 """Taking over a partition: bring its store up to its changelog, then announce a new epoch there.
 
-Reads the changelog in bulk with a plain consumer (ten times the speed of Faust's own recovery, docs/benchmarks.md)
+Reads the changelog in bulk with a plain consumer (several times the speed of Faust's own recovery, docs/benchmarks.md)
 and blocks: run it on a thread.
 """
 
