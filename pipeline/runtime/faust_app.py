@@ -26,7 +26,7 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.policy.directory import Directory
-from pipeline.runtime import crash
+from pipeline.runtime import crash, ports
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.faust_store import LaneStore
 from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, LaneTransport
@@ -96,7 +96,7 @@ class Worker:
             recovery_consistency_check=False,
             web_bind=settings.worker_host,
             web_host="127.0.0.1",
-            web_port=settings.worker_port or free_port(),
+            web_port=settings.worker_port or ports.free_port("127.0.0.1"),
             autodiscover=False,
         )
         self._add_table(app)
@@ -204,14 +204,6 @@ class Worker:
         self.follower.stop()
         if self.publisher is not None:
             self.publisher.stop()
-
-
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run(settings: Settings, argv: Sequence[str] = ()) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
+from pipeline.runtime import ports
 from pipeline.settings import Settings
 from topics.catalog import Topic
 
@@ -26,11 +26,8 @@ READY_S = 60.0
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback nobody listens on just now."""
+    return ports.free_port("127.0.0.1")
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = READY_S, what: str = "it") -> Any:
