@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from yarl import URL
 
 from pipeline.adapters import kafka
+from pipeline.adapters.batch_reader import BatchReader, reading_consumer
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.publisher import KafkaPublisher
@@ -51,9 +52,7 @@ class WorkerApp(faust.App):
     lanes: Lanes
 
     def _new_transport(self) -> Any:
-        transport = LaneTransport(self.conf.broker_consumer, self)
-        transport.order = tuple(flow.reads.name for flow in BATCH_FLOWS)
-        return transport
+        return LaneTransport(self.conf.broker_consumer, self)
 
 
 class Worker:
@@ -180,7 +179,11 @@ class Worker:
         )
         lanes = Lanes(setup, self.publisher, Lease(self.clock, settings.session_timeout_ms / 1000))
         self.app.lanes = lanes
-        cast(LaneTransport, self.app.transport).lanes = lanes
+        transport = cast(LaneTransport, self.app.transport)
+        transport.lanes = lanes
+        transport.reader = BatchReader(
+            reading_consumer(settings), loop, [flow.reads.name for flow in BATCH_FLOWS], crash.stop
+        )
         store = LaneStore("lanes://", self.app, self.table, key_type=bytes, value_type=bytes)
         store.lanes = lanes
         self.table._data = store  # type: ignore[attr-defined]

@@ -1,15 +1,16 @@
 """Faust's Kafka transport with the batch lane in it; with `faust_app.py` the only place that knows Faust.
 
 Kept of Faust: group membership, assignment with co-partitioned tables and standbys, the table life cycle, agents for
-ordinary topics. Replaced: the way of hot records (whole batches into `Lanes` instead of two tasks per record),
-recovery of active tables (bulk, in `takeover.py`), and offsets of hot topics (positions are the lanes' own).
+ordinary topics. Replaced: the reading of hot topics (by librdkafka, whole fetches into `Lanes`; Faust's consumer holds
+the assignment, fetches none of them and commits for them), recovery of active tables (bulk, in `takeover.py`), and
+offsets of hot topics (positions are the lanes' own).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
@@ -19,17 +20,19 @@ from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from pipeline.adapters.batch_reader import BatchReader
 from pipeline.runtime import crash
 from pipeline.runtime.lanes import Lanes, StaleAssignmentError, TopicPartition
 
 log = logging.getLogger(__name__)
 
-#: How long a fetch may wait at the broker for the first record: bounds the delay of a fetch that was asked too early.
-FETCH_WAIT_MS = 50
+#: How long a fetch of ordinary topics may wait at the broker; other questions on its connection wait behind it.
+FETCH_WAIT_MS = 250
 
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with our fetch wait and a lease renewed by every successful join and heartbeat."""
+    """Faust's consumer thread, with our fetch wait, a lease renewed by every successful join and heartbeat, and hot
+    topics that are assigned but not fetched."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -75,27 +78,27 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             TP(tp.topic, tp.partition): earliest[tp] if offset is None else offset for tp, offset in committed.items()
         }
 
-    async def seek_all(self, positions: Mapping[TP, int]) -> None:
-        """Move the fetch positions, on the thread that fetches."""
+    async def leave_out(self, topics: Collection[str]) -> None:
+        """Fetch nothing of these topics; to be said again for every assignment."""
         consumer = self._ensure_consumer()
-        for tp, offset in positions.items():
-            consumer.seek(aiokafka.TopicPartition(tp.topic, tp.partition), offset)
+        consumer.pause(*(tp for tp in consumer.assignment() if tp.topic in topics))
 
 
 class ConsumerGroup:
-    """The lanes' `Group` on Faust's consumer thread."""
+    """The lanes' `Group`: membership and commits on Faust's consumer thread, reading by the batch reader."""
 
-    def __init__(self, thread: LaneConsumerThread) -> None:
+    def __init__(self, thread: LaneConsumerThread, reader: BatchReader) -> None:
         self._thread = thread
+        self._reader = reader
 
     async def committed(self, inputs: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The offsets to start from: committed, or the beginning of the log."""
         tps = [TP(*i) for i in inputs]
         return dict(await self._thread.call_thread(self._thread.committed_or_earliest, tps))
 
-    async def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read on from here."""
-        await self._thread.call_thread(self._thread.seek_all, {TP(*tp): at for tp, at in positions.items()})
+    async def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these inputs and no others, from these offsets; what was fetched of them before is forgotten."""
+        self._reader.read_from(positions)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit; a rebalance meanwhile makes it void, which is harmless."""
@@ -103,7 +106,7 @@ class ConsumerGroup:
 
 
 class LaneConsumer(driver.Consumer):
-    """Faust's consumer, which hands hot records to the lanes."""
+    """Faust's consumer, which has hot records fed to the lanes."""
 
     _thread: LaneConsumerThread
     group: ConsumerGroup
@@ -113,25 +116,40 @@ class LaneConsumer(driver.Consumer):
         """The worker's lanes, set on the transport before the app starts."""
         return cast(LaneTransport, self.transport).lanes
 
+    @property
+    def reader(self) -> BatchReader:
+        """What reads the lanes' inputs, set on the transport before the app starts."""
+        return cast(LaneTransport, self.transport).reader
+
     def _new_consumer_thread(self) -> LaneConsumerThread:
         thread = LaneConsumerThread(self, loop=self.loop, beacon=self.beacon)
-        self.group = ConsumerGroup(thread)
+        self.group = ConsumerGroup(thread, self.reader)
         return thread
 
     # -- life cycle -----------------------------------------------------------------------------------------------
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.add_future(self._feed_lanes())
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await self.lanes.revoke(self.group)
+        await self._give_up()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self._thread.call_thread(self._thread.leave_out, self.lanes.topics)
         self.lanes.assigned()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_stop(self) -> None:
-        await self.lanes.revoke(self.group)
+        await self._give_up()
+        self.reader.stop()
         self.lanes.close()
         await super().on_stop()
+
+    async def _give_up(self) -> None:
+        self.reader.read_from({})
+        await self.lanes.revoke(self.group)
 
     async def commit_completed(self) -> None:
         """Commit the lanes' completed offsets; called by the app's timer."""
@@ -140,17 +158,26 @@ class LaneConsumer(driver.Consumer):
 
     # -- records --------------------------------------------------------------------------------------------------
 
+    async def _feed_lanes(self) -> None:
+        """Hot records, fetch by fetch, in the flows' order: what a caller sent before asking is applied before the
+        question is answered."""
+        try:
+            while not self.should_stop:
+                for topic, partition, records in await self.reader.next():
+                    await self.lanes.feed(topic, partition, records, self.group)
+        except Exception as error:
+            crash.stop("a batch could not be processed", error)
+
     async def _drain_messages(self, fetcher: Any) -> None:
+        """Ordinary records; and the place where a new assignment is taken over."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._drain_once()
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
-            crash.stop("a batch could not be processed", error)
+            crash.stop("a record could not be delivered", error)
 
     async def _drain_once(self) -> None:
         records, active = await self._wait_next_records(timeout=1.0 if self.lanes.active else 0.1)
@@ -160,25 +187,18 @@ class LaneConsumer(driver.Consumer):
             and self.flow_active
             and cast(TableManager, self.app.tables).recovery.completed.is_set()
         ):
-            # The fetch positions are about to be set anew: what was fetched meanwhile is fetched again.
             await self._take_over()
-            await self.perform_seek_ordinary()
-            return
         if not records:
             return
         if not self.flow_active or generation != self.app.consumer_generation_id:
-            await self.perform_seek_ordinary()
+            # The fetch positions are about to be set anew: what was fetched meanwhile is fetched again.
+            await self.perform_seek()
             return
-        hot: dict[str, list[tuple[TP, Any]]] = {}
         for tp, batch in records.items():
-            if tp.topic in self.lanes.topics:
-                hot.setdefault(tp.topic, []).append((tp, batch))
-            elif active is None or tp in active or tp in self._buffered_partitions:
+            # The first fetch of an assignment may have been under way before the lanes' topics were left out.
+            hot = tp.topic in self.lanes.topics
+            if not hot and (active is None or tp in active or tp in self._buffered_partitions):
                 await self._deliver(tp, batch)
-        # In the flows' order: what a caller sent before asking is applied before the question is answered.
-        for topic in cast(LaneTransport, self.transport).order:
-            for tp, batch in hot.get(topic, ()):
-                await self.lanes.feed(tp.topic, tp.partition, batch, self.group)
 
     async def _take_over(self) -> None:
         inputs = [(tp.topic, tp.partition) for tp in self.assignment() if tp.topic in self.lanes.topics]
@@ -186,12 +206,6 @@ class LaneConsumer(driver.Consumer):
             await self.lanes.take_over(inputs, self.group)
         except StaleAssignmentError:
             log.info("rebalanced again while taking over %d inputs", len(inputs))
-
-    async def perform_seek_ordinary(self) -> None:
-        """Read ordinary topics again from what is committed; the lanes look after their own positions."""
-        await self.perform_seek()
-        if self.lanes.active:
-            await self.lanes.seek_back(self.group)
 
     async def _deliver(self, tp: TP, batch: Iterable[Any]) -> None:
         """The ordinary way: one message after the other to Faust's conductor."""
@@ -210,8 +224,7 @@ class LaneTransport(driver.Transport):
 
     Consumer = LaneConsumer
     lanes: Lanes
-    #: The lanes' topics in the order in which one fetch is applied.
-    order: tuple[str, ...] = ()
+    reader: BatchReader
 
 
 class LaneRecovery(Recovery):

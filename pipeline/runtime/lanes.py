@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from confluent_kafka import Consumer
 
@@ -51,8 +51,8 @@ class Group(Protocol):
     async def committed(self, inputs: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The offsets to start from: committed, or the beginning of the log."""
 
-    async def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read on from here."""
+    async def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read these inputs and no others, from these offsets; what was fetched of them before is forgotten."""
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit; a rebalance meanwhile makes it void, which is harmless."""
@@ -163,7 +163,7 @@ class Lanes:
         for partition, tenure in tenures.items():
             positions = {topic: starts[(topic, partition)] for topic in by_partition[partition]}
             self._drivers[partition] = self._new_driver(partition, tenure, positions)
-        await group.seek(starts)
+        await group.read_from(starts)
         self._check(term)
         self._committed = dict(starts)
         self._gaps.clear()
@@ -279,12 +279,12 @@ class Lanes:
 
     # -- records in, offsets out ----------------------------------------------------------------------------------
 
-    async def feed(self, topic: str, partition: int, records: Sequence[Any], group: Group) -> None:
+    async def feed(self, topic: str, partition: int, records: Sequence[Record], group: Group) -> None:
         """Run fetched records of one input through its lane, in steps, waiting for room where too much is in flight.
 
         Records beyond the expected offset are not trusted at first sight: around a rebalance a fetch position can
-        jump. The lane's own position is the truth; only a gap that is still there after a seek back to it (removed
-        by retention, or a producer's transaction marker) is accepted.
+        jump. The lane's own position is the truth; only a gap that is still there when it is read again from there
+        (removed by retention, or a producer's transaction marker) is accepted.
         """
         driver = self._drivers.get(partition)
         if driver is None or not self.active:
@@ -294,11 +294,11 @@ class Lanes:
         if first > expected and self._gaps.get((topic, partition)) != expected:
             self._gaps[(topic, partition)] = expected
             log.warning("%s[%d]: expected offset %d, was given %d; reading again", topic, partition, expected, first)
-            await group.seek({(topic, partition): expected})
+            await group.read_from(self._positions())
             return
         term = self._term
         letters = driver.lane.dead_letters
-        queue = [_record(r) for r in records]
+        queue = list(records)
         while queue:
             await self._wait_for_room()
             if term != self._term:
@@ -315,11 +315,8 @@ class Lanes:
                 await asyncio.sleep(0)
         self._limit_dead_letters(driver.lane.dead_letters - letters)
 
-    async def seek_back(self, group: Group) -> None:
-        """Read on where the lanes are, after the consumer was moved for another's sake."""
-        await group.seek(
-            {(t, p): driver.lane.position(t) for p, driver in self._drivers.items() for t in driver.lane.done()}
-        )
+    def _positions(self) -> dict[TopicPartition, int]:
+        return {(t, p): driver.lane.position(t) for p, driver in self._drivers.items() for t in driver.lane.done()}
 
     def partitions(self) -> list[int]:
         """The partitions this worker decides for."""
@@ -385,15 +382,3 @@ def _under(value: bytes | None, epoch: int) -> bytes | None:
 def _resolve(future: asyncio.Future[int | None], offset: int | None) -> None:
     if not future.done():
         future.set_result(offset)
-
-
-def _record(fetched: Any) -> Record:
-    return Record(
-        fetched.topic,
-        fetched.partition,
-        fetched.offset,
-        fetched.timestamp,
-        fetched.key,
-        fetched.value,
-        tuple(fetched.headers or ()),
-    )

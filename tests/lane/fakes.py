@@ -47,17 +47,17 @@ class HeldPublisher:
 
 @dataclass
 class FakeGroup:
-    """The consumer's side: what was sought and committed."""
+    """The consumer's side: what is read, from where, and what was committed."""
 
     starts: dict[TopicPartition, int] = field(default_factory=dict)
-    sought: list[dict[TopicPartition, int]] = field(default_factory=list)
+    reading: dict[TopicPartition, int] = field(default_factory=dict)
     committed_offsets: dict[TopicPartition, int] = field(default_factory=dict)
 
     async def committed(self, inputs: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {one: self.starts.get(one, 0) for one in inputs}
 
-    async def seek(self, positions: Mapping[TopicPartition, int]) -> None:
-        self.sought.append(dict(positions))
+    async def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
+        self.reading = dict(positions)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.committed_offsets.update(offsets)
@@ -104,16 +104,3 @@ class FakeMessage:
 
     def value(self) -> bytes | None:
         return self._value
-
-
-@dataclass
-class Fetched:
-    """A record as the consumer hands it over."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes | None
-    timestamp: int = 1
-    headers: tuple[tuple[str, bytes], ...] = ()

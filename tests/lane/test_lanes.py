@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.profile import Profile
-from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason
+from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
 from pipeline.runtime.lanes import DeadLetterLimitError, Lanes, LaneSetup
 from pipeline.runtime.memory import ManualClock
-from tests.lane.fakes import FakeGroup, FakeReader, Fetched, HeldPublisher
+from tests.lane.fakes import FakeGroup, FakeReader, HeldPublisher
 from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES
 
 CHANGELOG = "changelog"
@@ -47,9 +48,9 @@ FLOW = Flow(
 )
 
 
-def fetched(offset: int, name: str = "", partition: int = 0) -> Fetched:
+def fetched(offset: int, name: str = "", partition: int = 0) -> Record:
     event = FeedbackEvent(f"e{offset}", "t/a", FeedbackKind.TRACK, 1, name=name)
-    return Fetched(FEEDBACK_EVENTS.name, partition, offset, b"t/a", avro.encode(FEEDBACK_EVENTS, event))
+    return Record(FEEDBACK_EVENTS.name, partition, offset, 1, b"t/a", avro.encode(FEEDBACK_EVENTS, event))
 
 
 class World:
@@ -80,7 +81,7 @@ class World:
         self.publisher.sent.clear()
         self.publisher.at_once = at_once
 
-    async def feed(self, *records: Fetched) -> None:
+    async def feed(self, *records: Record) -> None:
         await self.lanes.feed(FEEDBACK_EVENTS.name, 0, records, self.group)
 
 
@@ -111,9 +112,7 @@ def test_a_step_that_writes_nothing_waits_for_the_writes_before_it(world: World)
     async def run() -> None:
         await world.take_over(at_once=False)
         await world.feed(fetched(0))
-        broken = fetched(1)
-        broken.value = b"broken"
-        await world.feed(broken)
+        await world.feed(replace(fetched(1), value=b"broken"))
         assert world.publisher.topics() == [CHANGELOG]
         world.publisher.acknowledge()
         assert world.publisher.topics() == [CHANGELOG, SEGMENTS, DEAD_LETTERS.name]
@@ -165,10 +164,10 @@ def test_a_jump_of_the_fetch_position_is_read_again_before_it_is_believed(world:
         await world.take_over()
         await world.feed(fetched(3))
         assert world.publisher.sent == []
-        assert world.group.sought[-1] == {(FEEDBACK_EVENTS.name, 0): 0}
+        assert world.group.reading == {(FEEDBACK_EVENTS.name, 0): 0}
         await world.feed(fetched(0), fetched(1), fetched(2), fetched(3))
         assert world.publisher.topics().count(SEGMENTS) == 4
-        # A gap that is still there after the seek is the log's own: retention, or a transaction's marker.
+        # A gap that is still there when read again is the log's own: retention, or a transaction's marker.
         await world.feed(fetched(7))
         await world.feed(fetched(7))
         assert world.publisher.topics().count(SEGMENTS) == 5
@@ -200,9 +199,7 @@ def test_a_bug_in_the_core_is_not_swallowed(world: World) -> None:
 def test_too_many_dead_letters_halt_the_worker(world: World) -> None:
     async def run() -> None:
         await world.take_over()
-        broken = [fetched(n) for n in range(6)]
-        for record in broken:
-            record.value = b"broken"
+        broken = [replace(fetched(n), value=b"broken") for n in range(6)]
         with pytest.raises(DeadLetterLimitError, match="NEXTBEST_DEAD_LETTER_LIMIT"):
             await world.feed(*broken)
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.flow import Record
 from pipeline.ports import Outbound
@@ -192,7 +192,7 @@ class SimWorker:
         )
         return found
 
-    async def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+    async def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
         wanted = dict(positions)
         await self.loop.run_in_executor(None, self.positions.update, wanted)
 
@@ -294,7 +294,7 @@ class SimWorker:
             if self.sim.trace:
                 self.sim.note(f"{self.name} was rebalanced while taking over")
 
-    def _fetch(self) -> list[tuple[str, int, list[Any]]]:
+    def _fetch(self) -> list[tuple[str, int, list[Record]]]:
         """One fetch: some records of some inputs, in the order of the flows."""
         found = []
         for topic in ORDER:
@@ -306,7 +306,7 @@ class SimWorker:
                 batch = log[at : at + self.sim.fetch_size(len(log) - at)]
                 if batch:
                     self.positions[topic, partition] = at + len(batch)
-                    found.append((topic, partition, [_fetched(record) for record in batch]))
+                    found.append((topic, partition, list(batch)))
         return found
 
     def poll(self) -> None:
@@ -333,17 +333,3 @@ class SimWorker:
         """`crash.stop`: nothing of this process has another effect."""
         self.sim.die(self, f"{reason}: {error!r}")
         raise DiedError(reason)
-
-
-def _fetched(record: Record) -> Any:
-    return _Fetched(record)
-
-
-class _Fetched:
-    """A record as the consumer hands it over."""
-
-    __slots__ = ("headers", "key", "offset", "partition", "timestamp", "topic", "value")
-
-    def __init__(self, record: Record) -> None:
-        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
-        self.timestamp, self.key, self.value, self.headers = record.at_ms, record.key, record.value, ()

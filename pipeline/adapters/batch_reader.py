@@ -1,0 +1,155 @@
+"""Reads assigned inputs with librdkafka, on a thread of its own, and hands whole fetches to an event loop.
+
+A plain consumer without a group: whoever owns the membership says what to read and from where. It neither commits nor
+judges offsets; what it read under an assignment that was replaced meanwhile is forgotten, not handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from pipeline.adapters import kafka
+from pipeline.flow import Record
+from pipeline.settings import Settings
+
+#: Topic, partition, records in offset order; of one fetch.
+Fetched = tuple[str, int, list[Record]]
+
+#: How long a poll waits: a new assignment waits for its end, as one client serves one call at a time.
+POLL_S: Final = 0.05
+
+#: Records handed over at once at most.
+BATCH_RECORDS_MAX: Final = 2_000
+
+#: Batches handed over and not taken yet: one is worked on while the next is read.
+BATCHES_AHEAD: Final = 2
+
+#: librdkafka's: what it may fetch ahead of us, and how long it rests when that is full.
+_FETCH: Final[dict[str, Any]] = {"queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 10}
+
+_log = logging.getLogger(__name__)
+
+
+def reading_consumer(settings: Settings) -> Consumer:
+    """The consumer for a worker's inputs."""
+    return kafka.consumer(settings, name="reader", **_FETCH)
+
+
+class BatchReader:
+    """One consumer and its thread. `read_from`, `next` and `stop` belong to the loop."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        loop: asyncio.AbstractEventLoop,
+        order: Sequence[str],
+        on_failure: Callable[[str, BaseException], None],
+    ) -> None:
+        """`order`: the topics in the order in which the records of one fetch are handed over. `on_failure` is called
+        on the loop, once, when nothing can be read any more."""
+        self._consumer = consumer
+        self._loop = loop
+        self._place = {topic: place for place, topic in enumerate(order)}
+        self._on_failure = on_failure
+        self._batches: deque[tuple[int, list[Fetched]]] = deque()
+        self._there = asyncio.Event()
+        self._room = threading.Semaphore(BATCHES_AHEAD)
+        #: What to read, and its number: a batch of an earlier assignment is not handed over.
+        self._assignment: tuple[int, list[TopicPartition]] = (0, [])
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._thread.start()
+
+    def read_from(self, positions: Mapping[tuple[str, int], int]) -> None:
+        """Read these inputs and no others, from these offsets; begins within a moment."""
+        places = [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+        self._assignment = (self._assignment[0] + 1, places)
+
+    async def next(self) -> list[Fetched]:
+        """The next fetch; waits for one."""
+        while True:
+            while not self._batches:
+                self._there.clear()
+                await self._there.wait()
+            number, batch = self._batches.popleft()
+            self._room.release()
+            if number == self._assignment[0]:
+                return batch
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread and leave the broker; repeatable."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._room.release()
+        self._thread.join(timeout_s)
+
+    # -- the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        reading = 0
+        try:
+            while not self._stopping.is_set():
+                number, places = self._assignment
+                if number != reading:
+                    self._consumer.assign(places)
+                    reading = number
+                self._read(number)
+        except Exception as error:
+            self._on_loop(partial(self._on_failure, "the inputs cannot be read", error))
+        finally:
+            self._consumer.close()
+
+    def _read(self, number: int) -> None:
+        """One fetch, or nothing within a moment. Raises KafkaException for what no retry mends."""
+        # `consume(n, timeout)` would wait for n records: the first is awaited, what came with it is taken along.
+        first = self._consumer.poll(POLL_S)
+        if first is None:
+            return
+        batch = self._sorted([first, *self._consumer.consume(BATCH_RECORDS_MAX - 1, 0)])
+        if batch:
+            self._room.acquire()
+            self._on_loop(partial(self._hand_over, number, batch))
+
+    def _sorted(self, messages: Sequence[Message]) -> list[Fetched]:
+        by_input: dict[tuple[str, int], list[Record]] = {}
+        for message in messages:
+            error = message.error()
+            if error is None:
+                record = _record(message)
+                by_input.setdefault((record.topic, record.partition), []).append(record)
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                _log.warning("%s[%s]: %s", message.topic(), message.partition(), error.str())
+        found = [(topic, partition, records) for (topic, partition), records in by_input.items()]
+        return sorted(found, key=lambda one: self._place[one[0]]) if len(found) > 1 else found
+
+    def _hand_over(self, number: int, batch: list[Fetched]) -> None:
+        self._batches.append((number, batch))
+        self._there.set()
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+
+def _record(message: Message) -> Record:
+    headers: Any = message.headers()
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        tuple(headers) if headers else (),
+    )

@@ -1,0 +1,162 @@
+"""The reader between librdkafka and the lanes: whole fetches, in the flows' order, of the present assignment only."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from pipeline.adapters.batch_reader import BATCHES_AHEAD, BatchReader
+
+
+@dataclass
+class Said:
+    """A record as librdkafka hands it out, or an error."""
+
+    where: str
+    at: int
+    failed: KafkaError | None = None
+
+    def error(self) -> KafkaError | None:
+        return self.failed
+
+    def topic(self) -> str:
+        return self.where
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 17
+
+    def key(self) -> bytes:
+        return b"k"
+
+    def value(self) -> bytes:
+        return b"v"
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return [("traceparent", b"x")] if self.at == 0 else None
+
+
+class FakeConsumer:
+    """Gives what the test puts into it, one fetch at a time."""
+
+    def __init__(self) -> None:
+        self.fetches: queue.Queue[list[Said]] = queue.Queue()
+        self.rest: list[Said] = []
+        self.closed = threading.Event()
+        self.polled = 0
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        for one in places:
+            self.fetches.put([Said(one.topic, one.offset)])
+
+    def poll(self, _timeout: float) -> Said | None:
+        try:
+            first, *self.rest = self.fetches.get(timeout=0.02)
+        except queue.Empty:
+            return None
+        self.polled += 1
+        return first
+
+    def consume(self, count: int, _timeout: float) -> list[Said]:
+        taken, self.rest = self.rest[:count], self.rest[count:]
+        return taken
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class World:
+    def __init__(self) -> None:
+        self.consumer = FakeConsumer()
+        self.failures: list[str] = []
+        self.reader = BatchReader(
+            self.consumer,  # type: ignore[arg-type]
+            asyncio.get_running_loop(),
+            ("first", "second"),
+            lambda reason, error: self.failures.append(f"{reason}: {error}"),
+        )
+
+    async def next(self) -> list[tuple[str, list[int]]]:
+        batch = await asyncio.wait_for(self.reader.next(), 5)
+        return [(topic, [record.offset for record in records]) for topic, _partition, records in batch]
+
+
+def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        world = World()
+        try:
+            await test(world)
+        finally:
+            world.reader.stop()
+            assert world.consumer.closed.wait(5)
+
+    asyncio.run(whole())
+
+
+def test_a_fetch_comes_whole_and_in_the_order_of_the_flows() -> None:
+    async def test(world: World) -> None:
+        world.consumer.fetches.put([Said("second", 5), Said("first", 0), Said("second", 6), Said("first", 1)])
+        assert await world.next() == [("first", [0, 1]), ("second", [5, 6])]
+
+    run(test)
+
+
+def test_a_record_is_handed_over_as_it_came() -> None:
+    async def test(world: World) -> None:
+        world.consumer.fetches.put([Said("first", 0), Said("first", 1)])
+        [(_, _, [one, two])] = await asyncio.wait_for(world.reader.next(), 5)
+        assert (one.at_ms, one.key, one.value, one.headers) == (17, b"k", b"v", (("traceparent", b"x"),))
+        assert two.headers == ()
+
+    run(test)
+
+
+def test_what_was_read_for_an_earlier_assignment_is_forgotten() -> None:
+    async def test(world: World) -> None:
+        world.consumer.fetches.put([Said("first", 0)])
+        while world.consumer.polled < 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        world.reader.read_from({("first", 0): 7})
+        assert await world.next() == [("first", [7])]
+
+    run(test)
+
+
+def test_it_reads_no_further_ahead_than_the_lanes_can_take() -> None:
+    async def test(world: World) -> None:
+        for offset in range(10):
+            world.consumer.fetches.put([Said("first", offset)])
+        await asyncio.sleep(0.1)
+        assert world.consumer.polled == BATCHES_AHEAD + 1
+        assert [await world.next() for _ in range(10)] == [[("first", [offset])] for offset in range(10)]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("fatal", "failures"), [(True, 1), (False, 0)])
+def test_an_error_that_no_retry_mends_is_reported_and_any_other_passed_over(fatal: bool, failures: int) -> None:
+    async def test(world: World) -> None:
+        error = KafkaError(KafkaError._FATAL if fatal else KafkaError._ALL_BROKERS_DOWN, "away", fatal=fatal)
+        world.consumer.fetches.put([Said("first", 0, error), Said("first", 1)])
+        if fatal:
+            assert await asyncio.to_thread(world.consumer.closed.wait, 5)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        else:
+            assert await world.next() == [("first", [1])]
+        assert len(world.failures) == failures
+
+    run(test)
