@@ -74,14 +74,15 @@ def apply_request(request: DecisionRequest, profile_id: str, state: Profile | No
     reply = DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
                           live.release)
     after = _remembering(ruling.profile or before, reply, request, ctx.now_ms)
+    # The reply first: somebody waits for it.
     emits = (
+        *_reply(request, reply),
         Emit(DECISIONS, profile_id, Decision(
             ruling.decision_id, request.request_id, profile_id, ctx.now_ms, request.channel, request.placements,
             request.scenario, ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version,
             [f"{name}:{arm}" for name, arm in ruling.exposures])),
         Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, ruling, live.release,
                                                 live.catalog_version, ctx.now_ms)),
-        *_reply(request, reply),
         *segment_changes(profile_id, ruling.changes, request.request_id, live.release, ctx.now_ms),
     )
     return Accept(Reason.DECIDED, after, emits)

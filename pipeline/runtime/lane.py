@@ -3,8 +3,8 @@
 It does no I/O but reading its partition's store. A driver (Faust's, or the in-memory one of the tests) carries the
 `Step` it returns through its three acts, each begun only when the one before is acknowledged:
 
-1. `writes` to the table's changelog, then `written()`, which brings the local store to the same point;
-2. `outputs` to their topics, then `sent()`;
+1. `writes` to the table's changelog; then `written()`, which brings the local store to the same point;
+2. `outputs` to their topics, as soon as the changelog has the writes; then `sent()`;
 3. the input offsets below `done(topic)` may be committed.
 
 Steps of one partition may overlap in flight, but each act happens in the order of the steps. The local store is always
@@ -257,14 +257,13 @@ class PartitionLane:
 
     # -- acknowledgements -----------------------------------------------------------------------------------------
 
-    def written(self, number: int, changelog_offset: int | None) -> None:
+    def written(self, step: Step, changelog_offset: int | None) -> None:
         """The changelog has the step's writes: bring the store to the same point. Call in step order."""
-        step = self._steps[number]
         if step.writes:
             self._store.apply(step.writes, changelog_offset)
         for key in step.writes:
             entry = self._entries[key]
-            if entry.step == number:
+            if entry.step == step.number:
                 entry.step = 0
 
     def sent(self, number: int) -> None:

@@ -217,7 +217,7 @@ class MemoryPipeline:
                 progress = True
                 step, records = lane.process(flow.reads.name, records)
                 self._effect(lambda writes=step.writes: self.changelog[lane.partition].extend(writes.items()))
-                lane.written(step.number, None)
+                lane.written(step, None)
                 self._send_all(step.outputs)
                 lane.sent(step.number)
                 self._effect(lambda: self._commit(lane))

@@ -60,10 +60,10 @@ def alias(event_id: str, given_up: str, winner: str) -> IdentityEvent:
 def test_a_decision_is_published_audited_and_answered() -> None:
     done = accepted(requests.handle(asked("r", reply_partition=5, digest="d"), agreed(), Context()))
     assert done.reason is Reason.DECIDED
-    assert [emit.topic for emit in done.emits] == [DECISIONS, DECISION_AUDIT, DECISION_REPLIES]
-    decision, audit, reply = (emit.value for emit in done.emits)
+    assert [emit.topic for emit in done.emits] == [DECISION_REPLIES, DECISIONS, DECISION_AUDIT]
+    reply, decision, audit = (emit.value for emit in done.emits)
     assert decision.decision_id == audit.decision_id == reply.decision_id  # type: ignore[attr-defined]
-    assert done.emits[2].partition == 5 and done.emits[2].key == "r"
+    assert done.emits[0].partition == 5 and done.emits[0].key == "r"
     assert audit.profile_before == agreed()  # type: ignore[attr-defined]
 
 
