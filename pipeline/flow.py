@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 from typing import Any, Protocol
 
 from pipeline.core.live import Live
+from pipeline.core.values import value_type
 from topics.catalog import Table, Topic
 
 
@@ -66,7 +67,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Emit:
     """One record to publish: a core type, encoded with the topic's schema. `partition`: only if not the key's."""
 
@@ -76,7 +77,7 @@ class Emit:
     partition: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Accept:
     """The record was used: `state` replaces the key's state (None: unchanged), `emits` go out once that is durable."""
 
@@ -85,7 +86,7 @@ class Accept:
     emits: tuple[Emit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Drop:
     """The record is rightly not used."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.core.values import value_type
 
-@dataclass(frozen=True, slots=True)
+
+@value_type(frozen=True, slots=True)
 class Outbound:
     """One encoded record to send. `partition` None: by the key (murmur2)."""
 

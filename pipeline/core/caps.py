@@ -28,7 +28,7 @@ def reaches(reach: Reach, item: Item, placement: str, channel: str) -> bool:
 def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tuple[CapUse, ...]:
     """The counters that an item shown there is held against."""
     return tuple(
-        CapUse(cap, key, cap.id in item.bypass, weight)
+        CapUse(cap, key, cap.id in item.bypass, weight, kept(cap), cap.limit - cap.weight_max)
         for cap in caps if reaches(cap.reach, item, placement, channel)
         and (weight := 1 if cap.weights is None else cap.weights.get(channel, 0))
         for key in keys(cap, item, placement, channel)
@@ -68,9 +68,9 @@ def holder(decision_id: str, item_id: str, placement: str) -> str:
     return f"{decision_id}/{item_id}/{placement}"
 
 
-def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int | None:
-    """When a full cap has room again if nothing more happens; None: never."""
-    if cap.limit == 0:
+def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: int = 1) -> int | None:
+    """When a full cap has room again for a decision of this weight, if nothing more happens; None: never."""
+    if weight > cap.limit:
         return None
     moments = [until for until in counter.held.values() if until > now_ms]
     if cap.window.kind == "rolling":
@@ -80,7 +80,7 @@ def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int | N
         moments += [end for at in counter.times if at >= start]
     elif counter.total >= cap.limit:
         return None
-    excess = used(cap, counter, now_ms, zone) - cap.limit
+    excess = used(cap, counter, now_ms, zone) + weight - 1 - cap.limit
     return sorted(moments)[excess] if 0 <= excess < len(moments) else None
 
 
@@ -89,10 +89,18 @@ def kept(cap: Cap) -> int:
     return 0 if cap.window.kind == "lifetime" else min(cap.limit, MOMENTS_MAX)
 
 
-def counted(cap: Cap, counter: Counter | None, at_ms: int) -> Counter:
-    """The counter after one more."""
-    old = counter or EMPTY
-    return Counter(appended(old.times, at_ms, kept(cap)), old.total + 1, old.held)
+def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Counter:
+    """The counter after so many more; it keeps no more moments than its limit can ask about."""
+    old = EMPTY if counter is None else counter
+    times = old.times
+    for _ in range(weight):
+        times = appended(times, at_ms, keep)
+    return Counter(times, old.total + weight, old.held)
+
+
+def holds(cap: Cap, counter: Counter) -> int:
+    """The most that may be taken of a cap, whatever its window says."""
+    return (counter.total if cap.window.kind == "lifetime" else len(counter.times)) + len(counter.held)
 
 
 def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -> Counter:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC
+from operator import itemgetter
 from typing import Final
 
-from pipeline.core import caps, windows
+from pipeline.core import caps
 from pipeline.core.definitions import Fallback, Item, Placement, Ranking, Variant
 from pipeline.core.gates import Sitting, capped
 from pipeline.core.hashing import fraction
@@ -40,12 +40,8 @@ def ranked(
             else:
                 tie = part
         result.append(((primary, tie, item.id), candidate, score))
-    result.sort(key=_key)
+    result.sort(key=itemgetter(0))
     return result
-
-
-def _key(standing: Standing) -> tuple[float, float, str]:
-    return standing[0]
 
 
 def choose(
@@ -57,8 +53,7 @@ def choose(
     chosen: list[Chosen] = []
     counts: dict[tuple[str, str], int] = {}
     audits = sitting.audits
-    weights = sum(max(score.value, 0.0) for _, _, score in standing) if ranking.lottery else 0.0
-    for _, own, score in standing:
+    for place, (_, own, score) in enumerate(standing):
         item = own.item
         if len(chosen) >= wanted:
             audits.append(CandidateAudit(item.id, placement.id, "outranked", "ranking", "", {}, score.value,
@@ -73,10 +68,7 @@ def choose(
             audits.append(shown)
             continue
         candidate, variant, content = shown
-        propensity = 1.0
-        if ranking.lottery:
-            propensity = max(score.value, 0.0) / weights if weights > 0.0 else 1.0
-            weights -= max(score.value, 0.0)
+        propensity = _chance(sitting, placement, standing[place:], variants, counts) if ranking.lottery else 1.0
         ttl_s = _ttl_s(sitting, placement, candidate)
         chosen.append(Chosen(candidate.item.id, candidate.item.kind, placement.id, variant.id, candidate.item.priority,
                              ttl_s, tested, content, score.value, propensity))
@@ -85,6 +77,20 @@ def choose(
             counts[limit, value] = counts.get((limit, value), 0) + 1
         audits.append(CandidateAudit(item.id, placement.id, "chosen", "ranking", "", {}, score.value, score.terms))
     return chosen
+
+
+def _chance(
+    sitting: Sitting, placement: Placement, rest: list[Standing], variants: Mapping[str, str],
+    counts: Mapping[tuple[str, str], int],
+) -> float:
+    """The probability that the first of the rest was drawn: its weight among all that could be shown in its place."""
+    weights = [
+        max(score.value, 0.0) for _, own, score in rest
+        if not _too_much(sitting, placement, own.item, score, counts) and not capped(sitting, placement, own)
+        and not isinstance(_bound(sitting, placement, own, variants), CandidateAudit)
+    ]
+    total = sum(weights)
+    return weights[0] / total if total > 0.0 else 1.0 / len(weights)
 
 
 def _too_much(
@@ -166,12 +172,10 @@ def _ttl_s(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
     end_ms = now_ms + placement.ttl_s * 1_000
     if candidate.item.valid_until_ms is not None:
         end_ms = min(end_ms, candidate.item.valid_until_ms)
-    for use in candidate.caps:
-        window = use.cap.window
-        if window.kind == "calendar":
-            end_ms = min(end_ms, windows.bounds(window, now_ms, sitting.zone if window.local else UTC)[1])
-        elif window.kind == "rolling":
-            end_ms = min(end_ms, now_ms + window.length_ms)
+    if candidate.rolling_ms is not None:
+        end_ms = min(end_ms, now_ms + candidate.rolling_ms)
+    for window in candidate.calendars:
+        end_ms = min(end_ms, sitting.bounds(window)[1])
     for experiment in candidate.experiments:
         if experiment.until_ms is not None and sitting.arms.get(experiment.id) is not None:
             end_ms = min(end_ms, experiment.until_ms)
@@ -181,18 +185,14 @@ def _ttl_s(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
 def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, ttl_s: int) -> None:
     """Count what a decision counts, hold what it reserves."""
     sitting.shown.add(candidate.item.id)
-    for use in candidate.caps:
-        cap, key = use.cap, use.key
-        if cap.counted == "decision":
-            counter = sitting.counter(key)
-            for _ in range(use.weight):
-                counter = caps.counted(cap, counter, sitting.now_ms)
-            if counter is not None:
-                sitting.spend(key, counter)
-        elif cap.reserves:
-            until_ms = sitting.now_ms + ttl_s * 1_000
+    now_ms = sitting.now_ms
+    for use in candidate.spending:
+        counter = sitting.counter(use.key)
+        if use.cap.reserves:
             holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id)
-            sitting.spend(key, caps.reserved(sitting.counter(key), holder, until_ms, sitting.now_ms))
+            sitting.spend(use, caps.reserved(counter, holder, now_ms + ttl_s * 1_000, now_ms))
+        else:
+            sitting.spend(use, caps.counted(counter, now_ms, use.weight, use.kept))
 
 
 def default(placement: Placement) -> Chosen:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from pipeline.core.rules import encode_json
-from pipeline.core.words import ConsentGrant
+from pipeline.core.rules import as_json
+from pipeline.core.values import value_type
+from pipeline.core.words import ConsentGrant, Scalar
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Verdict:
     """`proof`: the answers that were looked at, as JSON, for the audit."""
 
@@ -51,15 +51,19 @@ def check(
     for purpose in purposes:
         allowed = given(answers, purpose, channel, now_ms)
         passed = passed and allowed
-        looked_at.append({
-            "purpose": purpose, "channel": channel, "given": allowed,
-            "answers": [
-                {"channel": answer.channel, "granted": answer.granted, "at_ms": answer.at_ms, "source": answer.source,
-                 "expires_at_ms": answer.expires_at_ms}
-                for answer in (answers.get(purpose), answers.get(key_of(purpose, channel))) if answer is not None
-            ],
-        })
-    return Verdict(passed or not required, encode_json({"required": required, "purposes": looked_at}))
+        about = ", ".join(
+            f'{{"channel": {_json(answer.channel)}, "granted": {_json(answer.granted)}, "at_ms": {answer.at_ms}, '
+            f'"source": {_json(answer.source)}, "expires_at_ms": {_json(answer.expires_at_ms)}}}'
+            for answer in (answers.get(purpose), answers.get(key_of(purpose, channel))) if answer is not None
+        )
+        looked_at.append(f'{{"purpose": {_json(purpose)}, "channel": {_json(channel)}, "given": {_json(allowed)}, '
+                         f'"answers": [{about}]}}')
+    return Verdict(passed or not required,
+                   f'{{"required": {_json(required)}, "purposes": [{", ".join(looked_at)}]}}')
+
+
+def _json(value: Scalar) -> str:
+    return "null" if value is None else as_json(value)
 
 
 def newer(old: ConsentGrant | None, new: ConsentGrant) -> ConsentGrant:

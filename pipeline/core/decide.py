@@ -8,7 +8,6 @@ diversity, variant and late binding, caps spent, reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from pipeline.core import caps, consent, gates, hashing, ranking, segments
@@ -20,6 +19,7 @@ from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, Chosen, DecisionRequest
 from pipeline.core.profile import Counter, Profile, changed
 from pipeline.core.rules import stop_of
+from pipeline.core.values import value_type
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
 ENGINE: Final = "nextbest-1"
@@ -33,7 +33,7 @@ _STAGES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Ruling:
     """What was decided and everything needed to explain it.
 
@@ -118,18 +118,9 @@ def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
             outcome = f"unknown:{stop.unknown}" if stop.unknown else "not_applicable"
             sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
-    left = []
     slot = sitting.live.slots.get((placement.id, sitting.request.channel), _EMPTY)
     sitting.look_at_caps(slot)
-    limiting = gates.limiting_arms(sitting, slot)
-    for candidate in slot.candidates:
-        audit = gates.stopped(sitting, placement, candidate)
-        if audit is None and (candidate.experiments or candidate.holdouts):
-            audit = gates.trialled(sitting, placement, candidate, limiting)
-        if audit is None:
-            left.append(candidate)
-        else:
-            sitting.audits.append(audit)
+    left = gates.admitted(sitting, placement, slot)
     order, variants, tested = _tested(sitting, placement, left)
     standing = ranked(sitting, placement, order, _scored(sitting, placement, order, left))
     chosen = choose(sitting, placement, order, standing, variants, tested)
@@ -141,7 +132,8 @@ def _tested(
 ) -> tuple[Ranking, Mapping[str, str], str | None]:
     """What the arms of the experiments on those left change: ranking and variants; and their names."""
     order, variants, names = placement.ranking, {}, []
-    for experiment in {one.id: one for candidate in left for one in candidate.experiments}.values():
+    groups = {id(one.experiments): one.experiments for one in left}.values()
+    for experiment in {one.id: one for group in groups for one in group}.values():
         arm = sitting.arm(experiment)
         if arm is not None:
             order = arm.ranking or order

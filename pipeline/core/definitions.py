@@ -77,12 +77,18 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class CapUse:
-    """A cap on one candidate: the key of the counter that it reads. `bypass`: counted, never stopped."""
+    """A cap on one candidate: the key of the counter that it reads. `bypass`: counted, never stopped.
+
+    `kept`: how many moments the counter keeps. `roomy`: a counter that holds no more than this has room whatever its
+    window says.
+    """
 
     cap: Cap
     key: str
-    bypass: bool = False
-    weight: int = 1
+    bypass: bool
+    weight: int
+    kept: int
+    roomy: int
 
 
 @dataclass(frozen=True, slots=True)

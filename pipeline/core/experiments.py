@@ -41,7 +41,7 @@ def assigned(
                 if variation.id == kept:
                     return variation
     low, high = experiment.slice
-    if not low <= fraction("layer", experiment.layer, subject) < high:
+    if high - low < 1.0 and not low <= fraction("layer", experiment.layer, subject) < high:
         return None
     if experiment.target is not None and not passes(experiment.target, facts, {}):
         return None

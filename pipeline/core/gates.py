@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, Final
 
 from pipeline.core import caps, windows
 from pipeline.core import experiments as trial
 from pipeline.core import facts as fact
-from pipeline.core.definitions import Cap, Channel, Experiment, Holdout, Item, Placement, Variation
+from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest
 from pipeline.core.profile import Counter, Profile
 from pipeline.core.rules import Rule, Stop, stop_of
+
+_UNASKED: Final = Stop("", {})
 
 
 @dataclass(slots=True)
@@ -35,6 +38,8 @@ class Sitting:
     #: Counters that may have no room left; all others have some.
     tight: set[str] = field(default_factory=set)
     starts: dict[str, int] = field(default_factory=dict)
+    #: Calendar windows that were asked for, by identity.
+    calendars: dict[int, tuple[int, int]] = field(default_factory=dict)
     arms: dict[str, Variation | None] = field(default_factory=dict)
     held: dict[str, bool] = field(default_factory=dict)
     audits: list[CandidateAudit] = field(default_factory=list)
@@ -67,17 +72,26 @@ class Sitting:
         """Find the counters of a placement that would lack room if all they hold were in the window."""
         limits, counters = self.live.caps, self.profile.counters
         for key in slot.cap_keys & counters.keys():
-            cap, counter = limits[key.partition("|")[0]], counters[key]
-            most = counter.total if cap.window.kind == "lifetime" else len(counter.times)
-            if most + len(counter.held) + cap.weight_max > cap.limit:
+            cap = limits[key.partition("|")[0]]
+            if caps.holds(cap, counters[key]) + cap.weight_max > cap.limit:
                 self.tight.add(key)
         self.tight |= slot.cap_keys & self.live.barred
 
-    def spend(self, key: str, counter: Counter) -> None:
+    def bounds(self, window: Window) -> tuple[int, int]:
+        """When a calendar window that holds now began, and when it ends."""
+        found = self.calendars.get(id(window))
+        if found is None:
+            found = windows.bounds(window, self.now_ms, self.zone if window.local else UTC)
+            self.calendars[id(window)] = found
+        return found
+
+    def spend(self, use: CapUse, counter: Counter) -> None:
         """Keep a changed counter."""
+        key = use.key
         self.spent[key] = counter
         self.taken.pop(key, None)
-        self.tight.add(key)
+        if caps.holds(use.cap, counter) > use.roomy:
+            self.tight.add(key)
 
     def used(self, cap: Cap, key: str) -> int:
         """Places of a cap taken now."""
@@ -101,6 +115,13 @@ class Sitting:
                 experiment, self.profile.profile_id, self.facts, self.profile.assignments, self.now_ms)
         return self.arms[experiment.id]
 
+    def expose(self, experiments: Iterable[Experiment]) -> None:
+        """Note the subject's arms in experiments that had something to decide."""
+        for one in experiments:
+            arm = self.arm(one)
+            if arm is not None:
+                self.exposed[one.id] = arm.id
+
     def holds_out(self, holdout: Holdout) -> bool:
         """Whether the subject is held out, worked out once."""
         if holdout.id not in self.held:
@@ -108,29 +129,51 @@ class Sitting:
         return self.held[holdout.id]
 
 
-def stopped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    """The first thing that keeps a candidate out, experiments apart, or None."""
-    item = candidate.item
-    if candidate.limited:
-        stop = _not_available(sitting, placement, item)
-        if stop is not None:
-            return stop
-    for stage, outcome, rule in candidate.rules:
-        broken = sitting.judge(rule, item)
-        if broken is not None:
-            return CandidateAudit(item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
-                                  stage, broken.clause, broken.values)
-    if sitting.channel.quiet is not None or sitting.channel.do_not_contact is not None:
-        stop = _kept_quiet(sitting, placement, item)
-        if stop is not None:
-            return stop
+def admitted(sitting: Sitting, placement: Placement, slot: Slot) -> list[Candidate]:
+    """The candidates that nothing keeps out; of each of the others, the audit tells the first thing that does."""
+    left: list[Candidate] = []
+    audits, judged, facts = sitting.audits, sitting.judged, sitting.facts
+    contacts = sitting.channel.quiet is not None or sitting.channel.do_not_contact is not None
+    tight, resting = sitting.tight, bool(sitting.profile.rests)
+    limiting = limiting_arms(sitting, slot)
+    for candidate in slot.candidates:
+        stop = _not_available(sitting, placement, candidate.item) if candidate.limited else None
+        if stop is None:
+            for stage, outcome, rule in candidate.rules:
+                broken = judged.get(id(rule), _UNASKED)
+                if broken is _UNASKED:
+                    broken = stop_of(rule, facts, candidate.item.facts)
+                    if not rule.of_candidate:
+                        judged[id(rule)] = broken
+                if broken is not None:
+                    stop = CandidateAudit(
+                        candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
+                        stage, broken.clause, broken.values)
+                    break
+        if stop is None and contacts:
+            stop = _kept_quiet(sitting, placement, candidate.item)
+        if stop is None:
+            stop = _resting(sitting, placement, candidate) if resting else None
+            if stop is None and not candidate.cap_keys.isdisjoint(tight):
+                stop = capped(sitting, placement, candidate)
+        if stop is None and (limiting or candidate.holdouts):
+            stop = _kept_out(sitting, placement, candidate, limiting)
+        if stop is None:
+            left.append(candidate)
+        else:
+            audits.append(stop)
+    for tested in {id(one.experiments): one.experiments for one in left}.values():
+        sitting.expose(tested)
+    return left
+
+
+def _resting(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     rests = sitting.profile.rests
-    if rests:
-        for rest, key in candidate.rests:
-            if rests.get(key, 0) > sitting.now_ms:
-                return CandidateAudit(item.id, placement.id, "resting", "caps", rest.text,
-                                      {"until_ms": str(rests[key]), "counter": key})
-    return capped(sitting, placement, candidate)
+    for rest, key in candidate.rests:
+        if rests.get(key, 0) > sitting.now_ms:
+            return CandidateAudit(candidate.item.id, placement.id, "resting", "caps", rest.text,
+                                  {"until_ms": str(rests[key]), "counter": key})
+    return None
 
 
 def _not_available(sitting: Sitting, placement: Placement, item: Item) -> CandidateAudit | None:
@@ -185,21 +228,22 @@ def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> Cand
     """The first cap without room for one more, or None."""
     if candidate.cap_keys.isdisjoint(sitting.tight):
         return None
-    for use in candidate.caps:
-        if use.bypass or use.key not in sitting.tight:
+    for use in candidate.stopping:
+        if use.key not in sitting.tight:
             continue
         used = sitting.used(use.cap, use.key)
         if used + use.weight > use.cap.limit:
             values = {"used": str(used), "limit": str(use.cap.limit), "counter": use.key}
             zone = sitting.zone if use.cap.window.local else UTC
-            free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone)
+            free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone,
+                                       use.weight)
             if free_ms is not None:
                 values["free_at_ms"] = str(free_ms)
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 
 
-def trialled(
+def _kept_out(
     sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
 ) -> CandidateAudit | None:
     """Whether a holdout or an experiment's arm keeps the candidate out; `limiting`: the arms that keep out anybody."""
@@ -208,12 +252,9 @@ def trialled(
         if sitting.holds_out(holdout):
             return CandidateAudit(item.id, placement.id, "held_out", "experiment", f"holdout {holdout.id}",
                                   {"share": str(holdout.share)})
-    for experiment in candidate.experiments:
-        arm = sitting.arms[experiment.id]
-        if arm is not None:
-            sitting.exposed[experiment.id] = arm.id
     for experiment, arm in limiting:
         if trial.excluded(arm, item.id) and experiment in candidate.experiments:
+            sitting.expose(candidate.experiments)
             return CandidateAudit(item.id, placement.id, "not_in_variation", "experiment",
                                   f"{experiment.id}:{arm.id}", {})
     return None

@@ -20,9 +20,10 @@ from pipeline.core.definitions import (
     Policy,
     Rest,
     Variant,
+    Window,
 )
 from pipeline.core.ranking import Score, of_item
-from pipeline.core.rules import Rule
+from pipeline.core.rules import Rule, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,13 @@ class Candidate:
     rules: tuple[tuple[str, str, Rule], ...]
     #: Whether it has a validity or an inventory.
     limited: bool
-    caps: tuple[CapUse, ...]
-    #: The counters of the caps that may stop it.
+    #: Those of the caps that a decision takes a place of; those that may stop it, and their counters.
+    spending: tuple[CapUse, ...]
+    stopping: tuple[CapUse, ...]
     cap_keys: frozenset[str]
+    #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
+    rolling_ms: int | None
+    calendars: tuple[Window, ...]
     rests: tuple[tuple[Rest, str], ...]
     experiments: tuple[Experiment, ...]
     holdouts: tuple[Holdout, ...]
@@ -47,7 +52,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A placement on a channel: its candidates, the counters that may stop any of them, and its experiments."""
+    """A placement on a channel: its candidates, the counters that may stop any of them, and the experiments that may
+    keep some of them out.
+    """
 
     candidates: tuple[Candidate, ...] = ()
     cap_keys: frozenset[str] = frozenset()
@@ -95,8 +102,25 @@ def _slot(policy: Policy, items: list[Item], placement: Placement, channel: str)
         candidate for item in items
         if (candidate := candidate_for(policy, item, placement, channel, listed=True)) is not None
     )
-    tested = {one.id: one for candidate in candidates for one in candidate.experiments}
+    candidates = _sharing(candidates)
+    tested = {one.id: one for candidate in candidates for one in candidate.experiments
+              if any(arm.only or arm.without for arm in one.variations)}
     return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()))
+
+
+def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates with rules and experiments of their own only where they differ: what is one is asked once."""
+    rules: dict[tuple[int, ...], Rule] = {}
+    groups: dict[tuple[str, ...], tuple[Experiment, ...]] = {}
+    result = []
+    for one in candidates:
+        levels = []
+        for stage, outcome, rule in one.rules:
+            left = about(rule, one.item.facts)
+            levels.append((stage, outcome, rules.setdefault(tuple(map(id, left.clauses)), left)))
+        tested = groups.setdefault(tuple(test.id for test in one.experiments), one.experiments)
+        result.append(replace(one, rules=tuple(levels), experiments=tested))
+    return tuple(result)
 
 
 def candidate_for(
@@ -114,6 +138,7 @@ def candidate_for(
     if not variants:
         return None
     uses = caps.uses(policy.caps, item, placement.id, channel)
+    windows = dict.fromkeys(use.cap.window for use in uses)
     tested = tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel))
     orders = [placement.ranking, *(arm.ranking for one in tested for arm in one.variations if arm.ranking is not None)]
     levels = (
@@ -123,7 +148,10 @@ def candidate_for(
     return Candidate(
         item, variants, tuple((stage, outcome, rule) for stage, outcome, rule in levels if rule is not None),
         any(limit is not None for limit in (item.valid_from_ms, item.valid_until_ms, item.inventory)),
-        uses, frozenset(use.key for use in uses if not use.bypass),
+        tuple(use for use in uses if use.cap.counted == "decision" or use.cap.reserves),
+        tuple(use for use in uses if not use.bypass), frozenset(use.key for use in uses if not use.bypass),
+        min((one.length_ms for one in windows if one.kind == "rolling"), default=None),
+        tuple(one for one in windows if one.kind == "calendar"),
         tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)
               for key in caps.keys(rest, item, placement.id, channel)),
         tested, tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel)),

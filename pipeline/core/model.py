@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from pipeline.core.profile import Profile
+from pipeline.core.values import value_type
 from pipeline.core.words import Chosen as Chosen
 from pipeline.core.words import ConsentGrant as ConsentGrant
 from pipeline.core.words import DecisionReply as DecisionReply
@@ -95,7 +96,7 @@ class DecisionRequest:
 ItemKind = Literal["action", "offer", "content"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Decision:
     """What was decided, for downstream consumers."""
 
@@ -115,7 +116,7 @@ class Decision:
     exposures: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class CandidateAudit:
     """What became of one candidate: chosen, or the first clause that stopped it and the values that clause saw."""
 
@@ -133,7 +134,7 @@ class CandidateAudit:
     terms: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class AuditRecord:
     """Everything needed to explain a decision and to replay it bit for bit."""
 
@@ -154,7 +155,7 @@ class AuditRecord:
     engine: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class SegmentChange:
     profile_id: str
     segment: str

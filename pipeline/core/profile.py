@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final
 
+from pipeline.core.values import value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 
 #: How many recent requests are remembered for their retries, and for how long.
@@ -32,7 +33,7 @@ class Trait:
     at_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Counter:
     """What one cap has counted for one thing: the newest moments, never more than its limit needs."""
 
@@ -44,7 +45,7 @@ class Counter:
     held: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Remembered:
     """A request already decided, for its retries."""
 
@@ -61,7 +62,7 @@ class Stage:
     entered_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Profile:
     """Everything about one subject. Replaced whole, never changed in place; its dicts are shared between versions."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.core.cel.build import CANDIDATE, Facts
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.definitions import Item, Model, Ranking
 from pipeline.core.rules import Number
+from pipeline.core.values import value_type
 
 
-class Score(NamedTuple):
+@value_type(frozen=True, slots=True)
+class Score:
     """`terms`: the numbers that made it, by name. `unknown`: what was missing; the score then means nothing."""
 
     value: float

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from json.encoder import encode_basestring
+from math import isfinite
 from typing import Any, Final
 
 from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
+from pipeline.core.values import value_type
 
 #: JSON as text, without escaping what is not ASCII.
 encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -29,6 +32,11 @@ class Clause:
     text: str
     fn: Fn
     reads: tuple[str, ...]
+
+    @property
+    def only_of_candidate(self) -> bool:
+        """Whether it reads the item and nothing else."""
+        return bool(self.reads) and all(name.startswith(CANDIDATE) for name in self.reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Number:
     only_of_candidate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Stop:
     """Why a rule did not pass: the clause; `unknown` names the attribute that was missing ("" where it was false)."""
 
@@ -103,6 +111,22 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
     return unknown
 
 
+def about(rule: Rule, item: Facts) -> Rule:
+    """The rule as it is left for one item: without the clauses that only read the item and hold for it."""
+    left = tuple(one for one in rule.clauses if not (one.only_of_candidate and _holds(one, item)))
+    if len(left) == len(rule.clauses):
+        return rule
+    of_candidate = any(name.startswith(CANDIDATE) for one in left for name in one.reads)
+    return replace(rule, clauses=left, of_candidate=of_candidate)
+
+
+def _holds(clause: Clause, item: Facts) -> bool:
+    try:
+        return bool(clause.fn({}, item))
+    except (KeyError, EvaluationError):
+        return False
+
+
 def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
     """Whether every clause is true; unknown is not true."""
     try:
@@ -126,8 +150,13 @@ def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
 
 def as_json(value: Any) -> str:
     """A fact as JSON text; moments in RFC 3339, durations in seconds."""
-    if value is True or value is False:
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value)
+    if kind is bool:
         return "true" if value else "false"
+    if kind is int or (kind is float and isfinite(value)):
+        return repr(value)
     if isinstance(value, datetime):
         return f'"{value.isoformat()}"'
     if isinstance(value, timedelta):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.core.values import value_type
+
 Scalar = None | bool | int | float | str
 
 
@@ -19,7 +21,7 @@ class ConsentGrant:
     expires_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class Chosen:
     """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
 
@@ -38,7 +40,7 @@ class Chosen:
     fallback: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(frozen=True, slots=True)
 class DecisionReply:
     """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
 

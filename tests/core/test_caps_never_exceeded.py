@@ -157,7 +157,7 @@ _moments = st.lists(st.integers(0, 5_000), max_size=12)
 def _counter(moments: list[int]) -> Counter:
     counter = Counter()
     for at in moments:
-        counter = caps.counted(_CAP, counter, at)
+        counter = caps.counted(counter, at, 1, caps.kept(_CAP))
     return counter
 
 

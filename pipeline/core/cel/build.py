@@ -7,6 +7,7 @@ A missing attribute raises KeyError(path), a failed evaluation EvaluationError; 
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,11 +35,12 @@ _CANNOT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A typed function; `constant` holds the value where it reads nothing."""
+    """A typed function. `constant`: it reads nothing. `path`: the attribute it is, where it is nothing more."""
 
     type: str
     fn: Fn
     constant: bool = False
+    path: str = ""
 
 
 class Builder:
@@ -61,13 +63,13 @@ class Builder:
     def _name(self, node: Name) -> Built:
         path = node.path
         if path in self._locals:
-            return Built(self._locals[path], lambda facts, item: facts[path])
+            return Built(self._locals[path], lambda facts, item: facts[path], path=path)
         kind = self._types.get(path)
         if kind is None:
             raise RuleError(f"{path!r} is not declared", node.at, nearest(path, (*self._types, *self._locals)))
         if path.startswith(CANDIDATE):
-            return Built(kind, lambda facts, item: item[path])
-        return Built(kind, lambda facts, item: facts[path])
+            return Built(kind, lambda facts, item: item[path], path=path)
+        return Built(kind, lambda facts, item: facts[path], path=path)
 
     def _list(self, node: ListOf) -> Built:
         items = [self.build(item) for item in node.items]
@@ -163,7 +165,7 @@ def _constant(kind: str, value: Any) -> Built:
 
 
 def _and(left: Fn, right: Fn) -> Fn:
-    def both(facts: Facts, item: Facts) -> bool:
+    def both(facts: Facts, item: Facts) -> Any:
         try:
             if not left(facts, item):
                 return False
@@ -171,13 +173,13 @@ def _and(left: Fn, right: Fn) -> Fn:
             if _is(False, right, facts, item):
                 return False
             raise
-        return bool(right(facts, item))
+        return right(facts, item)
 
     return both
 
 
 def _or(left: Fn, right: Fn) -> Fn:
-    def either(facts: Facts, item: Facts) -> bool:
+    def either(facts: Facts, item: Facts) -> Any:
         try:
             if left(facts, item):
                 return True
@@ -185,7 +187,7 @@ def _or(left: Fn, right: Fn) -> Fn:
             if _is(True, right, facts, item):
                 return True
             raise
-        return bool(right(facts, item))
+        return right(facts, item)
 
     return either
 
@@ -214,24 +216,28 @@ def _apply(found: lib.Overload, args: list[Built]) -> Built:
         only = fns[0]
         return Built(found.result, lambda facts, item: impl(only(facts, item)))
     if len(fns) == 2:
-        one, two = fns
-        return Built(found.result, lambda facts, item: impl(one(facts, item), two(facts, item)))
+        return Built(found.result, _pair(impl, *args))
     return Built(found.result, lambda facts, item: impl(*[fn(facts, item) for fn in fns]))
+
+
+def _pair(impl: Callable[[Any, Any], Any], left: Built, right: Built) -> Fn:
+    """Both sides' values in one call; an attribute beside a constant, as in most clauses, takes no calls of its own."""
+    one, two, path = left.fn, right.fn, left.path
+    if not right.constant:
+        return lambda facts, item: impl(one(facts, item), two(facts, item))
+    value = two({}, {})
+    if not path:
+        return lambda facts, item: impl(one(facts, item), value)
+    if path.startswith(CANDIDATE):
+        return lambda facts, item: impl(item[path], value)
+    return lambda facts, item: impl(facts[path], value)
 
 
 def _equality(node: Call, args: list[Built]) -> Built:
     left, right = args
     if left.type != right.type and "?" not in left.type + right.type:
         raise RuleError(_no_overload(node, (left.type, right.type)), node.mark, _advice(node, (left.type, right.type)))
-    a, b = left.fn, right.fn
-    if right.constant and not right.type.startswith("list"):
-        value = b({}, {})
-        if node.name == "==":
-            return Built("bool", lambda facts, item: a(facts, item) == value)
-        return Built("bool", lambda facts, item: a(facts, item) != value)
-    if node.name == "==":
-        return Built("bool", lambda facts, item: a(facts, item) == b(facts, item))
-    return Built("bool", lambda facts, item: a(facts, item) != b(facts, item))
+    return Built("bool", _pair(operator.eq if node.name == "==" else operator.ne, left, right))
 
 
 def _membership(node: Call, args: list[Built]) -> Built:
@@ -242,11 +248,15 @@ def _membership(node: Call, args: list[Built]) -> Built:
         raise RuleError(f"the list holds {many.type[5:-1]}, not {value.type}", node.mark)
     a, b = value.fn, many.fn
     if many.constant and value.type in ("string", "int"):
-        known = frozenset(b({}, {}))
-        return Built("bool", lambda facts, item: a(facts, item) in known)
+        known = _constant(many.type, frozenset(b({}, {})))
+        return Built("bool", _pair(_is_among, value, known))
     if value.type == "double":
         return Built("bool", lambda facts, item: lib.contains_number(b(facts, item), a(facts, item)))
     return Built("bool", lambda facts, item: a(facts, item) in b(facts, item))
+
+
+def _is_among(value: Any, known: Any) -> bool:
+    return value in known
 
 
 def _quantifier(kind: str, source: Fn, name: str, body: Fn) -> Fn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -55,10 +56,6 @@ def _divide_real(a: float, b: float) -> float:
             return math.nan
         return math.copysign(math.inf, a) * math.copysign(1.0, b)
     return a / b
-
-
-def _multiply_real(a: float, b: float) -> float:
-    return a * b
 
 
 def _moment(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -166,28 +163,28 @@ def _string_of_double(value: float) -> str:
 def _compare(kind: str) -> dict[str, dict[tuple[str, ...], Overload]]:
     pair = (kind, kind)
     return {
-        "<": {pair: Overload("bool", lambda a, b: a < b)}, "<=": {pair: Overload("bool", lambda a, b: a <= b)},
-        ">": {pair: Overload("bool", lambda a, b: a > b)}, ">=": {pair: Overload("bool", lambda a, b: a >= b)},
+        "<": {pair: Overload("bool", operator.lt)}, "<=": {pair: Overload("bool", operator.le)},
+        ">": {pair: Overload("bool", operator.gt)}, ">=": {pair: Overload("bool", operator.ge)},
     }
 
 
 _I, _D, _S, _T, _P = "int", "double", "string", "timestamp", "duration"
 _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "+": {
-        (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, lambda a, b: a + b),
-        (_S, _S): Overload(_S, lambda a, b: a + b), (_T, _P): Overload(_T, _moment(lambda a, b: a + b)),
+        (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, operator.add),
+        (_S, _S): Overload(_S, operator.add), (_T, _P): Overload(_T, _moment(lambda a, b: a + b)),
         (_P, _T): Overload(_T, _moment(lambda a, b: b + a)), (_P, _P): Overload(_P, _moment(lambda a, b: a + b)),
     },
     "-": {
-        (_I, _I): Overload(_I, lambda a, b: _whole(a - b)), (_D, _D): Overload(_D, lambda a, b: a - b),
-        (_T, _P): Overload(_T, _moment(lambda a, b: a - b)), (_T, _T): Overload(_P, lambda a, b: a - b),
+        (_I, _I): Overload(_I, lambda a, b: _whole(a - b)), (_D, _D): Overload(_D, operator.sub),
+        (_T, _P): Overload(_T, _moment(lambda a, b: a - b)), (_T, _T): Overload(_P, operator.sub),
         (_P, _P): Overload(_P, _moment(lambda a, b: a - b)),
     },
-    "*": {(_I, _I): Overload(_I, lambda a, b: _whole(a * b)), (_D, _D): Overload(_D, _multiply_real)},
+    "*": {(_I, _I): Overload(_I, lambda a, b: _whole(a * b)), (_D, _D): Overload(_D, operator.mul)},
     "/": {(_I, _I): Overload(_I, _divide), (_D, _D): Overload(_D, _divide_real)},
     "%": {(_I, _I): Overload(_I, _modulo)},
     "neg": {(_I,): Overload(_I, lambda a: _whole(-a)), (_D,): Overload(_D, lambda a: -a)},
-    "!": {("bool",): Overload("bool", lambda a: not a)},
+    "!": {("bool",): Overload("bool", operator.not_)},
     "int": {
         (_I,): Overload(_I, lambda a: a), (_D,): Overload(_I, _int_of_double), (_S,): Overload(_I, _int_of_string),
         (_T,): Overload(_I, lambda a: (a - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)),
