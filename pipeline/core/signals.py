@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,14 +67,23 @@ def _happened(signal: Signal, moments: list[tuple[int, ...]]) -> bool:
     """
     steps, barred = (moments, ()) if signal.without is None else (moments[:-1], moments[-1])
     for first in reversed(steps[0]):
-        if any(at >= first for at in barred):
-            continue
-        at: int | None = first
-        for step in steps[1:]:
-            at = next((one for one in step if at is not None and one > at), None)
-        if at is not None and (signal.within_ms is None or at - first <= signal.within_ms):
+        if barred and barred[-1] >= first:
+            return False  # And so it came after every earlier one.
+        last = _last_of(steps, first)
+        if last is not None and (signal.within_ms is None or last - first <= signal.within_ms):
             return True
     return False
+
+
+def _last_of(steps: list[tuple[int, ...]], first: int) -> int | None:
+    """When the last step came, each as soon as it could after the one before; None where one never did."""
+    at = first
+    for step in steps[1:]:
+        place = bisect_right(step, at)
+        if place == len(step):
+            return None
+        at = step[place]
+    return at
 
 
 def due_ms(signals: Iterable[Signal], behaviour: Behaviour, now_ms: int) -> int | None:
