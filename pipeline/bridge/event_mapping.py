@@ -5,7 +5,7 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -66,7 +66,7 @@ class EventMapper:
     `purposes`: those of the live policy, None where nothing is live. Consent for another one is kept, with a warning.
     """
 
-    def __init__(self, tenant: str, hash_of: Hash, purposes: frozenset[str] | None = None) -> None:
+    def __init__(self, tenant: str, hash_of: Hash, purposes: Collection[str] | None = None) -> None:
         self._tenant = tenant
         self._hash_of = hash_of
         self._purposes = purposes
@@ -192,7 +192,7 @@ class _Said:
     source: str
     warnings: list[str]
 
-    def consent(self, purposes: frozenset[str] | None) -> list[ConsentGrant]:
+    def consent(self, purposes: Collection[str] | None) -> list[ConsentGrant]:
         """The answers given with this event, one per purpose (and channel)."""
         consent = self.event.context.consent
         grants = []

@@ -30,12 +30,14 @@ MAX_PLACEMENTS: Final = 50
 
 #: Ids, keys and names: kept by the hundred in a profile.
 NAME_CHARS_MAX: Final = 512
+#: What tells the parts of an answer's place in a profile.
+_SIGNS: Final = frozenset("/#")
 #: A trait's text; the same as the HTTP interface takes.
 TEXT_CHARS_MAX: Final = 1_024
 
 _KEPT: Final[dict[type, tuple[str, ...]]] = {
     IdentityEvent: ("event_id", "subject", "account", "alias_of"),
-    ConsentGrant: ("purpose", "channel", "source"),
+    ConsentGrant: ("purpose", "channel", "source", "proof"),
     FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
     DecisionRequest: ("request_id", "subject", "digest"),
     InboxRecord: ("event_id", "profile_id", "from_subject"),
@@ -88,6 +90,8 @@ def check_identity(event: IdentityEvent) -> str | None:
     for grant in event.consent:
         if not grant.purpose:
             return "consent.purpose is empty: name what the data may be used for"
+        if _SIGNS.intersection(grant.purpose) or _SIGNS.intersection(grant.channel or ""):
+            return "consent.purpose or consent.channel has a / or #: name one purpose, and one channel or null"
         problem = _time(grant.at_ms) or _names(grant)
         if problem is not None:
             return "consent." + problem

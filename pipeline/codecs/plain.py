@@ -72,10 +72,11 @@ class Plain:
 
 
 def allowed(type_: type, path: str) -> list[str]:
-    """The members of the enumeration at a path such as `identity.kind` in a record type."""
+    """The members of the enumeration at a path such as `identity.consent[0].basis` in a record type."""
     hint: Any = type_
     for name in path.split("."):
-        hint = typing.get_type_hints(hint)[name]
+        hint = typing.get_type_hints(hint)[name.partition("[")[0]]
+        # Of `X | None` the X, of `list[X]` the X.
         hint = next((arm for arm in typing.get_args(hint) if arm is not types.NoneType), hint)
     return list(hint)
 

@@ -1,89 +1,150 @@
-"""The consent gate: may this purpose be pursued on this channel now, and what proves it."""
+"""The consent gate: may this purpose be pursued on this channel now, on which legal basis, and what proves it.
+
+Everything is refused that nothing permits. Evaluated anew for every decision, with what is recorded at that moment:
+whoever decides later for the same subject (a plan's assignment as much as a request) asks here again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from typing import Final
 
+from pipeline.core.answers import CONFIRMED, OBJECTABLE, PENDING, REGISTER, Answers, key_of, lapses_ms
+from pipeline.core.definitions import Purpose
 from pipeline.core.rules import as_json
 from pipeline.core.values import value_type
-from pipeline.core.words import ConsentGrant, Scalar
+from pipeline.core.words import Basis, ConsentGrant, Scalar
 
 
 @value_type(frozen=True, slots=True)
 class Verdict:
-    """`proof`: the answers that were looked at, as JSON, for the audit."""
+    """`proof`: for every purpose what was found, as JSON, for the audit."""
 
     passed: bool
     proof: str
 
 
-def key_of(purpose: str, channel: str | None) -> str:
-    """Where a profile keeps the answer."""
-    return f"{purpose}/{channel}" if channel else purpose
+@value_type(frozen=True, slots=True)
+class Finding:
+    """What the gate found for one purpose and channel, and the statement that settled it.
 
-
-def given(answers: Mapping[str, ConsentGrant], purpose: str, channel: str, now_ms: int) -> bool:
-    """Whether the purpose may be pursued on the channel: a missing or expired answer is a refusal.
-
-    A channel's own refusal stands whatever the general answer; a general refusal yields only to a newer grant
-    for that very channel.
+    `why`: granted; or missing, refused, expired, unconfirmed, pending, pending_expired, objected, basis_not_permitted.
     """
-    general, own = answers.get(purpose), answers.get(key_of(purpose, channel))
-    general_in_force = general is not None and granted(general, now_ms)
-    if own is None:
-        return general_in_force
-    if not granted(own, now_ms):
-        return False
-    return general is None or general_in_force or own.at_ms > general.at_ms
+
+    why: str
+    answer: ConsentGrant | None = None
+
+    @property
+    def given(self) -> bool:
+        return self.why == GRANTED
 
 
-def granted(answer: ConsentGrant, now_ms: int) -> bool:
-    """Whether an answer is a grant that has not run out."""
-    return answer.granted and (answer.expires_at_ms is None or now_ms < answer.expires_at_ms)
+GRANTED: Final = "granted"
+_MISSING: Final = Finding("missing")
 
 
-def check(
-    answers: Mapping[str, ConsentGrant], purposes: tuple[str, ...], channel: str, now_ms: int, required: bool
-) -> Verdict:
-    """The gate: every purpose must be consented to, unless the caller does not require it."""
+def given(answers: Answers, purpose: Purpose, channel: str, now_ms: int) -> bool:
+    """Whether the purpose may be pursued on the channel."""
+    return found(answers, purpose, channel, now_ms).given
+
+
+def found(answers: Answers, purpose: Purpose, channel: str, now_ms: int) -> Finding:
+    """The first permitted basis that holds; where none does, why the first that says anything does not."""
+    refusal = _MISSING
+    for basis in purpose.bases:
+        look = _by_consent if basis is Basis.CONSENT else _by_other
+        finding = look(answers, purpose, channel, now_ms, basis)
+        if finding.given:
+            return finding
+        if refusal is _MISSING:
+            refusal = finding
+    return _elsewhere(answers, purpose, channel) if refusal is _MISSING else refusal
+
+
+def check(answers: Answers, purposes: Iterable[Purpose], channel: str, now_ms: int, required: bool) -> Verdict:
+    """The gate: every purpose must be lawful, unless the caller does not require it."""
     passed = True
     looked_at = []
     for purpose in purposes:
-        allowed = given(answers, purpose, channel, now_ms)
-        passed = passed and allowed
-        about = ", ".join(
-            f'{{"channel": {_json(answer.channel)}, "granted": {_json(answer.granted)}, "at_ms": {answer.at_ms}, '
-            f'"source": {_json(answer.source)}, "expires_at_ms": {_json(answer.expires_at_ms)}}}'
-            for answer in (answers.get(purpose), answers.get(key_of(purpose, channel))) if answer is not None
-        )
-        looked_at.append(f'{{"purpose": {_json(purpose)}, "channel": {_json(channel)}, "given": {_json(allowed)}, '
-                         f'"answers": [{about}]}}')
+        finding = found(answers, purpose, channel, now_ms)
+        passed = passed and finding.given
+        told = "null" if finding.answer is None else _told(finding.answer, purpose)
+        looked_at.append(f'{{"purpose": {_json(purpose.id)}, "channel": {_json(channel)}, "given": '
+                         f'{_json(finding.given)}, "why": "{finding.why}", "answer": {told}}}')
     return Verdict(passed or not required,
                    f'{{"required": {_json(required)}, "purposes": [{", ".join(looked_at)}]}}')
 
 
+def _by_consent(answers: Answers, purpose: Purpose, channel: str, now_ms: int, _: Basis) -> Finding:
+    if channel not in purpose.double_opt_in:
+        return _settled(answers, purpose, channel, "", now_ms)
+    finding = _settled(answers, purpose, channel, CONFIRMED, now_ms)
+    if finding is not _MISSING:
+        return finding
+    own, general = key_of(purpose.id, channel, PENDING), key_of(purpose.id, None, PENDING)
+    pending = answers.get(own) or answers.get(general)
+    if pending is not None:
+        until_ms = lapses_ms(pending, purpose.confirm_within_ms)
+        return Finding("pending" if until_ms is None or now_ms < until_ms else "pending_expired", pending)
+    single = _settled(answers, purpose, channel, "", now_ms)
+    return Finding("unconfirmed", single.answer) if single.given else single
+
+
+def _by_other(answers: Answers, purpose: Purpose, channel: str, now_ms: int, basis: Basis) -> Finding:
+    register = REGISTER[basis]
+    if basis in OBJECTABLE:
+        # A no is not got round by naming another basis: only by a later yes of the person's own.
+        for name in (channel, None):
+            objection = answers.get(key_of(purpose.id, name, register))
+            if objection is not None and not objection.granted:
+                return Finding("objected", objection)
+        said = _settled(answers, purpose, channel, "", now_ms)
+        if said.why == "refused":
+            return said
+    return _settled(answers, purpose, channel, register, now_ms)
+
+
+def _settled(answers: Answers, purpose: Purpose, channel: str, register: str, now_ms: int) -> Finding:
+    """What one kind of register says of a channel.
+
+    A channel's own refusal stands whatever the general answer; a general refusal yields only to a newer grant for that
+    very channel.
+    """
+    general, own = answers.get(purpose.id + register), answers.get(f"{purpose.id}/{channel}{register}")
+    if own is None:
+        return _MISSING if general is None else Finding(_state(general, purpose, now_ms), general)
+    state = _state(own, purpose, now_ms)
+    if state == GRANTED and general is not None and own.at_ms <= general.at_ms:
+        over = _state(general, purpose, now_ms)
+        if over != GRANTED:
+            return Finding(over, general)
+    return Finding(state, own)
+
+
+def _state(answer: ConsentGrant, purpose: Purpose, now_ms: int) -> str:
+    if not answer.granted:
+        return "refused"
+    until_ms = lapses_ms(answer, purpose.lasts_ms)
+    return GRANTED if until_ms is None or now_ms < until_ms else "expired"
+
+
+def _elsewhere(answers: Answers, purpose: Purpose, channel: str) -> Finding:
+    """Nothing is said on a permitted basis; on another one, perhaps."""
+    for basis, register in REGISTER.items():
+        if basis not in purpose.bases:
+            for name in (channel, None):
+                answer = answers.get(key_of(purpose.id, name, register))
+                if answer is not None:
+                    return Finding("basis_not_permitted", answer)
+    return _MISSING
+
+
+def _told(answer: ConsentGrant, purpose: Purpose) -> str:
+    until_ms = lapses_ms(answer, purpose.lasts_ms) if answer.granted else None
+    return (f'{{"channel": {_json(answer.channel)}, "granted": {_json(answer.granted)}, '
+            f'"basis": "{answer.basis.value}", "opt_in": "{answer.opt_in.value}", "at_ms": {answer.at_ms}, '
+            f'"source": {_json(answer.source)}, "proof": {_json(answer.proof)}, "expires_at_ms": {_json(until_ms)}}}')
+
+
 def _json(value: Scalar) -> str:
     return "null" if value is None else as_json(value)
-
-
-def newer(old: ConsentGrant | None, new: ConsentGrant) -> ConsentGrant:
-    """The answer in force of two for the same purpose and channel: the newest; at the same moment, the refusal."""
-    if old is None or new.at_ms > old.at_ms:
-        return new
-    if new.at_ms == old.at_ms:
-        if old.granted != new.granted:
-            return new if old.granted else old
-        return min(old, new, key=_strictness)
-    return old
-
-
-def _strictness(answer: ConsentGrant) -> tuple[bool, int, str]:
-    return answer.expires_at_ms is None, answer.expires_at_ms or 0, answer.source
-
-
-def merged(a: Mapping[str, ConsentGrant], b: Mapping[str, ConsentGrant]) -> dict[str, ConsentGrant]:
-    """Both sides' answers: the newest of each; at the same moment, the strictest."""
-    result = dict(a)
-    for key, answer in b.items():
-        result[key] = newer(result.get(key), answer)
-    return result

@@ -63,7 +63,7 @@ def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms
     own = profile or Profile(profile_id=request.subject)
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
-    verdicts = _verdicts(request, own, placements, channel.purposes, now_ms)
+    verdicts = _verdicts(request, own, placements, policy, now_ms)
     proofs = list(dict.fromkeys(verdict.proof for verdict in verdicts.values()))
     proof = proofs[0] if len(proofs) == 1 else f"[{','.join(proofs)}]"
     if not any(verdict.passed for verdict in verdicts.values()):
@@ -98,11 +98,13 @@ def _wrong(request: DecisionRequest, policy: Policy) -> str:
 
 
 def _verdicts(
-    request: DecisionRequest, profile: Profile, placements: list[Placement], usual: tuple[str, ...], now_ms: int
+    request: DecisionRequest, profile: Profile, placements: list[Placement], policy: Policy, now_ms: int
 ) -> Mapping[tuple[str, ...], consent.Verdict]:
     """By the purposes a placement declares: the channel's, where it declares none."""
+    usual = policy.channels[request.channel].purposes
     return {
-        purposes: consent.check(profile.consent, purposes or usual, request.channel, now_ms, request.require_consent)
+        purposes: consent.check(profile.consent, [policy.purposes[name] for name in purposes or usual],
+                                request.channel, now_ms, request.require_consent)
         for purposes in {placement.purposes: None for placement in placements}
     }
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipeline.core.cel.build import Facts, Fn
 from pipeline.core.rules import Number, Rule
-from pipeline.core.words import Scalar
+from pipeline.core.words import Basis, Scalar
 
 Unit = Literal["minute", "hour", "day", "week", "month"]
 Escape = Literal["html", "url", "json", "none"]
@@ -170,6 +170,20 @@ class Fallback:
     variant: str = "fallback"
     content: dict[str, Scalar] = field(default_factory=dict)
     ttl_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What data may be used for, and what makes it lawful."""
+
+    id: str
+    #: Any one of them is enough; the first that holds is the one the audit names.
+    bases: tuple[Basis, ...] = (Basis.CONSENT,)
+    #: After this a statement without an end of its own no longer permits anything.
+    lasts_ms: int | None = None
+    #: Channels on which only a confirmed consent counts, and how long a pending one may be confirmed.
+    double_opt_in: frozenset[str] = frozenset()
+    confirm_within_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +364,7 @@ class Policy:
     base_facts: dict[str, Any]
     zone_trait: str
     tracking_purpose: str
-    purposes: frozenset[str]
+    purposes: dict[str, Purpose]
     channels: dict[str, Channel]
     placements: dict[str, Placement]
     signals: tuple[Signal, ...]

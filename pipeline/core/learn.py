@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.core import caps, consent, segments, signals
+from pipeline.core import answers, caps, consent, segments, signals
 from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
@@ -20,7 +20,6 @@ COUNTED: Final = {
 }
 #: More traits than this on one profile are refused: it must stay a small value.
 TRAITS_MAX: Final = 256
-ANSWERS_MAX: Final = 128
 
 
 def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_ms: int) -> Learnt:
@@ -35,16 +34,11 @@ def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_
     while len(traits) > TRAITS_MAX:
         read = policy.traits if policy is not None else {}
         del traits[min(traits, key=lambda name: (name in read, traits[name].at_ms, name))]
-    answers = dict(profile.consent)
-    for grant in event.consent:
-        key = consent.key_of(grant.purpose, grant.channel)
-        answers[key] = consent.newer(answers.get(key), grant)
-    while len(answers) > ANSWERS_MAX:
-        # First what no policy asks about, then the oldest. To forget is to refuse: never the wrong way round.
-        asked = policy.purposes if policy is not None else frozenset()
-        del answers[min(answers, key=lambda key: (answers[key].purpose in asked, answers[key].at_ms, key))]
+    said = profile.consent
+    if event.consent:
+        said = answers.recorded(said, event.consent, policy.purposes if policy is not None else {}, now_ms)
     account = profile.account if event.account is None else newer_trait(profile.account, Trait(event.account, at_ms))
-    after = changed(profile, traits=traits, consent=answers, account=account,
+    after = changed(profile, traits=traits, consent=said, account=account,
                     event_ids=remember_event(profile, event.event_id))
     if policy is None:
         return after, ()
@@ -61,7 +55,7 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
     at_ms = min(event.at_ms, now_ms)
     allowed = not policy.tracking_purpose or consent.given(
-        profile.consent, policy.tracking_purpose, event.channel or "", now_ms)
+        profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
     counters = _counted(profile, event, policy, item, at_ms, allowed)
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), ())

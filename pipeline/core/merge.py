@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core import caps, consent
+from pipeline.core import answers, caps
 from pipeline.core.profile import (
     EVENT_IDS_MAX,
     REQUESTS_MAX,
@@ -42,7 +42,7 @@ def merged(own: Profile, given: Profile) -> Profile:
         own,
         traits=traits,
         account=account,
-        consent=consent.merged(own.consent, given.consent),
+        consent=answers.merged(own.consent, given.consent),
         segments=_combined(own.segments, given.segments, min),
         stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],
         behaviour=_combined(own.behaviour, given.behaviour, newest),

@@ -12,9 +12,11 @@ from typing import Literal
 
 from pipeline.core.profile import Profile
 from pipeline.core.values import value_type
+from pipeline.core.words import Basis as Basis
 from pipeline.core.words import Chosen as Chosen
 from pipeline.core.words import ConsentGrant as ConsentGrant
 from pipeline.core.words import DecisionReply as DecisionReply
+from pipeline.core.words import OptIn as OptIn
 from pipeline.core.words import Scalar as Scalar
 
 

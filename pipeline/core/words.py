@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pipeline.core.values import value_type
 
 Scalar = None | bool | int | float | str
 
 
+class Basis(StrEnum):
+    """Why processing is lawful: GDPR article 6(1) a to f."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    VITAL_INTERESTS = "vital_interests"
+    PUBLIC_TASK = "public_task"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+
+
+class OptIn(StrEnum):
+    """How a yes was given: said once; asked to be confirmed; confirmed (double opt-in)."""
+
+    SINGLE = "single"
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentGrant:
-    """One purpose's answer. `channel` None means every channel."""
+    """One statement about one purpose: a yes, a no, or that another legal basis holds. `channel` None: every channel.
+
+    Not granted: the consent is withdrawn, or (legitimate interest, public task) the person objects.
+    """
 
     purpose: str
     granted: bool
@@ -19,6 +42,10 @@ class ConsentGrant:
     channel: str | None = None
     source: str = ""
     expires_at_ms: int | None = None
+    basis: Basis = Basis.CONSENT
+    opt_in: OptIn = OptIn.SINGLE
+    #: Where the evidence is: a form's version, a record's id, the hash of an address. Never personal data.
+    proof: str = ""
 
 
 @value_type(frozen=True, slots=True)

@@ -2,93 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-
-#: Ten years: what is longer has no end. Seconds of it fit the records that carry them.
-SPAN_MS_MAX = 3_652 * 86_400_000
-
-
-def _span(value: object) -> object:
-    """`36h`, `1d12h`, `5m` → milliseconds."""
-    if not isinstance(value, str):
-        raise ValueError("write a length of time as 30s, 5m, 36h, 7d or 2w")
-    if not re.fullmatch(r"(\d+(w|d|h|ms|m|s))+", value):
-        raise ValueError(f"{value!r} is not a length of time: write it as 30s, 5m, 36h, 7d or 2w")
-    span_ms = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(w|d|h|ms|m|s)", value))
-    if span_ms > SPAN_MS_MAX:
-        raise ValueError(f"{value!r} is longer than ten years (3652d): leave it out where it has no end")
-    return span_ms
-
-
-def _moment(value: object) -> object:
-    """A moment with its offset → epoch milliseconds."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a moment: write it as 2026-01-31T08:00:00Z") from None
-    if not isinstance(value, datetime):
-        raise ValueError("write a moment as 2026-01-31T08:00:00Z")
-    if value.tzinfo is None:
-        raise ValueError("say which zone: end it with Z for UTC, or an offset as +01:00")
-    return round(value.timestamp() * 1_000)
-
-
-def _time_of_day(value: object) -> object:
-    """`21:30` → minutes."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        return value  # YAML reads an unquoted 21:30 as a number in base 60, which is the minutes meant.
-    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a time of day as \"21:30\"")
-    return int(match.group(1)) * 60 + int(match.group(2))
-
-
-def _weekday(value: object) -> object:
-    if isinstance(value, str) and value.lower() in WEEKDAYS:
-        return WEEKDAYS.index(value.lower()) + 1
-    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(WEEKDAYS)}")
-
-
-def _counted(value: object) -> object:
-    known = ("decision", "impression", "click", "conversion", "dismissal")
-    if value in known or (isinstance(value, str) and value.startswith("event:") and len(value) > 6):
-        return value
-    raise ValueError(f"{value!r} cannot be counted: one of {', '.join(known)}, or event:<name>")
-
-
-def _outcome(value: object) -> object:
-    if value == "decision":
-        raise ValueError("a decision is no outcome: use a cap to limit decisions")
-    return _counted(value)
-
-
-def _one_or_many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Span = Annotated[int, BeforeValidator(_span), Field(gt=0)]
-Moment = Annotated[int, BeforeValidator(_moment)]
-TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
-Names = Annotated[list[str], BeforeValidator(_one_or_many)]
-#: Words for people: they change nothing that is decided, so they are no part of a release.
-Doc = Annotated[str, Field(exclude=True)]
-#: A whole number past an Avro long is taken as a float.
-Value = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
-Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
-
-
-class Definition(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from pipeline.policy.consent_definitions import ConsentDefinition
+from pipeline.policy.values import (
+    Definition,
+    Doc,
+    Id,
+    Moment,
+    Name,
+    Names,
+    Span,
+    TimeOfDay,
+    Value,
+    counted,
+    outcome,
+    span_ms,
+    weekday,
+)
 
 
 class AttributeDefinition(Definition):
@@ -115,15 +48,10 @@ class AttributesDefinition(Definition):
     candidate: Attributes = {}
 
 
-class ConsentDefinition(Definition):
-    purposes: dict[Name, str]
-    tracking: str | None = None
-
-
 class QuietHoursDefinition(Definition):
     begin: Annotated[TimeOfDay, Field(alias="from")]
     end: Annotated[TimeOfDay, Field(alias="to")]
-    days: list[Annotated[int, BeforeValidator(_weekday)]] = [1, 2, 3, 4, 5, 6, 7]
+    days: list[Annotated[int, BeforeValidator(weekday)]] = [1, 2, 3, 4, 5, 6, 7]
     then: Literal["suppress", "defer"] = "suppress"
 
 
@@ -194,7 +122,7 @@ class WindowDefinition(Definition):
         if value == "lifetime":
             return {"lifetime": True}
         if isinstance(value, str):
-            return {"rolling_ms": _span(value)}
+            return {"rolling_ms": span_ms(value)}
         if isinstance(value, dict) and "calendar" in value:
             return value
         raise ValueError("write a window as 7d, lifetime, or {calendar: day}")
@@ -210,7 +138,7 @@ class ReachDefinition(Definition):
 
 
 class CapDefinition(Definition):
-    counted: Annotated[str, BeforeValidator(_counted), Field(alias="count")]
+    counted: Annotated[str, BeforeValidator(counted), Field(alias="count")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     limit: int = Field(ge=0)
     window: WindowDefinition
@@ -327,7 +255,7 @@ class LifecycleDefinition(Definition):
 
 
 class RestDefinition(Definition):
-    counted: Annotated[str, BeforeValidator(_outcome), Field(alias="when")]
+    counted: Annotated[str, BeforeValidator(outcome), Field(alias="when")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     at_least: int = Field(1, ge=1, le=1_000)
     within_ms: Annotated[Span, Field(alias="within")]

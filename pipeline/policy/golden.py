@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.core import consent, segments
+from pipeline.core import answers, segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
-from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.problems import Problem
+from pipeline.core.model import ConsentGrant, DecisionRequest, OptIn
+from pipeline.core.problems import Problem, Problems
 from pipeline.core.profile import Profile, Trait, changed
 from pipeline.policy.definitions import GoldenDefinition
 
@@ -17,6 +17,12 @@ def check(cases: Mapping[str, GoldenDefinition], live: Live) -> list[Problem]:
     """What did not come out as written."""
     problems: list[Problem] = []
     for name, case in cases.items():
+        unknown = Problems()
+        for index, purpose in enumerate(case.consent):
+            unknown.known(("golden", name, "consent", index), purpose, live.policy.purposes, "purpose")
+        if unknown.found:
+            problems += unknown.found
+            continue
         ruling = decide(_request(name, case), _profile(case, live), live, case.at_ms)
         if ruling.error:
             problems.append(Problem(("golden", name), f"golden.{name}: the request is refused: {ruling.error}"))
@@ -38,10 +44,13 @@ def _request(name: str, case: GoldenDefinition) -> DecisionRequest:
 
 
 def _profile(case: GoldenDefinition, live: Live) -> Profile:
-    grants = [ConsentGrant(purpose, True, 0) for purpose in case.consent]
+    known = live.policy.purposes
+    # Given that very moment, on the first basis the policy permits, and confirmed.
+    grants = [ConsentGrant(name, True, case.at_ms, basis=known[name].bases[0], opt_in=OptIn.CONFIRMED)
+              for name in case.consent]
     profile = Profile(
         profile_id="golden/subject", traits={name: Trait(value, 0) for name, value in case.traits.items()},
-        consent={consent.key_of(grant.purpose, None): grant for grant in grants},
+        consent=answers.recorded({}, grants, known, case.at_ms),
     )
     profile, _ = segments.refresh(profile, live.policy, case.at_ms, None)
     return changed(profile, segments={**profile.segments, **dict.fromkeys(case.segments, case.at_ms)})

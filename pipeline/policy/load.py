@@ -16,14 +16,13 @@ from pipeline.core.release import compile_release
 from pipeline.core.release.second_opinion import disagreements
 from pipeline.policy import golden
 from pipeline.policy.definitions import (
-    WEEKDAYS,
-    Definition,
     ItemDefinition,
     PolicyDefinition,
     SignalDefinition,
     WindowDefinition,
 )
 from pipeline.policy.shape import Shape, shaped
+from pipeline.policy.values import WEEKDAYS, Definition
 from pipeline.policy.yaml_source import Finding, Source, read
 
 

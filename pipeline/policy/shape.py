@@ -13,10 +13,14 @@ from pydantic import ValidationError
 
 from pipeline.core.cel.build import nearest
 from pipeline.core.problems import Path, Problem
-from pipeline.policy.definitions import Definition, PolicyDefinition
+from pipeline.policy.definitions import PolicyDefinition
+from pipeline.policy.values import Definition
 from pipeline.policy.yaml_source import Finding, Source
 
 _ROUNDS_MAX = 10
+
+#: Sections of sections: one part of one of them is taken out.
+_NESTED = ("attributes", "consent")
 
 
 @dataclass(slots=True)
@@ -51,7 +55,7 @@ def shaped(source: Source) -> Shape:
             # A section that seems to be missing may stand in the file that could not be read.
             if finding not in shape.findings and not unread:
                 shape.findings.append(finding)
-            cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] == ("attributes",) else 2]
+            cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] and path[0] in _NESTED else 2]
             if len(cut) < 2 and one["type"] != "extra_forbidden":
                 return shape
             if one["type"] != "extra_forbidden":

@@ -220,6 +220,10 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
         ({"kind": model.IdentityKind.ALIAS, "alias_of": None}, "alias_of is missing"),
         ({"consent": [model.ConsentGrant("", True, 1)]}, "consent.purpose is empty"),
         ({"consent": [model.ConsentGrant("p", True, 1, source="s" * 513)]}, "consent.source has 513 characters"),
+        ({"consent": [model.ConsentGrant("p/web", True, 1)]}, "has a / or #: name one purpose, and one"),
+        ({"consent": [model.ConsentGrant("p", True, 1, "#confirmed")]}, "has a / or #"),
+        ({"consent": [model.ConsentGrant("p", True, 1, basis="whim")]},  # type: ignore[arg-type]
+         "consent[0].basis is 'whim'; use one of consent, contract, legal_obligation, vital_interests, public_task"),
         ({"event_id": "e" * 513}, "event_id has 513 characters: send at most 512"),
         ({"subject": "default/" + "s" * 513}, "subject has 521 characters"),
         ({"account": "a" * 513}, "account has 513 characters"),

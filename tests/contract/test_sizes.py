@@ -8,7 +8,8 @@ from pipeline.adapters.kafka import BATCH_BYTES_MAX
 from pipeline.adapters.topic_plan import declared
 from pipeline.codecs import state
 from pipeline.codecs.checks import NAME_CHARS_MAX, TEXT_CHARS_MAX
-from pipeline.core.learn import ANSWERS_MAX, TRAITS_MAX
+from pipeline.core.answers import ANSWERS_MAX
+from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
 from pipeline.core.profile import EVENT_IDS_MAX, MOMENTS_MAX, REQUESTS_MAX, Counter, Profile, Remembered, Trait
 from pipeline.flow import Lane
@@ -94,7 +95,7 @@ def test_a_profile_full_of_everything_is_within_its_limit() -> None:
     full = Profile(
         profile_id=name,
         traits={f"{name}{n}": Trait("t" * TEXT_CHARS_MAX, moments[0]) for n in range(TRAITS_MAX)},
-        consent={f"{name}{n}": ConsentGrant(name, True, 1, name, name) for n in range(ANSWERS_MAX)},
+        consent={f"{name}{n}": ConsentGrant(name, True, 1, name, name, proof=name) for n in range(ANSWERS_MAX)},
         behaviour={f"signal-{n}": moments for n in range(50)},
         counters={f"cap-{n}/item-{n}": Counter(moments[:5], 10) for n in range(2_000)},
         requests={f"{name}{n}": Remembered("d", moments[0], reply) for n in range(REQUESTS_MAX)},

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from pipeline.core import consent, windows
+from pipeline.core.answers import recorded
 from pipeline.core.cel.functions import zone
 from pipeline.core.definitions import Window
 from pipeline.core.experiments import drawn
 from pipeline.core.facts import CONVERT
 from pipeline.core.hashing import fraction
-from pipeline.core.model import ConsentGrant
+from pipeline.core.model import Basis, ConsentGrant, OptIn
 from pipeline.core.rules import compile_rule, stop_of
 from pipeline.policy.definitions import CapDefinition
 from pipeline.policy.load import window_body
@@ -23,6 +24,7 @@ from .build import made
 from .stories import Story, millis, rows, tables
 
 TYPES = made().policy.types
+DAY_MS = 86_400_000
 
 
 def _cases(kind: str) -> pytest.MarkDecorator:
@@ -60,13 +62,22 @@ def test_window(group: dict[str, Any], row: list[Any]) -> None:
 def test_consent(group: dict[str, Any], row: list[Any]) -> None:
     answers, channel, expected = row
     kept: dict[str, ConsentGrant] = {}
-    for purpose, granted, day, *more in answers:
-        on, expires = (*more, None, None)[:2]
-        until_ms = None if expires is None else expires * 1_000
-        grant = ConsentGrant(purpose, granted, day * 1_000, on, expires_at_ms=until_ms)
-        key = consent.key_of(purpose, on)
-        kept[key] = consent.newer(kept.get(key), grant)
-    assert consent.given(kept, group.get("purpose", "marketing"), channel, group.get("day", 10) * 1_000) is expected
+    policy = made({"consent": {"purposes": {"marketing": group.get("policy", "")}}}).policy
+    for answer in answers:
+        kept = recorded(kept, [statement(answer)], policy.purposes, 1_000_000 * DAY_MS)
+    found = consent.found(kept, policy.purposes["marketing"], channel, group.get("day", 10) * DAY_MS)
+    assert (found.why if isinstance(expected, str) else found.given) == expected
+
+
+def statement(answer: list[Any]) -> ConsentGrant:
+    """`[purpose, given, day, channel, until day]`; instead of given also a legal basis or a step of double opt-in."""
+    purpose, said, day, channel, until = (*answer, None, None)[:5]
+    until_ms = None if until is None else until * DAY_MS
+    granted = said if isinstance(said, bool) else not said.startswith("no ")
+    word = "" if isinstance(said, bool) else said.removeprefix("no ")
+    return ConsentGrant(purpose, granted, round(day * DAY_MS), channel, "", until_ms,
+                        Basis(word) if word in list(Basis) else Basis.CONSENT,
+                        OptIn(word) if word in list(OptIn) else OptIn.SINGLE)
 
 
 @_cases("hash")

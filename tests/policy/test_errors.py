@@ -47,6 +47,16 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("zone_attribute: zone", "zone_attribute: age", "profile.age must be a string as Europe/Berlin"),
     ("tracking: pers", "tracking: Pers", "there is no purpose 'Personalization' — did you mean 'personalization'?"),
     ("tracking: pers", "trackin: pers", ":6:53: 'trackin' is not known here — did you mean 'tracking'?"),
+    ("personalization: ok", "personalization: {bases: [legitimate interests]}", ":6:47: consent.purposes.personaliz"
+     "ation.bases: 'legitimate interests' is no legal basis of GDPR article 6: one of consent, contract, legal_oblig"),
+    ("personalization: ok", "personalization: {bases: []}", "name at least one legal basis (GDPR article 6): consent,"),
+    ("personalization: ok", "personalization: {double_opt_in: emial}", ":6:55: consent.purposes.personalization.double_"
+     "opt_in.0: there is no channel 'emial' — declared: web"),
+    ("personalization: ok", "personalization: {bases: contract, double_opt_in: web}", "a double opt-in confirms a "
+     "consent, which this purpose does not permit as a basis — add consent to its bases, or leave double_opt_in out"),
+    ("personalization: ok", "personalization: {confirm_within: 7d}", "nothing has to be confirmed — name the channels"),
+    ("personalization: ok", "personalization: {lasts: a year}", "'a year' is not a length of time: write it as 30s"),
+    ("personalization: ok", "personalization: {base: consent}", "'base' is not known here — did you mean 'bases'?"),
     ("{purposes: personalization}}", "{purposes: marketing}}", "there is no purpose 'marketing' — declared: pers"),
     ("channels: web,", "channels: wep,", ":10:20: placements.hero.channels.0: there is no channel 'wep' — did you mean "
                                          "'web'?"),

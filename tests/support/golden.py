@@ -29,7 +29,8 @@ UNRELEASED: Final = "--unreleased" in sys.argv[1:]
 SUBJECT = "default/5f1d7a84db00d2fce00b31a7fc73224f"
 AT_MS = 1_790_000_000_000
 
-CONSENT = model.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1)
+CONSENT = model.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1, model.Basis.CONSENT,
+                              model.OptIn.CONFIRMED, "form-7")
 CHOSEN = model.Chosen(
     "spring-sale", "offer", "home-hero", "large", 1, 300, "hero-test:b",
     {"title": "Für dich", "discount": 0.25, "clicks": -3, "new": True, "image": None}, 12.5, 0.25, False,

@@ -10,7 +10,7 @@ from pipeline.core.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import limits, offers, subjects, trials
+from pipeline.core.release import consents, limits, offers, subjects, trials
 from pipeline.core.release.book import Body, RuleBook
 
 #: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
@@ -51,7 +51,7 @@ def _compiled(data: Body, release: str) -> Policy:
         release=release, types=types, traits=_traits(attributes), context=attributes.get("context", {}),
         candidate=attributes.get("candidate", {}), base_facts=_base_facts(attributes, groups),
         zone_trait=data.get("zone_attribute", ""), tracking_purpose=data["consent"].get("tracking", ""),
-        purposes=frozenset(data["consent"]["purposes"]),
+        purposes=consents.purposes(book, data),
         channels={name: limits.channel(book, name, one, data) for name, one in data["channels"].items()},
         placements=placements, signals=signals, segments=groups,
         segment_paths={segment.id: segment.path for segment in groups},
