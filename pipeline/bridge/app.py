@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
@@ -22,7 +22,7 @@ from pipeline.bridge.counting import CountingMiddleware
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.problems import Problem
+from pipeline.bridge.problems import Kind, Problem
 from pipeline.bridge.readiness import Readiness
 
 DECIDE_PATH: Final = "/personalization/decide"
@@ -69,7 +69,10 @@ def _add_operations(app: FastAPI, doors: Doors) -> None:
     async def healthz() -> Response:
         return _json({"status": "ok"})
 
-    @app.get("/readyz", tags=["operations"], summary="Whether a decision could be served now")
+    @app.get(
+        "/readyz", tags=["operations"], summary="Whether a decision could be served now",
+        responses=_problems(problems.NOT_READY),
+    )
     async def readyz() -> Response:
         checks = await doors.readiness.check()
         if checks.ready:
@@ -83,12 +86,19 @@ def _add_operations(app: FastAPI, doors: Doors) -> None:
     async def metrics() -> Response:
         return Response(doors.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/problems/{slug}", tags=["operations"], summary="What a problem type means")
+    @app.get(
+        "/problems/{slug}", tags=["operations"], summary="What a problem type means",
+        response_class=PlainTextResponse, responses=_problems(problems.NOT_FOUND),
+    )
     async def problem(slug: str) -> Response:
         kind = problems.BY_SLUG.get(slug)
         if kind is None:
             raise HTTPException(404)
         return PlainTextResponse(f"{kind.title} (HTTP {kind.status})\n\n{kind.advice}\n")
+
+
+def _problems(kind: Kind) -> dict[int | str, dict[str, Any]]:
+    return {int(status): said for status, said in openapi.problem_responses((kind,)).items()}
 
 
 def _json(body: object) -> Response:

@@ -71,11 +71,14 @@ def complete(app: FastAPI, decide_path: str, events_path: str) -> None:
             document.update(get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes,
             ))
+            for operation in (one for path in document["paths"].values() for one in path.values()):
+                # FastAPI's own error: here every error is a problem.
+                operation["responses"].pop("422", None)
             document["paths"] = {
                 decide_path: {"post": _decide()}, events_path: {"post": _events()}, **document["paths"],
             }
             components = document.setdefault("components", {})
-            components.setdefault("schemas", {}).update(_schemas())
+            components["schemas"] = _schemas()
             components["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
@@ -130,12 +133,13 @@ def _operation(
         }}},
         "responses": {
             status: {"description": meaning, "content": {"application/json": {"schema": _ref(model)}}},
-            **_problem_responses(kinds),
+            **problem_responses(kinds),
         },
     }
 
 
-def _problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
+def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
+    """How an operation declares its problems."""
     by_status: dict[int, list[Kind]] = {}
     for kind in kinds:
         by_status.setdefault(kind.status, []).append(kind)
