@@ -9,9 +9,9 @@ import sys
 #: would be most of a decision's time.
 SWITCH_INTERVAL_S = 0.0005
 
-#: Collections of the youngest generation come after so many new containers, of the oldest after so many of those:
-#: profiles are kept by the thousands, hold no cycles, and looking through all of them takes longer than a decision.
-GC_THRESHOLDS = (50_000, 20, 100)
+#: Collections of the youngest generation come after so many new containers, of the next after so many of those: many
+#: short ones (some milliseconds), and few of what has lived longer, which holds no cycles.
+GC_THRESHOLDS = (10_000, 100, 100)
 
 
 def set_for_latency() -> None:

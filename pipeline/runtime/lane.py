@@ -28,8 +28,9 @@ from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime.fates import LaneContext, settle
 from topics.partitions import subject_partition
 
-#: Decoded keys kept per partition: saves the read and the decoding for subjects that come again soon.
-KEYS_CACHED_MAX = 2_048
+#: Decoded keys kept per partition between two steps: saves reading and decoding for subjects that come again at once.
+#: Few, as every one is dozens of objects for the garbage collector to look through.
+KEYS_CACHED_MAX = 256
 
 #: Outputs waiting in one key's envelope; past it the batch ends early, so that a hot key cannot outgrow a record.
 OUTBOX_BYTES_MAX = 262_144
@@ -112,6 +113,8 @@ class PartitionLane:
         """Run the topic's flow over records in offset order; returns the step, and the records left for the next one
         because a key's outbox is full. Records below `position` are passed over (already taken)."""
         flow = self._flows[topic]
+        if len(self._entries) > KEYS_CACHED_MAX:
+            self._evict()
         self._step_number += 1
         step = Step(self._step_number)
         dirty: dict[bytes, _Entry] = {}
@@ -199,8 +202,6 @@ class PartitionLane:
             envelope = Envelope() if data is None else envelopes.decode(data)
             state = None if envelope.state is None else state_codec.decode(envelope.state)
             entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)))
-            if len(self._entries) >= KEYS_CACHED_MAX:
-                self._evict()
             self._entries[key] = entry
             if envelope.outbox and (envelope.epoch < self.epoch or key in self._unsent_of):
                 self._send_again(key, envelope, step)
