@@ -32,6 +32,8 @@ class Reason(StrEnum):
     DECIDED = "decided"
     FORWARDED = "forwarded"
     MERGED = "merged"
+    LENT = "lent"
+    SETTLED = "settled"
     # drop
     DUPLICATE_EVENT = "duplicate_event"
     REPEATED_REQUEST = "repeated_request"

@@ -8,8 +8,10 @@ from __future__ import annotations
 from operator import attrgetter
 
 from pipeline.agents import catalog, feedback, identity, inbox, policy, requests
+from pipeline.core.model import InboxRecord
 from pipeline.flow import Flow, Lane
 from topics.catalog import (
+    ACCOUNTS,
     CATALOG_ITEMS,
     DEAD_LETTERS,
     DECISION_AUDIT,
@@ -27,6 +29,14 @@ from topics.catalog import (
 
 _DECIDED: tuple[Topic, ...] = (DECISIONS, DECISION_AUDIT, DECISION_REPLIES, SEGMENT_CHANGES)
 
+
+def _inbox_deadline_ms(record: InboxRecord) -> int | None:
+    """Of a request sent on. What an account has lent is settled whoever still waits: its handler looks itself."""
+    if record.request is None or (record.loan is not None and record.loan.loan_id):
+        return None
+    return record.request.deadline_ms
+
+
 FLOWS: tuple[Flow, ...] = (
     Flow(
         "inbox",
@@ -36,18 +46,18 @@ FLOWS: tuple[Flow, ...] = (
         handle=inbox.handle,
         lane=Lane.BATCH,
         key=attrgetter("profile_id"),
-        deadline_ms=lambda record: record.request.deadline_ms if record.request else None,
-        doc="Merge what an alias gave up; apply what was sent to it.",
+        deadline_ms=_inbox_deadline_ms,
+        doc="Merge what an alias gave up; apply what was sent to it; lend an account's places.",
     ),
     Flow(
         "identity",
         reads=IDENTITY_EVENTS,
-        writes=(SEGMENT_CHANGES, PROFILE_INBOX, DEAD_LETTERS),
+        writes=(SEGMENT_CHANGES, PROFILE_INBOX, ACCOUNTS, DEAD_LETTERS),
         table=PROFILES_BY_ID,
         handle=identity.handle,
         lane=Lane.BATCH,
         key=attrgetter("subject"),
-        doc="Traits, consent and aliases into the profile.",
+        doc="Traits, consent, memberships and aliases into the profile; accounts into theirs.",
     ),
     Flow(
         "feedback",

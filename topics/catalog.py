@@ -33,7 +33,7 @@ INPUT_BYTES_MAX: Final = 4 * MIB
 PROFILE_BYTES_MAX: Final = 2 * MIB
 #: What was decided, as an answer and as a fact: the chosen with their content.
 DECISION_BYTES_MAX: Final = MIB
-#: The request, the profile before, what was chosen, and every candidate with its reason.
+#: The request, the profile before and its account, what was chosen, and every candidate with its reason.
 AUDIT_BYTES_MAX: Final = 4 * MIB
 #: A key's changelog value: the profile, and the outputs that wait for their acknowledgement.
 ENVELOPE_BYTES_MAX: Final = 10 * MIB
@@ -181,6 +181,16 @@ POLICY_RELEASES: Final = Topic(
     compacted=True,
     doc="Immutable releases, and the record that says which one is live.",
 )
+ACCOUNTS: Final = Topic(
+    "accounts",
+    "tenant/@hash of the account",
+    "account",
+    1,
+    compacted=True,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=MIB + FRAME_BYTES_MAX,
+    doc="Every account as it is now: firmographics, plan, contract, consent to contact. Followed by every worker.",
+)
 DEAD_LETTERS: Final = Topic(
     "dead.letters",
     "source key",
@@ -202,6 +212,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     SEGMENT_CHANGES,
     CATALOG_ITEMS,
     POLICY_RELEASES,
+    ACCOUNTS,
     DEAD_LETTERS,
 )
 

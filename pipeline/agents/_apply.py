@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.core import learn
+from pipeline.agents._lending import asked, given_back, settlement
+from pipeline.core import accounts, learn, lending
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import decision_id_of
+from pipeline.core.live import Live
 from pipeline.core.model import (
+    Account,
     AuditRecord,
     Decision,
     DecisionReply,
     DecisionRequest,
     FeedbackEvent,
     IdentityEvent,
+    IdentityKind,
     InboxRecord,
+    Loan,
+    Scalar,
     SegmentChange,
 )
-from pipeline.core.profile import Profile, changed, remember_forwarded, remember_request
+from pipeline.core.profile import Profile, changed, remember_event, remember_forwarded, remember_request
 from pipeline.core.segments import Change
-from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
-from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import ACCOUNTS, DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
 
 
 def tenant_of(key: str) -> str:
@@ -34,7 +40,7 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None,
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     live = ctx.live(tenant_of(profile_id))
-    after, changes = learn.identity(profile, event, live.policy if live else None, ctx.now_ms)
+    after, changes = learn.identity(profile, event, live, ctx.now_ms)
     release = live.release if live else ""
     return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
 
@@ -53,37 +59,91 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None,
     return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
 
 
-def apply_request(request: DecisionRequest, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
-    """Decide once per request id; a retry gets the remembered answer, a reused id an error."""
-    known = state.requests.get(request.request_id) if state else None
+def apply_account(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
+    """Firmographics, contract and consent of an account, published for its members' decisions."""
+    if event.kind is IdentityKind.ALIAS or event.membership is not None:
+        return DeadLetter(Reason.INVALID, "the subject is an account: it can neither be an alias nor a member")
+    profile = state or Profile(profile_id=event.subject)
+    if event.event_id in profile.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
+    after, _ = learn.identity(profile, event, ctx.live(tenant_of(event.subject)), ctx.now_ms)
+    after = changed(after, version=profile.version + 1)
+    known: dict[str, Scalar] = {name: trait.value for name, trait in after.traits.items() if trait.value is not None}
+    account = Account(event.subject, after.version, ctx.now_ms, known, list(after.consent.values()))
+    return Accept(Reason.APPLIED, after, (Emit(ACCOUNTS, event.subject, account),))
+
+
+def apply_request(
+    request: DecisionRequest, profile_id: str, state: Profile | None, ctx: Context, carrier: InboxRecord | None = None
+) -> Outcome:
+    """Decide once per request id; a retry gets the remembered answer, a reused id an error.
+
+    `carrier`: the inbox record it came in, which may bring what the profile's account lent.
+    """
+    loan = carrier.loan if carrier is not None else None
+    before = state or Profile(profile_id=profile_id)
+    if carrier is not None and loan is not None:
+        if carrier.event_id in before.event_ids:
+            return Drop(Reason.DUPLICATE_EVENT)
+        before = changed(before, event_ids=remember_event(before, carrier.event_id))
+        if request.deadline_ms is not None and ctx.now_ms > request.deadline_ms:
+            return Accept(Reason.PAST_DEADLINE, before, given_back(loan, profile_id, ctx.now_ms))
+    known = before.requests.get(request.request_id)
     if known is not None:
         reply = known.reply
         if known.digest != request.digest:
             reply = _error(request, "request_id_reused")
+        if loan is not None:
+            back = given_back(loan, profile_id, ctx.now_ms)
+            return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))
         return Drop(Reason.REPEATED_REQUEST, _reply(request, reply))
     live = ctx.live(tenant_of(profile_id))
     if live is None:
         reply = DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
                               "no_policy")
-        profile = state or Profile(profile_id=profile_id)
-        return Accept(Reason.DECIDED, _remembering(profile, reply, request, ctx.now_ms), _reply(request, reply))
-    before = state or Profile(profile_id=profile_id)
-    ruling = decide(request, before, live, ctx.now_ms)
+        return Accept(Reason.DECIDED, _remembering(before, reply, request, ctx.now_ms),
+                      (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
+    return _decided(request, before, state, live, ctx.now_ms, loan)
+
+
+def _decided(
+    request: DecisionRequest, before: Profile, state: Profile | None, live: Live, at_ms: int, loan: Loan | None
+) -> Outcome:
+    """Decide, or ask the account first where the decision would take places of its caps."""
+    profile_id, now_ms = before.profile_id, at_ms
+    account = accounts.primary(before) if before.accounts else ""
+    back: tuple[Emit, ...] = ()
+    if loan is not None and (loan.account != account or not lending.spendable(loan, at_ms)):
+        # Another account counts by now, or it was long on its way: nothing of it may be spent.
+        back, loan = given_back(loan, profile_id, at_ms), Loan(account, loan.trips) if account else None
+    if loan is not None:
+        now_ms = max(at_ms, loan.at_ms)
+    ruling = decide(request, before, live, now_ms, loan)
     if ruling.error is not None:
-        return Drop(Reason.INVALID, _reply(request, _error(request, ruling.error)))
+        reply = _error(request, ruling.error)
+        back += given_back(loan, profile_id, now_ms)
+        kept = before if loan is not None or back else None
+        return Accept(Reason.INVALID, kept, (*back, *_reply(request, reply))) if kept is not None else Drop(
+            Reason.INVALID, _reply(request, reply))
+    if ruling.asks:
+        question = replace(loan or Loan(account, 0), wanted=ruling.asks, trips=loan.trips + 1 if loan else 1)
+        ask = asked(request, profile_id, ruling.decision_id, question)
+        return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
     reply = DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
                           live.release)
-    after = _remembering(ruling.profile or before, reply, request, ctx.now_ms)
+    after = _remembering(ruling.profile or before, reply, request, now_ms)
     # The reply first: somebody waits for it.
     emits = (
         *_reply(request, reply),
         Emit(DECISIONS, profile_id, Decision(
-            ruling.decision_id, request.request_id, profile_id, ctx.now_ms, request.channel, request.placements,
+            ruling.decision_id, request.request_id, profile_id, now_ms, request.channel, request.placements,
             request.scenario, ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version,
             [f"{name}:{arm}" for name, arm in ruling.exposures])),
-        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, ruling, live.release,
-                                                live.catalog_version, ctx.now_ms)),
-        *segment_changes(profile_id, ruling.changes, request.request_id, live.release, ctx.now_ms),
+        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, ruling, live, now_ms, loan)),
+        *segment_changes(profile_id, ruling.changes, request.request_id, live.release, now_ms),
+        *back,
+        *settlement(account, loan, f"{ruling.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
+                    ruling.counted),
     )
     return Accept(Reason.DECIDED, after, emits)
 
@@ -111,12 +171,13 @@ def segment_changes(
 
 
 def _audit(
-    request: DecisionRequest, profile_id: str, state: Profile | None, ruling: Ruling, release: str,
-    catalog_version: int, now_ms: int,
+    request: DecisionRequest, profile_id: str, state: Profile | None, ruling: Ruling, live: Live, now_ms: int,
+    loan: Loan | None,
 ) -> AuditRecord:
     before = state if state is None or not state.requests else changed(state, requests={})
     return AuditRecord(ruling.decision_id, now_ms, request, profile_id, before, ruling.candidates, ruling.consent,
-                       ruling.decisions, ruling.fallback, ruling.reason, release, catalog_version, ENGINE)
+                       ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version, ENGINE,
+                       ruling.account, loan)
 
 
 def _remembering(profile: Profile, reply: DecisionReply, request: DecisionRequest, now_ms: int) -> Profile:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.agents._apply import apply_identity, tenant_of
+from pipeline.agents._apply import apply_account, apply_identity, tenant_of
+from pipeline.core.accounts import is_account
 from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
@@ -11,6 +12,8 @@ from topics.catalog import PROFILE_INBOX
 
 def handle(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
     """Apply to a profile; an alias's event goes on to the profile it belongs to."""
+    if is_account(event.subject):
+        return apply_account(event, state, ctx)
     if event.kind is IdentityKind.ALIAS:
         return _alias(event, state)
     if state is not None and state.alias_of is not None:
@@ -26,7 +29,7 @@ def _alias(event: IdentityEvent, state: Profile | None) -> Outcome:
     coming home, it would show that the aliases form a ring (see the inbox).
     """
     winner = event.alias_of
-    if not winner or tenant_of(winner) != tenant_of(event.subject):
+    if not winner or tenant_of(winner) != tenant_of(event.subject) or is_account(winner):
         return DeadLetter(Reason.INVALID, "alias_of must be a profile id of the subject's own tenant, as tenant/hash")
     if winner == event.subject:
         return DeadLetter(Reason.INVALID, "alias_of names the subject itself: name the profile it belongs to")

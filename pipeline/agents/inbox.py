@@ -18,7 +18,9 @@ from pipeline.agents._apply import (
     segment_changes,
     tenant_of,
 )
-from pipeline.core import merge, segments
+from pipeline.agents._lending import serve
+from pipeline.core import accounts, merge, segments
+from pipeline.core.accounts import is_account
 from pipeline.core.model import InboxRecord
 from pipeline.core.profile import Profile, changed
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
@@ -27,6 +29,8 @@ from topics.catalog import PROFILE_INBOX
 
 def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     """Apply to the profile; where it is an alias itself by now, send on."""
+    if is_account(event.profile_id):
+        return serve(event, state, ctx)
     if event.due_ms is not None:
         return _look_again(event, state, ctx)
     if state is not None and state.alias_of is not None:
@@ -43,10 +47,10 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     if event.feedback is not None:
         return apply_feedback(event.feedback, event.profile_id, state, ctx)
     if event.request is not None:
-        return apply_request(event.request, event.profile_id, state, ctx)
+        return apply_request(event.request, event.profile_id, state, ctx, event)
     if event.merge is not None:
         return _merge(event, event.merge, state, ctx)
-    return DeadLetter(Reason.INVALID, "an inbox record must carry identity, feedback, request, merge or due_ms")
+    return DeadLetter(Reason.INVALID, "an inbox record carries identity, feedback, request, merge, due_ms or settled")
 
 
 def _look_again(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
@@ -54,7 +58,7 @@ def _look_again(event: InboxRecord, state: Profile | None, ctx: Context) -> Outc
     live = ctx.live(tenant_of(event.profile_id))
     if state is None or state.alias_of is not None or live is None:
         return Drop(Reason.NOTHING_DUE)
-    after, changes = segments.refresh(state, live.policy, ctx.now_ms)
+    after, changes = segments.refresh(state, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
     if after is state:
         return Drop(Reason.NOTHING_DUE)
     return Accept(Reason.APPLIED, after, segment_changes(event.profile_id, changes, event.event_id, live.release,
@@ -82,6 +86,6 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(Reason.MERGED, after)
-    after, changes = segments.refresh(after, live.policy, ctx.now_ms, None)
+    after, changes = segments.refresh(after, live.policy, ctx.now_ms, None, account=accounts.of(after, live.accounts))
     emits = segment_changes(event.profile_id, changes, event.event_id, live.release, ctx.now_ms)
     return Accept(Reason.MERGED, after, emits)

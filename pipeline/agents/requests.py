@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.agents._apply import apply_request, forward_request
+from pipeline.agents._lending import no_person
 from pipeline.core.model import DecisionRequest, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Context, Outcome
@@ -10,6 +11,8 @@ from pipeline.flow import Context, Outcome
 
 def handle(event: DecisionRequest, state: Profile | None, ctx: Context) -> Outcome:
     """Decide for a profile; a request for an alias goes on to the profile it belongs to."""
+    if (wrong := no_person(event.subject)) is not None:
+        return wrong
     if state is not None and state.alias_of is not None:
         record = InboxRecord(event.request_id, state.alias_of, event.subject, request=event)
         return forward_request(record, event.request_id, state)

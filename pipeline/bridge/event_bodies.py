@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
+from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
 BATCH_BYTES_MAX: Final = 512_000
@@ -27,6 +28,7 @@ _Text = Annotated[str, Field(max_length=1_024, coerce_numbers_to_str=True)]
 _ShortText = Annotated[str, Field(max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True)]
 Id = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
 MessageId = Annotated[_ShortText | None, BeforeValidator(_empty_is_none)]
+Role = Annotated[str, Field(min_length=1, max_length=ROLE_CHARS_MAX)]
 Moment = Annotated[datetime | None, BeforeValidator(_empty_is_none)]
 
 
@@ -35,7 +37,8 @@ class _Lenient(BaseModel):
 
 
 class Consent(_Lenient):
-    """Segment's consent object: a category is one of the policy's purposes, or `purpose/channel`."""
+    """Segment's consent object: a category is one of the policy's purposes, or `purpose/channel`. Of a group: the
+    account's."""
 
     category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], bool] = Field(
         default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
@@ -51,6 +54,19 @@ class EventContext(_Lenient):
     group_id: Id = Field(None, description="The account (B2B) of an identify.")
 
 
+class GroupMembership(_Lenient):
+    """group: what the person is in the account; a member without roles where it is left out."""
+
+    role: Role | None = Field(None, description="The one role; or several as `roles`.")
+    roles: Annotated[list[Role], Field(max_length=ROLES_MAX - 1)] = []
+    primary: bool = Field(False, description="Of several accounts, the one that counts from now on.")
+    left: bool = Field(False, description="No longer a member.")
+
+    @property
+    def all_roles(self) -> list[str]:
+        return [self.role, *self.roles] if self.role else list(self.roles)
+
+
 class SegmentEvent(_Lenient):
     """One event. `userId` or `anonymousId` says whose it is; with both, `userId` does."""
 
@@ -60,9 +76,13 @@ class SegmentEvent(_Lenient):
          "context": {"consent": {"categoryPreferences": {"personalization": True}}}},
         {"type": "track", "messageId": "m-2", "userId": "user-17", "event": "click",
          "properties": {"item_id": "spring-sale", "placement": "home_hero", "channel": "web"}},
+        {"type": "group", "messageId": "m-3", "userId": "user-17", "groupId": "acme",
+         "traits": {"plan": "enterprise", "employees": 250, "contract": {"ends": "2027-01-31"}},
+         "membership": {"role": "admin", "primary": True},
+         "context": {"consent": {"categoryPreferences": {"contact": True}}}},
     ]})
 
-    type: Literal["identify", "track", "page", "alias"]
+    type: Literal["identify", "track", "page", "alias", "group"]
     message_id: MessageId = Field(
         None, description="Your id of this event: a repeat is not counted again. Made up if missing."
     )
@@ -70,6 +90,8 @@ class SegmentEvent(_Lenient):
     anonymous_id: Id = None
     previous_id: Id = Field(None, description="alias: the identifier given up.")
     previous_id_type: str = Field("anonymous_id", max_length=NAME_CHARS_MAX, description="alias: what it is.")
+    group_id: Id = Field(None, description="group: the account, by your own id; hashed here.")
+    membership: GroupMembership | None = Field(None, description="group: the person's part in the account.")
     event: str | None = Field(
         None, max_length=EVENT_NAME_CHARS_MAX,
         description="track: `view`, `click`, `conversion`, `dismissal` or a synonym is feedback on an item; anything "
@@ -79,7 +101,9 @@ class SegmentEvent(_Lenient):
     timestamp: Moment = None
     original_timestamp: Moment = None
     sent_at: Moment = None
-    traits: dict[str, Any] = Field(default_factory=dict)
+    traits: dict[str, Any] = Field(
+        default_factory=dict, description="identify: of the person. group: of the account, its `contract` among them."
+    )
     properties: dict[str, Any] = Field(default_factory=dict)
     context: EventContext = EventContext(consent=None, library=None, device=None, group_id=None)
 

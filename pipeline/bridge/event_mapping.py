@@ -5,14 +5,15 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
-from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, SegmentEvent
+from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, GroupMembership, SegmentEvent
+from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
@@ -24,6 +25,7 @@ from pipeline.core.model import (
     Identifier,
     IdentityEvent,
     IdentityKind,
+    Membership,
     Scalar,
 )
 
@@ -54,9 +56,10 @@ Hash = Callable[[str, str], Identifier]
 
 @dataclass(slots=True)
 class Mapped:
-    """The core's event, under its subject's key, and what was left out on the way."""
+    """The core's events, each under its subject's key, and what was left out on the way."""
 
-    event: IdentityEvent | FeedbackEvent
+    #: Two of a group: the account's, and the member's.
+    events: Sequence[IdentityEvent | FeedbackEvent]
     warnings: list[str] = field(default_factory=list)
 
 
@@ -66,9 +69,13 @@ class EventMapper:
     `purposes`: those of the live policy, None where nothing is live. Consent for another one is kept, with a warning.
     """
 
-    def __init__(self, tenant: str, hash_of: Hash, purposes: Collection[str] | None = None) -> None:
+    def __init__(
+        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], str], purposes: Collection[str] | None = None
+    ) -> None:
+        """`account_of(id, pointer)`: an account's key; raises Problem naming the field."""
         self._tenant = tenant
         self._hash_of = hash_of
+        self._account_of = account_of
         self._purposes = purposes
 
     def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
@@ -77,13 +84,15 @@ class EventMapper:
         at_ms = moment_ms(event, received_ms, warnings)
         said = _Said(event, event.message_id or made_up_id, at_ms, _source(event.context), warnings)
         if event.type == "alias":
-            return Mapped(self._alias(said), warnings)
+            return Mapped([self._alias(said)], warnings)
+        if event.type == "group":
+            return Mapped(self._group(said), warnings)
         subject, others = self._subject(event, warnings)
         if event.type == "identify":
-            return Mapped(self._identify(said, subject, others), warnings)
+            return Mapped([self._identify(said, subject, others)], warnings)
         if event.type == "page":
-            return Mapped(self._page(said, subject), warnings)
-        return Mapped(self._track(said, subject), warnings)
+            return Mapped([self._page(said, subject)], warnings)
+        return Mapped([self._track(said, subject)], warnings)
 
     # -- who ------------------------------------------------------------------------------------------------------
 
@@ -129,10 +138,11 @@ class EventMapper:
         traits = dict(said.event.traits)
         identifiers = others + self._more_identifiers(traits, said)
         account = _account(traits, said.event.context)
+        membership = None if account is None else Membership(self._account_of(*account))
         return IdentityEvent(
             said.id, subject, IdentityKind.IDENTIFY, said.at_ms,
             traits=kept(traits, "traits", said.warnings, of_a_person=True),
-            consent=said.consent(self._purposes), identifiers=identifiers, account=account, source=said.source,
+            consent=said.consent(self._purposes), identifiers=identifiers, membership=membership, source=said.source,
         )
 
     def _more_identifiers(self, traits: dict[str, Any], said: _Said) -> list[Identifier]:
@@ -153,6 +163,29 @@ class EventMapper:
             except IdentifierError as error:
                 said.warnings.append(f"{where} was dropped: {error}")
         return found
+
+    def _group(self, said: _Said) -> list[IdentityEvent | FeedbackEvent]:
+        """What is said of the account, and that the person, where one is named, is a member of it or no longer."""
+        event = said.event
+        if event.group_id is None:
+            raise invalid(FieldError("/groupId", "a group event names the account: whose traits are these?"))
+        account = self._account_of(event.group_id, "/groupId")
+        events: list[IdentityEvent | FeedbackEvent] = []
+        own = account_event(f"{said.id}/account", account, event.traits, said.consent(self._purposes), said.at_ms,
+                            said.source, said.warnings)
+        if own is not None:
+            events.append(own)
+        if event.user_id is not None or event.anonymous_id is not None:
+            subject, _ = self._subject(event, said.warnings)
+            given = event.membership or GroupMembership()
+            membership = Membership(account, given.all_roles, given.left, given.primary)
+            events.append(IdentityEvent(said.id, subject, IdentityKind.GROUP, said.at_ms, membership=membership,
+                                        source=said.source))
+        elif event.membership is not None:
+            raise invalid(FieldError("/membership", "whose is it? send userId or anonymousId with it"))
+        if not events:
+            raise invalid(FieldError("/traits", "nothing is said: send traits of the account, or who is its member"))
+        return events
 
     def _page(self, said: _Said, subject: str) -> FeedbackEvent:
         properties = kept(said.event.properties, "properties", said.warnings)
@@ -248,14 +281,15 @@ def _epoch_ms(moment: datetime) -> int:
     return int(aware.timestamp() * 1_000)
 
 
-def _account(traits: dict[str, Any], context: EventContext) -> str | None:
-    """The account (B2B) the person belongs to: `traits.company.id` or `context.groupId`."""
+def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] | None:
+    """The id of the account (B2B) the person belongs to, and where it stands: `traits.company.id` or `context.groupId`.
+    """
     company = traits.get("company")
     if isinstance(company, dict):
         del traits["company"]
         if isinstance(company.get("id"), str | int):
-            return str(company["id"])[:_ID_CHARS_MAX]
-    return context.group_id
+            return str(company["id"]), "/traits/company/id"
+    return None if context.group_id is None else (context.group_id, "/context/groupId")
 
 
 def _source(context: EventContext) -> str:

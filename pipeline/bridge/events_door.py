@@ -23,6 +23,7 @@ from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys
 from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
+from pipeline.bridge.group_mapping import account_key
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.tracing import headers_for
@@ -50,18 +51,18 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass(slots=True)
 class _Outcome:
-    """One event on its way; `record` is None where it was rejected."""
+    """One event on its way; without records it was rejected."""
 
     type: str
     message_id: str | None
-    record: Outbound | None = None
+    records: tuple[Outbound, ...] = ()
     errors: tuple[FieldError, ...] = ()
     warnings: list[str] = field(default_factory=list)
     taken: bool = False
 
     @property
     def status(self) -> str:
-        if self.record is None:
+        if not self.records:
             return REJECTED
         return ACCEPTED if self.taken else NOT_TAKEN
 
@@ -96,7 +97,8 @@ class EventsDoor:
         raw, head, single = _split(await json_body.read(request, BATCH_BYTES_MAX))
         live = self._world.live(tenant)
         mapper = EventMapper(
-            tenant, partial(identity.identifier, self._tenant_key, tenant), live.policy.purposes if live else None
+            tenant, partial(identity.identifier, self._tenant_key, tenant),
+            partial(account_key, self._tenant_key, tenant), live.policy.purposes if live else None,
         )
         now_ms = self._clock.now_ms()
         trace = headers_for(headers.get("traceparent"))
@@ -125,7 +127,7 @@ class EventsDoor:
             outcome.message_id = event.message_id or _made_up_id()
             mapped = mapper.map(event, now_ms, outcome.message_id)
             outcome.warnings = mapped.warnings
-            outcome.record = _record(mapped.event, trace)
+            outcome.records = tuple(_record(event, trace) for event in mapped.events)
         except Problem as problem:
             if problem.kind is problems.MALFORMED_JSON and not at:
                 raise
@@ -136,10 +138,9 @@ class EventsDoor:
         return outcome
 
     async def _publish(self, outcomes: Sequence[_Outcome]) -> None:
-        sent = [outcome for outcome in outcomes if outcome.record is not None]
-        taken = await self._wire.publish([outcome.record for outcome in sent if outcome.record is not None])
-        for outcome, was_taken in zip(sent, taken, strict=True):
-            outcome.taken = was_taken
+        taken = iter(await self._wire.publish([record for outcome in outcomes for record in outcome.records]))
+        for outcome in outcomes:
+            outcome.taken = all([next(taken) for _ in outcome.records])
         for outcome in outcomes:
             self._metrics.event(outcome.type, outcome.status)
 

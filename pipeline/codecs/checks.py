@@ -11,6 +11,7 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
+from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX, is_account
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
@@ -36,7 +37,7 @@ _SIGNS: Final = frozenset("/#")
 TEXT_CHARS_MAX: Final = 1_024
 
 _KEPT: Final[dict[type, tuple[str, ...]]] = {
-    IdentityEvent: ("event_id", "subject", "account", "alias_of"),
+    IdentityEvent: ("event_id", "subject", "alias_of"),
     ConsentGrant: ("purpose", "channel", "source", "proof"),
     FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
     DecisionRequest: ("request_id", "subject", "digest"),
@@ -95,8 +96,21 @@ def check_identity(event: IdentityEvent) -> str | None:
         problem = _time(grant.at_ms) or _names(grant)
         if problem is not None:
             return "consent." + problem
-    problem = _subject(event.subject) or _names(event) or _time(event.at_ms)
+    problem = _subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
     return problem or _scalars("traits", event.traits, TEXT_CHARS_MAX)
+
+
+def _membership(event: IdentityEvent) -> str | None:
+    membership = event.membership
+    if membership is None:
+        return None
+    tenant, _, name = membership.account.partition("/")
+    if tenant != event.subject.partition("/")[0] or not is_account(membership.account) or len(name) > NAME_CHARS_MAX:
+        said = membership.account[:NAME_CHARS_MAX]
+        return f"membership.account is {said!r}: send tenant/@hash of the subject's tenant"
+    if len(membership.roles) > ROLES_MAX or any(not 0 < len(role) <= ROLE_CHARS_MAX for role in membership.roles):
+        return f"membership.roles: send at most {ROLES_MAX}, of 1 to {ROLE_CHARS_MAX} characters"
+    return None
 
 
 def check_feedback(event: FeedbackEvent) -> str | None:
@@ -121,9 +135,9 @@ def check_request(request: DecisionRequest) -> str | None:
 
 
 def check_inbox(record: InboxRecord) -> str | None:
-    payloads = (record.identity, record.feedback, record.request, record.merge, record.due_ms)
+    payloads = (record.identity, record.feedback, record.request, record.merge, record.due_ms, record.settled)
     if sum(payload is not None for payload in payloads) != 1:
-        return "exactly one of identity, feedback, request, merge and due_ms must be set"
+        return "exactly one of identity, feedback, request, merge, due_ms and settled must be set"
     for payload in (record.identity, record.feedback, record.request):
         if payload is not None and (problem := CHECKS[type(payload)](payload)) is not None:
             return problem

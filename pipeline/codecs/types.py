@@ -17,5 +17,6 @@ VALUE_TYPES: Final[dict[str, type]] = {
     "segment_change": model.SegmentChange,
     "catalog_item": model.CatalogItem,
     "policy_release": model.PolicyRelease,
+    "account": model.Account,
     "dead_letter": model.DeadLetterRecord,
 }

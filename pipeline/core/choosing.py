@@ -185,6 +185,10 @@ def _ttl_s(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
 def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, ttl_s: int) -> None:
     """Count what a decision counts, hold what it reserves."""
     sitting.shown.add(candidate.item.id)
+    if sitting.account_key:
+        for use in candidate.account_caps:
+            places = sitting.bypassed if use.bypass else sitting.borrowed
+            places[use.key] = places.get(use.key, 0) + use.weight
     now_ms = sitting.now_ms
     for use in candidate.spending:
         counter = sitting.counter(use.key)

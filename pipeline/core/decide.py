@@ -8,15 +8,17 @@ diversity, variant and late binding, caps spent, reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Final
 
-from pipeline.core import caps, consent, gates, hashing, ranking, segments
+from pipeline.core import accounts, caps, consent, gates, hashing, ranking, segments
 from pipeline.core import facts as fact
 from pipeline.core.choosing import choose, default, fallen_back, ranked
+from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import Sitting
 from pipeline.core.live import Candidate, Live, Slot
-from pipeline.core.model import CandidateAudit, Chosen, DecisionRequest
+from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
 from pipeline.core.profile import Counter, Profile, changed
 from pipeline.core.rules import stop_of
 from pipeline.core.values import value_type
@@ -51,10 +53,20 @@ class Ruling:
     changes: tuple[segments.Change, ...] = ()
     exposures: tuple[tuple[str, str], ...] = ()
     error: str | None = None
+    account: Account | None = None
+    #: Places of the account's caps that were taken, by counter key; and those among them that nobody has lent yet:
+    #: where there are any, the ruling may not be used before the account was asked.
+    counted: dict[str, int] = field(default_factory=dict)
+    asks: dict[str, int] = field(default_factory=dict)
 
 
-def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int) -> Ruling:
-    """Decide every placement of a request. Never empty for a declared placement; never passes a cap."""
+def decide(
+    request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int, loan: Loan | None = None
+) -> Ruling:
+    """Decide every placement of a request. Never empty for a declared placement; never passes a cap.
+
+    `loan`: what the subject's account has lent to this decision; see `Ruling.asks` for what it would take besides.
+    """
     decision_id = hashing.decision_id_of(request.subject, request.request_id)
     policy = live.policy
     wrong = _wrong(request, policy)
@@ -63,15 +75,22 @@ def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms
     own = profile or Profile(profile_id=request.subject)
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
+    account_key = accounts.primary(own) if own.accounts else ""
+    account = live.accounts.get(account_key) if account_key else None
     verdicts = _verdicts(request, own, placements, policy, now_ms)
+    if account_key and channel.account_purposes:
+        asked = accounts.agreed(account, channel, policy.purposes, now_ms, request.require_consent)
+        verdicts = {name: Verdict(one.passed and asked.passed, f'{{"member":{one.proof},"account":{asked.proof}}}')
+                    for name, one in verdicts.items()}
     proofs = list(dict.fromkeys(verdict.proof for verdict in verdicts.values()))
     proof = proofs[0] if len(proofs) == 1 else f"[{','.join(proofs)}]"
     if not any(verdict.passed for verdict in verdicts.values()):
-        return Ruling(decision_id, [default(one) for one in placements], True, "no_consent", profile, [], proof)
-    facts = fact.of_profile(own, policy, now_ms)
-    own, changes = segments.refresh(own, policy, now_ms, facts=facts)
+        return Ruling(decision_id, [default(one) for one in placements], True, "no_consent", profile, [], proof,
+                      account=account)
+    facts = fact.of_profile(own, policy, now_ms, account)
+    own, changes = segments.refresh(own, policy, now_ms, facts=facts, account=account)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
-    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel)
+    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, account_key=account_key, loan=loan)
     decisions: list[Chosen] = []
     reasons: list[str] = []
     for placement in placements:
@@ -85,7 +104,8 @@ def decide(request: DecisionRequest, profile: Profile | None, live: Live, now_ms
     fallback = all(one.fallback for one in decisions)
     exposures = tuple((name, arm) for name, arm in sorted(sitting.exposed.items()) if own.assignments.get(name) != arm)
     return Ruling(decision_id, decisions, fallback, reasons[0] if fallback else "decided", _after(sitting, exposures),
-                  sitting.audits, proof, changes, exposures)
+                  sitting.audits, proof, changes, exposures, account=account, counted=sitting.counted(),
+                  asks=sitting.asks())
 
 
 def _wrong(request: DecisionRequest, policy: Policy) -> str:
@@ -99,7 +119,7 @@ def _wrong(request: DecisionRequest, policy: Policy) -> str:
 
 def _verdicts(
     request: DecisionRequest, profile: Profile, placements: list[Placement], policy: Policy, now_ms: int
-) -> Mapping[tuple[str, ...], consent.Verdict]:
+) -> Mapping[tuple[str, ...], Verdict]:
     """By the purposes a placement declares: the channel's, where it declares none."""
     usual = policy.channels[request.channel].purposes
     return {

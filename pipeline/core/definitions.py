@@ -63,6 +63,8 @@ class Cap:
     text: str = ""
     #: Contact pressure: what one decision weighs by channel; a channel that is not named weighs nothing.
     weights: dict[str, int] | None = None
+    #: Counted over all members of an account together, and lent by it.
+    of_account: bool = False
 
     @property
     def weight_max(self) -> int:
@@ -198,6 +200,8 @@ class Channel:
     quiet_days: frozenset[int] = frozenset((1, 2, 3, 4, 5, 6, 7))
     defers: bool = False
     do_not_contact: Rule | None = None
+    #: What the member's account must have agreed to, beside the member.
+    account_purposes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,8 +360,9 @@ class Policy:
 
     release: str
     types: dict[str, str]
-    #: Stored trait name → attribute; request attribute name → attribute.
+    #: Stored trait name → attribute; the same of an account; request attribute name → attribute.
     traits: dict[str, Attribute]
+    account: dict[str, Attribute]
     context: dict[str, Attribute]
     candidate: dict[str, Attribute]
     #: Facts before anything is known: declared defaults, and every segment false.
@@ -383,3 +388,5 @@ class Policy:
     timed: bool = False
     segment_reads: frozenset[str] = frozenset()
     windowed: tuple[Signal, ...] = ()
+    #: Whether some segment or stage reads the account or the membership.
+    account_segments: bool = False

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
-from pipeline.core import signals, windows
+from pipeline.core import accounts, signals, windows
 from pipeline.core.cel.functions import EvaluationError, parse_duration, parse_timestamp, zone
 from pipeline.core.definitions import Policy
+from pipeline.core.model import Account
 from pipeline.core.profile import Profile
 from pipeline.core.words import Scalar
 
@@ -19,6 +20,7 @@ from pipeline.core.words import Scalar
 BUILT_IN: Final[dict[str, str]] = {
     "now": "timestamp", "zone": "string", "segments": "list(string)", "lifecycle": "string",
     "local.hour": "int", "local.minute": "int", "local.weekday": "int", "local.date": "string",
+    "membership.role": "string", "membership.roles": "list(string)",
     "context.channel": "string", "context.placement": "string", "context.scenario": "string",
 }
 BUILT_IN_CANDIDATE: Final[dict[str, str]] = {
@@ -76,8 +78,8 @@ def zone_of(profile: Profile, policy: Policy) -> tuple[str, tzinfo]:
     return "UTC", UTC
 
 
-def of_profile(profile: Profile, policy: Policy, now_ms: int) -> dict[str, Any]:
-    """The facts about a subject at a moment, context apart."""
+def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account | None = None) -> dict[str, Any]:
+    """The facts about a subject at a moment, context apart; `account`: of the primary membership."""
     facts = dict(policy.base_facts)
     declared = policy.traits
     for name, trait in profile.traits.items():
@@ -86,6 +88,8 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int) -> dict[str, Any]:
             value = attribute.convert(trait.value)
             if value is not None:
                 facts[attribute.path] = value
+    if profile.accounts:
+        _add_account(facts, profile, policy, account)
     paths = policy.segment_paths
     for segment in profile.segments:
         path = paths.get(segment)
@@ -103,6 +107,18 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int) -> dict[str, Any]:
                 facts[signal.path] = value
     _add_time(facts, reads, profile, policy, now_ms)
     return facts
+
+
+def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, account: Account | None) -> None:
+    roles = accounts.roles(profile)
+    if roles is not None:
+        facts["membership.roles"] = roles
+        if roles:
+            facts["membership.role"] = roles[0]
+    for name, attribute in policy.account.items() if account is not None else ():
+        value = attribute.convert(account.traits.get(name)) if account is not None else None
+        if value is not None:
+            facts[attribute.path] = value
 
 
 def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, policy: Policy, now_ms: int) -> None:

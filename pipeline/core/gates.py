@@ -12,9 +12,12 @@ from pipeline.core import experiments as trial
 from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
-from pipeline.core.model import CandidateAudit, DecisionRequest
+from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
 from pipeline.core.profile import Counter, Profile
-from pipeline.core.rules import Rule, Stop, stop_of
+from pipeline.core.rules import Rule, Stop, encode_json, stop_of
+
+#: How often a decision asks its account: each time for what it would take after the answer before.
+TRIPS_MAX: Final = 3
 
 _UNASKED: Final = Stop("", {})
 
@@ -46,6 +49,12 @@ class Sitting:
     shown: set[str] = field(default_factory=set)
     #: Experiment → arm, for those that had something to decide.
     exposed: dict[str, str] = field(default_factory=dict)
+    #: The subject's account, what it lent to this decision, and the places of its caps taken, by counter key.
+    account_key: str = ""
+    loan: Loan | None = None
+    borrowed: dict[str, int] = field(default_factory=dict)
+    #: The same of items that pass these caps by and are counted only.
+    bypassed: dict[str, int] = field(default_factory=dict)
     _zone: tzinfo | None = None
 
     @property
@@ -108,6 +117,22 @@ class Sitting:
             self.taken[key] = taken
         return taken
 
+    def lent(self, key: str) -> int | None:
+        """Places of an account's counter that this decision may take; None: the account can still be asked."""
+        loan = self.loan
+        if loan is None:
+            return None
+        return loan.lent.get(key, 0 if loan.trips >= TRIPS_MAX else None)
+
+    def asks(self) -> dict[str, int]:
+        """Places taken of counters that the account was not asked about yet."""
+        return {key: taken for key, taken in self.borrowed.items() if self.lent(key) is None}
+
+    def counted(self) -> dict[str, int]:
+        """What the account counts of this decision."""
+        return {key: self.borrowed.get(key, 0) + self.bypassed.get(key, 0)
+                for key in (self.borrowed | self.bypassed)}
+
     def arm(self, experiment: Experiment) -> Variation | None:
         """The subject's arm in an experiment, worked out once."""
         if experiment.id not in self.arms:
@@ -154,7 +179,7 @@ def admitted(sitting: Sitting, placement: Placement, slot: Slot) -> list[Candida
             stop = _kept_quiet(sitting, placement, candidate.item)
         if stop is None:
             stop = _resting(sitting, placement, candidate) if resting else None
-            if stop is None and not candidate.cap_keys.isdisjoint(tight):
+            if stop is None and (candidate.account_caps or not candidate.cap_keys.isdisjoint(tight)):
                 stop = capped(sitting, placement, candidate)
         if stop is None and (limiting or candidate.holdouts):
             stop = _kept_out(sitting, placement, candidate, limiting)
@@ -226,6 +251,10 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
 
 def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first cap without room for one more, or None."""
+    if candidate.account_caps and sitting.account_key:
+        stop = _not_lent(sitting, placement, candidate)
+        if stop is not None:
+            return stop
     if candidate.cap_keys.isdisjoint(sitting.tight):
         return None
     for use in candidate.stopping:
@@ -239,6 +268,21 @@ def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> Cand
                                        use.weight)
             if free_ms is not None:
                 values["free_at_ms"] = str(free_ms)
+            return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
+    return None
+
+
+def _not_lent(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first cap of the account of which it has not lent enough, or None. What it was not asked about counts as
+    lent: the ruling then says so."""
+    for use in candidate.account_caps:
+        lent = sitting.lent(use.key)
+        room = use.cap.limit if lent is None else lent
+        if not use.bypass and sitting.borrowed.get(use.key, 0) + use.weight > room:
+            values = {"lent": str(room), "limit": str(use.cap.limit), "counter": use.key,
+                      "account": encode_json(sitting.account_key)}
+            if sitting.loan is not None and use.key in sitting.loan.used:
+                values["used"] = str(sitting.loan.used[use.key])
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 

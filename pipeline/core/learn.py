@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.core import answers, caps, consent, segments, signals
+from pipeline.core import accounts, answers, caps, consent, segments, signals
 from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
@@ -22,8 +22,9 @@ COUNTED: Final = {
 TRAITS_MAX: Final = 256
 
 
-def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_ms: int) -> Learnt:
-    """Traits and consent: the newest event time wins, in whatever order they come. A time ahead is now."""
+def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: int) -> Learnt:
+    """Traits, consent and membership: the newest event time wins, in whatever order they come. A time ahead is now."""
+    policy = live.policy if live is not None else None
     traits, touched = dict(profile.traits), set()
     at_ms = min(event.at_ms, now_ms)
     for name, value in event.traits.items():
@@ -37,13 +38,16 @@ def identity(profile: Profile, event: IdentityEvent, policy: Policy | None, now_
     said = profile.consent
     if event.consent:
         said = answers.recorded(said, event.consent, policy.purposes if policy is not None else {}, now_ms)
-    account = profile.account if event.account is None else newer_trait(profile.account, Trait(event.account, at_ms))
-    after = changed(profile, traits=traits, consent=said, account=account,
-                    event_ids=remember_event(profile, event.event_id))
-    if policy is None:
+    after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id))
+    if event.membership is not None:
+        after = changed(after, accounts=accounts.joined(profile.accounts, event.membership, at_ms))
+    if live is None or policy is None or accounts.is_account(after.profile_id):
         return after, ()
     paths = {policy.traits[name].path for name in touched if name in policy.traits}
-    return segments.refresh(after, policy, now_ms, paths | {"zone"} if policy.zone_trait in touched else paths)
+    if policy.zone_trait in touched:
+        paths.add("zone")
+    return segments.refresh(after, policy, now_ms, None if event.membership is not None else paths,
+                            account=accounts.of(after, live.accounts))
 
 
 def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
@@ -69,7 +73,7 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     after = changed(known, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     rests=profile.rests if rests is None else _running(rests, now_ms))
-    return segments.refresh(after, policy, now_ms, touched)
+    return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))
 
 
 def _running(rests: dict[str, int], now_ms: int) -> dict[str, int]:

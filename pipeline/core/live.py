@@ -5,8 +5,8 @@ Made once per release or catalog change; deciding only reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pipeline.core import caps
 from pipeline.core.catalog import item_reads
@@ -22,6 +22,7 @@ from pipeline.core.definitions import (
     Variant,
     Window,
 )
+from pipeline.core.model import Account
 from pipeline.core.ranking import Score, of_item
 from pipeline.core.rules import Rule, about
 
@@ -39,6 +40,8 @@ class Candidate:
     #: Those of the caps that a decision takes a place of; those that may stop it, and their counters.
     spending: tuple[CapUse, ...]
     stopping: tuple[CapUse, ...]
+    #: The caps over all members of an account.
+    account_caps: tuple[CapUse, ...]
     cap_keys: frozenset[str]
     #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
     rolling_ms: int | None
@@ -76,9 +79,14 @@ class Live:
     rests: dict[str, Rest]
     #: Counters that are full before anything is counted: of caps that have no room for one.
     barred: frozenset[str]
+    #: Account key → what was last published of it. Shared between the tenant's arrangements and kept up to date.
+    accounts: Mapping[str, Account] = field(default_factory=dict)
 
 
-def arrange(tenant: str, policy: Policy, items: Iterable[Item], catalog_version: int) -> Live:
+def arrange(
+    tenant: str, policy: Policy, items: Iterable[Item], catalog_version: int,
+    accounts: Mapping[str, Account] | None = None,
+) -> Live:
     """The release and items as deciding wants them."""
     ordered = sorted(items, key=lambda item: item.id)
     policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
@@ -90,7 +98,8 @@ def arrange(tenant: str, policy: Policy, items: Iterable[Item], catalog_version:
     return Live(tenant, policy.release, catalog_version, policy, {item.id: item for item in ordered}, slots,
                 limits, {rest.id: rest for rest in policy.rests},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
-                          if _weighs_too_much(limits[key.partition("|")[0]])))
+                          if _weighs_too_much(limits[key.partition("|")[0]])),
+                {} if accounts is None else accounts)
 
 
 def _weighs_too_much(cap: Cap) -> bool:
@@ -137,8 +146,9 @@ def candidate_for(
     )
     if not variants:
         return None
-    uses = caps.uses(policy.caps, item, placement.id, channel)
-    windows = dict.fromkeys(use.cap.window for use in uses)
+    everything = caps.uses(policy.caps, item, placement.id, channel)
+    uses = tuple(use for use in everything if not use.cap.of_account)
+    windows = dict.fromkeys(use.cap.window for use in everything)
     tested = tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel))
     orders = [placement.ranking, *(arm.ranking for one in tested for arm in one.variations if arm.ranking is not None)]
     levels = (
@@ -149,7 +159,8 @@ def candidate_for(
         item, variants, tuple((stage, outcome, rule) for stage, outcome, rule in levels if rule is not None),
         any(limit is not None for limit in (item.valid_from_ms, item.valid_until_ms, item.inventory)),
         tuple(use for use in uses if use.cap.counted == "decision" or use.cap.reserves),
-        tuple(use for use in uses if not use.bypass), frozenset(use.key for use in uses if not use.bypass),
+        tuple(use for use in uses if not use.bypass),
+        tuple(use for use in everything if use.cap.of_account), frozenset(use.key for use in uses if not use.bypass),
         min((one.length_ms for one in windows if one.kind == "rolling"), default=None),
         tuple(one for one in windows if one.kind == "calendar"),
         tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)

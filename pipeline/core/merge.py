@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core import answers, caps
+from pipeline.core import accounts, answers, caps
 from pipeline.core.profile import (
     EVENT_IDS_MAX,
     REQUESTS_MAX,
@@ -37,11 +37,10 @@ def merged(own: Profile, given: Profile) -> Profile:
     traits = dict(own.traits)
     for name, trait in given.traits.items():
         traits[name] = newer_trait(traits.get(name), trait)
-    account = own.account if given.account is None else newer_trait(own.account, given.account)
     return changed(
         own,
         traits=traits,
-        account=account,
+        accounts=accounts.merged(own.accounts, given.accounts),
         consent=answers.merged(own.consent, given.consent),
         segments=_combined(own.segments, given.segments, min),
         stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],

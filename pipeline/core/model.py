@@ -16,6 +16,7 @@ from pipeline.core.words import Basis as Basis
 from pipeline.core.words import Chosen as Chosen
 from pipeline.core.words import ConsentGrant as ConsentGrant
 from pipeline.core.words import DecisionReply as DecisionReply
+from pipeline.core.words import Membership as Membership
 from pipeline.core.words import OptIn as OptIn
 from pipeline.core.words import Scalar as Scalar
 
@@ -25,6 +26,7 @@ class IdentityKind(StrEnum):
     TRAITS = "traits"
     CONSENT = "consent"
     ALIAS = "alias"
+    GROUP = "group"
 
 
 class FeedbackKind(StrEnum):
@@ -53,7 +55,8 @@ class IdentityEvent:
     traits: dict[str, Scalar] = field(default_factory=dict)
     consent: list[ConsentGrant] = field(default_factory=list)
     identifiers: list[Identifier] = field(default_factory=list)
-    account: str | None = None
+    #: The account that the person joined, changed the role in, or left; None: unchanged.
+    membership: Membership | None = None
     #: alias only: `subject` is the identifier given up, `alias_of` the profile id it belongs to from now on.
     alias_of: str | None = None
     source: str = ""
@@ -137,6 +140,43 @@ class CandidateAudit:
 
 
 @value_type(frozen=True, slots=True)
+class Account:
+    """An account as its owner last published it: what members' rules read. `version` counts its changes."""
+
+    account_id: str
+    version: int
+    at_ms: int
+    traits: dict[str, Scalar] = field(default_factory=dict)
+    #: Whether the account, beside its members, may be contacted.
+    consent: list[ConsentGrant] = field(default_factory=list)
+
+
+@value_type(frozen=True, slots=True)
+class Loan:
+    """Places of an account's caps on their way to one decision of a member; counts are by counter key."""
+
+    account: str
+    #: How often the account was asked for this decision; the account's name for the loan, once it has lent.
+    trips: int
+    loan_id: str = ""
+    #: The account's time of lending: the decision counts as made no earlier.
+    at_ms: int = 0
+    wanted: dict[str, int] = field(default_factory=dict)
+    lent: dict[str, int] = field(default_factory=dict)
+    #: Places that were taken before, for explanations.
+    used: dict[str, int] = field(default_factory=dict)
+
+
+@value_type(frozen=True, slots=True)
+class Settlement:
+    """The end of a loan: what the decision spent of it, and when; the rest is given back."""
+
+    loan_id: str
+    at_ms: int
+    spent: dict[str, int] = field(default_factory=dict)
+
+
+@value_type(frozen=True, slots=True)
 class AuditRecord:
     """Everything needed to explain a decision and to replay it bit for bit."""
 
@@ -155,6 +195,9 @@ class AuditRecord:
     release: str
     catalog_version: int
     engine: str
+    #: The account of the member's primary membership as the decision saw it, and what it lent.
+    account: Account | None = None
+    loan: Loan | None = None
 
 
 @value_type(frozen=True, slots=True)
@@ -204,6 +247,9 @@ class InboxRecord:
     merge: Profile | None = None
     #: The moment (epoch ms) at which time alone changes the profile: its owner asks itself for another look.
     due_ms: int | None = None
+    #: Beside `request`: on the way to the account it asks for places, on the way back it brings them.
+    loan: Loan | None = None
+    settled: Settlement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,17 @@ class Stage:
 
 
 @value_type(frozen=True, slots=True)
+class Member:
+    """What is known of belonging to one account: the newest event about it wins."""
+
+    roles: tuple[str, ...] = ()
+    at_ms: int = 0
+    left: bool = False
+    #: When it was last declared the primary one; 0: never.
+    primary_ms: int = 0
+
+
+@value_type(frozen=True, slots=True)
 class Profile:
     """Everything about one subject. Replaced whole, never changed in place; its dicts are shared between versions."""
 
@@ -71,12 +82,15 @@ class Profile:
     traits: dict[str, Trait] = field(default_factory=dict)
     #: By `purpose`, or `purpose/channel` where the answer was for one channel.
     consent: dict[str, ConsentGrant] = field(default_factory=dict)
-    account: Trait | None = None
+    #: Account key → membership, left ones included.
+    accounts: dict[str, Member] = field(default_factory=dict)
     #: Segment → entered at (epoch ms).
     segments: dict[str, int] = field(default_factory=dict)
     #: The release the segments were last computed under, and when time alone may change them next.
     segments_release: str = ""
     segments_due_ms: int | None = None
+    #: The version of the account they were computed with; 0: of none.
+    segments_account: int = 0
     #: Oldest first; the last one is the present stage.
     stages: tuple[Stage, ...] = ()
     #: Behaviour signal → its newest moments, ascending.
@@ -97,6 +111,9 @@ class Profile:
     forwarded: dict[str, str] = field(default_factory=dict)
     #: The highest place seen by this profile: the logical clock of that order.
     alias_clock: int = 0
+    #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it lent.
+    version: int = 0
+    loans: int = 0
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Profile))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pipeline.core import facts as fact
 from pipeline.core import signals
 from pipeline.core.definitions import Lifecycle, Policy, Segment
+from pipeline.core.model import Account
 from pipeline.core.profile import STAGES_MAX, Profile, Stage, changed
 from pipeline.core.rules import passes
 
@@ -27,33 +28,43 @@ class Change:
     entered: bool
 
 
-def stale(profile: Profile, policy: Policy, now_ms: int) -> bool:
-    """Whether time or a new release may have changed any membership."""
+def stale(profile: Profile, policy: Policy, now_ms: int, account: Account | None = None) -> bool:
+    """Whether time, a new release or a change of the account may have changed any membership."""
     due = profile.segments_due_ms
-    return profile.segments_release != policy.release or (due is not None and now_ms >= due)
+    return (
+        profile.segments_release != policy.release or (due is not None and now_ms >= due)
+        or (policy.account_segments and profile.segments_account != _version(account))
+    )
+
+
+def _version(account: Account | None) -> int:
+    return 0 if account is None else account.version
 
 
 def refresh(
     profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None = _NOTHING,
-    facts: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None, account: Account | None = None,
 ) -> tuple[Profile, tuple[Change, ...]]:
     """The profile with its memberships as of now. `touched`: the paths that changed; None: look at every segment.
 
     `facts`, where given, are those of this profile at this moment; they are brought up to date in place.
     """
-    everything = touched is None or stale(profile, policy, now_ms)
+    everything = touched is None or stale(profile, policy, now_ms, account)
     paths: Set[str] = _NOTHING if touched is None else touched
     if not everything and not policy.timed and (not paths or paths.isdisjoint(policy.segment_reads)):
         return profile, ()
-    known = fact.of_profile(profile, policy, now_ms) if facts is None else facts
+    known = fact.of_profile(profile, policy, now_ms, account) if facts is None else facts
     members, changes = _members(profile, policy, now_ms, None if everything else paths, known)
     stages = _stages(profile.stages, policy.lifecycle, known, now_ms, changes)
     if not everything and not paths and not changes:
         return profile, ()
     due = _due_ms(profile, policy, now_ms)
-    if not changes and due == profile.segments_due_ms and profile.segments_release == policy.release:
+    seen = _version(account) if policy.account_segments else profile.segments_account
+    if not changes and (due, policy.release, seen) == (
+            profile.segments_due_ms, profile.segments_release, profile.segments_account):
         return profile, ()
-    after = changed(profile, segments=members, stages=stages, segments_release=policy.release, segments_due_ms=due)
+    after = changed(profile, segments=members, stages=stages, segments_release=policy.release, segments_due_ms=due,
+                    segments_account=seen)
     return after, tuple(changes)
 
 

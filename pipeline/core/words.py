@@ -49,6 +49,17 @@ class ConsentGrant:
 
 
 @value_type(frozen=True, slots=True)
+class Membership:
+    """Somebody belongs to an account (by its key, `tenant/@hash`), or has left it."""
+
+    account: str
+    roles: list[str] = field(default_factory=list)
+    left: bool = False
+    #: Declared the one account that counts for this person, from now on.
+    primary: bool = False
+
+
+@value_type(frozen=True, slots=True)
 class Chosen:
     """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
 

@@ -57,6 +57,7 @@ class QuietHoursDefinition(Definition):
 
 class ChannelDefinition(Definition):
     purposes: Names = []
+    account_purposes: Names = []
     escape: Literal["html", "url", "json", "none"] = "html"
     quiet_hours: QuietHoursDefinition | None = None
     do_not_contact: str | None = None
@@ -144,6 +145,7 @@ class CapDefinition(Definition):
     window: WindowDefinition
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     weights: dict[str, Annotated[int, Field(ge=0)]] | None = None
+    of: Literal["profile", "account"] = "profile"
     doc: Doc = ""
 
 

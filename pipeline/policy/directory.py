@@ -12,10 +12,10 @@ from typing import Final
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live, arrange
-from pipeline.core.model import CatalogItem, Chosen, PolicyRelease
+from pipeline.core.model import Account, CatalogItem, Chosen, PolicyRelease
 from pipeline.core.problems import DefinitionError
 from pipeline.core.release import compile_release
-from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 
 #: The part of a key, behind the tenant, of the record that says which release is live.
 ACTIVE: Final = "@active"
@@ -33,21 +33,25 @@ class _Tenant:
     items: dict[str, Item] = field(default_factory=dict)
     version: int = -1
     live: Live | None = None
+    accounts: dict[str, Account] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
 
 class Directory:
-    """Follows `catalog.items` and `policy.releases`; repeating a record is harmless."""
+    """Follows `catalog.items`, `policy.releases` and, where asked to, `accounts`; repeating a record is harmless."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, _Tenant] = {}
         self._lock = threading.Lock()
 
-    def apply(self, topic: str, key: bytes, value: CatalogItem | PolicyRelease | None, offset: int) -> None:
+    def apply(self, topic: str, key: bytes, value: CatalogItem | PolicyRelease | Account | None, offset: int) -> None:
         """Take one record, in the order of its topic; None is a tombstone. Never raises on bad content."""
         name, _, rest = key.decode("utf-8", "replace").partition("/")
         with self._lock:
             tenant = self._tenants.setdefault(name, _Tenant())
+            if topic == ACCOUNTS.name:
+                _take_account(tenant, key.decode("utf-8", "replace"), value if isinstance(value, Account) else None)
+                return
             if topic == CATALOG_ITEMS.name:
                 _take_item(tenant, rest, value.body if isinstance(value, CatalogItem) else None)
                 tenant.version = offset
@@ -64,7 +68,8 @@ class Directory:
         if live is None:
             with self._lock:
                 if known.policy is not None and known.live is None:
-                    known.live = arrange(tenant, known.policy, known.items.values(), known.version)
+                    known.live = arrange(tenant, known.policy, known.items.values(), known.version,
+                                         known.accounts)
                 live = known.live
         return live
 
@@ -92,11 +97,24 @@ class Directory:
                 return "", ()
             return known.policy.release if known.policy else "", tuple(known.bodies)
 
+    def tenants(self) -> tuple[str, ...]:
+        """Every tenant of which anything was published."""
+        with self._lock:
+            return tuple(sorted(self._tenants))
+
     def problems(self, tenant: str) -> dict[str, str]:
         """What could not be used, by release or item, and why; the previous version is live instead."""
         with self._lock:
             known = self._tenants.get(tenant)
             return dict(known.problems) if known else {}
+
+
+def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:
+    """Read by a running decision in another thread: one assignment, and the newest is what counts."""
+    if value is None:
+        tenant.accounts.pop(key, None)
+    else:
+        tenant.accounts[key] = value
 
 
 def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> None:

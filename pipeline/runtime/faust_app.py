@@ -35,7 +35,7 @@ from pipeline.runtime.lane_driver import Lease
 from pipeline.runtime.lanes import Lanes, LaneSetup
 from pipeline.settings import Settings
 from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS
-from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES, PROFILES_BY_ID, SUBJECT_PARTITIONS
+from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES, PROFILES_BY_ID, SUBJECT_PARTITIONS
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Worker:
         self.clock = SystemClock()
         self.metrics = WorkerMetrics()
         self.directory = Directory()
-        self.follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), self.directory.apply)
+        self.follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS), self.directory.apply)
         self.publisher: KafkaPublisher | None = None
         self.app = self._build_app()
 

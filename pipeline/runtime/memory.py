@@ -240,7 +240,12 @@ class MemoryPipeline:
 
     def _send_all(self, outputs: Iterable[Outbound]) -> None:
         for output in outputs:
-            self._effect(lambda out=output: self._append(out, out.key))
+            self._effect(lambda out=output: self._publish(out))
+
+    def _publish(self, out: Outbound) -> None:
+        offset, topic = self._append(out, out.key), BY_NAME[out.topic]
+        if topic.compacted:
+            self.directory.apply(topic.name, out.key, self._decoded(topic, out.value), offset)
 
     def _effect(self, effect: Any) -> None:
         """One effect on the broker; the process may die before it."""

@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper, Mapped
+from pipeline.bridge.group_mapping import account_key
 from pipeline.bridge.problems import Problem
 from pipeline.core import identity
-from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind
+from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind, Membership
 
 NOW_MS = 1_700_000_000_000
 KEY = b"k"
@@ -20,20 +21,20 @@ KEY = b"k"
 
 def mapped(purposes: frozenset[str] | None = None, **event: Any) -> Mapped:
     body = {"type": "track", "userId": "ann", "event": "Song Played"} | event
-    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), purposes)
+    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_key, KEY, "shop"), purposes)
     return mapper.map(SegmentEvent.model_validate(body), NOW_MS, "made-up")
 
 
 def feedback(**event: Any) -> FeedbackEvent:
-    found = mapped(**event).event
+    found = mapped(**event).events[0]
     assert isinstance(found, FeedbackEvent)
     return found
 
 
 def identified(**event: Any) -> tuple[IdentityEvent, list[str]]:
     found = mapped(type="identify", **event)
-    assert isinstance(found.event, IdentityEvent)
-    return found.event, found.warnings
+    assert isinstance(found.events[0], IdentityEvent)
+    return found.events[0], found.warnings
 
 
 def hash_of(type_: str, value: str) -> str:
@@ -145,8 +146,8 @@ def test_personal_traits_are_dropped_and_named(name: str) -> None:
 ])
 def test_an_email_address_in_any_text_is_dropped(text: str) -> None:
     found = mapped(properties={"note": text, "kept": "at @home.page"})
-    assert isinstance(found.event, FeedbackEvent)
-    assert found.event.properties == {"kept": "at @home.page"}
+    assert isinstance(found.events[0], FeedbackEvent)
+    assert found.events[0].properties == {"kept": "at @home.page"}
     [warning] = found.warnings
     assert warning.startswith("properties.note was dropped: it holds an e-mail address")
 
@@ -163,10 +164,50 @@ def test_fields_and_warnings_are_bounded() -> None:
     assert (len(event.traits), len(warnings)) == (200, 20)
 
 
+ACME = account_key(KEY, "shop", "acme")
+
+
 def test_the_account_is_the_company_and_else_the_group() -> None:
-    assert identified(traits={"company": {"id": "acme", "name": "Acme"}})[0].account == "acme"
-    assert identified(context={"groupId": "acme"})[0].account == "acme"
-    assert identified()[0].account is None
+    assert identified(traits={"company": {"id": "acme", "name": "Acme"}})[0].membership == Membership(ACME)
+    assert identified(context={"groupId": "acme"})[0].membership == Membership(ACME)
+    assert identified()[0].membership is None
+
+
+def test_a_group_is_said_of_the_account_and_of_its_member() -> None:
+    found = mapped(type="group", messageId="m", groupId="acme", membership={"role": "admin", "primary": True},
+                   traits={"plan": "pro", "name": "Acme", "contract": {"starts": "2026-01-31", "ends": "2027-01-31"}},
+                   context={"consent": {"categoryPreferences": {"contact/email": True}}})
+    account, member = found.events
+    assert isinstance(account, IdentityEvent) and isinstance(member, IdentityEvent)
+    assert account.subject == ACME and account.event_id != member.event_id == "m"
+    assert account.traits == {"plan": "pro", "name": "Acme", "contract_starts": "2026-01-31T00:00:00+00:00",
+                              "contract_ends": "2027-01-31T00:00:00+00:00"}
+    assert [(one.purpose, one.channel, one.granted) for one in account.consent] == [("contact", "email", True)]
+    assert member.membership == Membership(ACME, ["admin"], False, True)
+    assert not member.traits and not member.consent, "what a group says is said of the account"
+
+
+def test_an_account_s_key_is_no_person_s_and_no_other_tenant_s() -> None:
+    assert ACME.startswith("shop/@") and account_key(KEY, "shop", " acme ") == ACME
+    assert ACME[6:] != account_key(KEY, "club", "acme")[6:]
+    assert ACME[6:] not in {hash_of(type_, "acme") for type_ in ("user_id", "external_id")}
+
+
+@pytest.mark.parametrize(("event", "pointer"), [
+    ({}, "/groupId"),
+    ({"groupId": "null"}, "/groupId"),
+    ({"groupId": "acme", "traits": {"contract": "gold"}}, "/traits/contract"),
+    ({"groupId": "acme", "traits": {"contract": {"begins": "2026-01-01"}}}, "/traits/contract"),
+    ({"groupId": "acme", "traits": {"contract": {"ends": "next year"}}}, "/traits/contract/ends"),
+    ({"groupId": "acme", "traits": {"contract": {"starts": "2027-01-01", "ends": "2026-01-01"}}},
+     "/traits/contract/ends"),
+    ({"groupId": "acme", "userId": None, "membership": {"role": "admin"}}, "/membership"),
+    ({"groupId": "acme", "userId": None}, "/traits"),
+])
+def test_a_group_that_says_nothing_usable_is_refused_by_field(event: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Problem) as caught:
+        mapped(type="group", **event)
+    assert [error.pointer for error in caught.value.errors] == [pointer]
 
 
 # -- when -----------------------------------------------------------------------------------------------------------
@@ -197,7 +238,7 @@ def test_the_time_is_corrected_for_the_senders_clock(times: dict[str, str], at_m
 
 def test_the_future_is_now_with_a_warning() -> None:
     found = mapped(timestamp=iso(NOW_MS + 1))
-    assert found.event.at_ms == NOW_MS
+    assert found.events[0].at_ms == NOW_MS
     assert "lies in the future" in found.warnings[0]
 
 
@@ -215,7 +256,7 @@ def test_consent_is_by_purpose_and_channel() -> None:
 def test_segments_own_consent_event_updates_the_profile() -> None:
     event = mapped(
         event="Segment Consent Preference Updated", context={"consent": {"categoryPreferences": {"marketing": False}}}
-    ).event
+    ).events[0]
     assert isinstance(event, IdentityEvent)
     assert (event.kind, [one.granted for one in event.consent]) == (IdentityKind.CONSENT, [False])
 
@@ -223,8 +264,8 @@ def test_segments_own_consent_event_updates_the_profile() -> None:
 def test_consent_for_a_purpose_that_the_policy_does_not_know_is_kept_with_a_warning() -> None:
     consent = {"categoryPreferences": {"Marketing": True}}
     found = mapped(frozenset({"marketing"}), type="identify", context={"consent": consent})
-    assert isinstance(found.event, IdentityEvent)
-    assert found.event.consent
+    assert isinstance(found.events[0], IdentityEvent)
+    assert found.events[0].consent
     assert found.warnings == ["consent for Marketing: no purpose of the live policy (marketing)"]
 
 

@@ -30,7 +30,7 @@ every_subject = pytest.mark.parametrize("subject", VALUES)
 LONGS = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 SCALARS = st.none() | st.booleans() | LONGS | st.floats(allow_nan=False) | TEXT
-INTS = {"priority", "ttl_s", "partition", "max_variants", "reply_partition"}
+INTS = {"priority", "ttl_s", "partition", "max_variants", "reply_partition", "trips"}
 
 
 def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
@@ -152,8 +152,8 @@ def test_a_schema_that_lacks_a_field_of_its_type_is_refused() -> None:
 
 
 GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
-#: A union's branch that there is not, where the account's is.
-NO_BRANCH = GOOD.replace(b"\x02\x08acme", b"\x08\x08acme")
+#: A union's branch that there is not, where the membership's is.
+NO_BRANCH = GOOD.replace(b"\x02\x1adefault/@acme", b"\x08\x1adefault/@acme")
 
 
 def refused(data: bytes | None, topic: Topic = IDENTITY_EVENTS) -> avro.CodecError:
@@ -177,7 +177,7 @@ def refused(data: bytes | None, topic: Topic = IDENTITY_EVENTS) -> avro.CodecErr
         (GOOD[:5] + b"\x01" + GOOD[6:], Reason.WRONG_TYPE, "event_id holds a negative length"),
         (GOOD[:6] + b"\xff" + GOOD[7:], Reason.WRONG_TYPE, "event_id holds text that is not UTF-8"),
         (GOOD.replace(b"consent", b"consenT", 1), Reason.INVALID, "kind is 'consenT'; use one of identify, traits"),
-        (NO_BRANCH, Reason.WRONG_TYPE, "account holds a value of none of its types"),
+        (NO_BRANCH, Reason.WRONG_TYPE, "membership holds a value of none of its types"),
         (GOOD + bytes(RECORD_LIMIT_BYTES), Reason.TOO_LARGE, f"at most {RECORD_LIMIT_BYTES}"),
     ],
     ids=lambda value: value if isinstance(value, Reason) else None,
@@ -226,7 +226,9 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
          "consent[0].basis is 'whim'; use one of consent, contract, legal_obligation, vital_interests, public_task"),
         ({"event_id": "e" * 513}, "event_id has 513 characters: send at most 512"),
         ({"subject": "default/" + "s" * 513}, "subject has 521 characters"),
-        ({"account": "a" * 513}, "account has 513 characters"),
+        ({"membership": model.Membership("other/@acme")}, "send tenant/@hash of the subject's tenant"),
+        ({"membership": model.Membership("default/acme")}, "send tenant/@hash"),
+        ({"membership": model.Membership("default/@acme", ["r" * 65])}, "send at most 16, of 1 to 64 characters"),
         ({"traits": {"t" * 513: 1}}, "traits has a name of 513 characters"),
         ({"traits": {"bio": "t" * 1_025}}, "traits['bio'] has 1025 characters: send at most 1024"),
     ],
@@ -287,7 +289,7 @@ def test_an_inbox_record_is_judged_like_what_it_carries(payload: dict[str, Any],
         ({"traits": {"name": "\ud800"}}, "traits['name']: "),
         ({"consent": [model.ConsentGrant("p", True, "now")]}, "consent: "),  # type: ignore[arg-type]
         ({"consent": [None]}, "consent: "),
-        ({"account": 7}, "account: "),
+        ({"alias_of": 7}, "alias_of: "),
         ({"event_id": None}, "event_id: "),
     ],
 )

@@ -17,6 +17,7 @@ from pipeline.runtime import letters
 from pipeline.runtime.lane import OUTBOX_BYTES_MAX
 from pipeline.topology import FLOWS
 from topics.catalog import (
+    ACCOUNTS,
     AUDIT_BYTES_MAX,
     DEAD_LETTERS,
     DECISION_AUDIT,
@@ -69,7 +70,8 @@ def test_an_inbox_record_holds_a_whole_profile_or_the_largest_input() -> None:
 def test_an_audit_record_holds_the_request_the_profile_and_what_was_chosen_and_why() -> None:
     why = 512 * 1_024
     assert DECISION_AUDIT.value_bytes_max == AUDIT_BYTES_MAX
-    assert AUDIT_BYTES_MAX >= RECORD_LIMIT_BYTES + PROFILE_BYTES_MAX + DECISION_BYTES_MAX + why
+    assert AUDIT_BYTES_MAX >= (
+        RECORD_LIMIT_BYTES + PROFILE_BYTES_MAX + DECISION_BYTES_MAX + ACCOUNTS.value_bytes_max + why)
 
 
 def test_an_envelope_holds_the_profile_a_full_outbox_and_one_more_records_outputs() -> None:

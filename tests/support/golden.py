@@ -19,7 +19,7 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import Counter, Profile, Remembered, Stage, Trait
+from pipeline.core.profile import Counter, Member, Profile, Remembered, Stage, Trait
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -45,10 +45,11 @@ PROFILE = Profile(
     alias_of=None,
     traits={"country": Trait("DE", AT_MS), "age": Trait(33, AT_MS), "score": Trait(-0.5, 1), "vip": Trait(True, 1)},
     consent={"personalization/web": CONSENT},
-    account=Trait("acme", AT_MS),
+    accounts={"default/@acme": Member(("buyer",), AT_MS, False, AT_MS)},
     segments={"regulars": AT_MS},
     segments_release="rel-1",
     segments_due_ms=AT_MS + 86_400_000,
+    segments_account=2,
     stages=(Stage("new", 1), Stage("active", AT_MS)),
     behaviour={"view": (1, 2, AT_MS)},
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
@@ -61,16 +62,24 @@ PROFILE = Profile(
     alias_at=3,
     forwarded={"req-0": "default/other"},
     alias_clock=4,
+    version=5,
+    loans=6,
 )
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
-    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")], "acme", "default/other", "shop",
+    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")],
+    model.Membership("default/@acme", ["admin", "buyer"], False, True), "default/other", "shop",
 )
 FEEDBACK = model.FeedbackEvent(
     "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
     "web", 59.9, {"currency": "EUR", "items": 2**40, "gift": False}, "shop",
 )
+
+ACCOUNT = model.Account(
+    "default/@acme", 2, AT_MS, {"plan": "pro", "employees": 250, "contract_ends": "2027-01-31"}, [CONSENT]
+)
+LOAN = model.Loan("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
 
 VALUES: Final[dict[str, Any]] = {
     "identity_event": IDENTITY,
@@ -89,10 +98,12 @@ VALUES: Final[dict[str, Any]] = {
             model.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip", {"v": "false"}),
         ],
         '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1", 77, "0.1.0",
+        ACCOUNT, LOAN,
     ),
     "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
     "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
     "policy_release": model.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada"),
+    "account": ACCOUNT,
     "dead_letter": model.DeadLetterRecord(
         "not_avro", "send Avro", "identity.events", 3, 12345, AT_MS, None, b"\xff{}", {"traceparent": b"00", "x": None},
         "identity", "worker-1",

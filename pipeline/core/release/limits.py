@@ -11,12 +11,14 @@ def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:
     """One channel with its contact policy."""
     path = ("channels", name)
     book.all_known(path, one, "purposes", data["consent"]["purposes"])
+    book.all_known(path, one, "account_purposes", data["consent"]["purposes"], "purpose")
     quiet: Body = one.get("quiet_hours", {})
     return Channel(
         name, tuple(one.get("purposes", ())), one.get("escape", "html"),
         (quiet["begin"], quiet["end"]) if quiet else None, frozenset(quiet.get("days", range(1, 8))),
         quiet.get("then", "suppress") == "defer",
         book.rule((*path, "do_not_contact"), one.get("do_not_contact"), CANDIDATE),
+        tuple(one.get("account_purposes", ())),
     )
 
 
@@ -32,8 +34,13 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
             book.problems.known((*path, "weights", other), other, data["channels"], "channel")
         if one["counted"] != "decision":
             book.problems.add((*path, "weights"), "only decisions weigh", "write count: decision")
+    of_account = one.get("of") == "account"
+    if of_account and one["counted"] != "decision":
+        book.problems.add((*path, "counted"), "an account's cap counts decisions", "write count: decision")
+    if of_account and window.get("local"):
+        book.problems.add((*path, "window"), "an account has no zone of its own", "write zone: utc")
     return Cap(name, one["counted"], one["scope"], Window(**window), one["limit"], book.reach(path, one, data),
-               describe(one), None if weights is None else dict(weights))
+               describe(one), None if weights is None else dict(weights), of_account)
 
 
 def rest(book: RuleBook, name: str, one: Body, data: Body) -> Rest:
@@ -57,8 +64,9 @@ def describe(one: Body) -> str:
     else:
         every = f"{window['count']} {window['unit']}s" if window.get("count", 1) > 1 else window["unit"]
         when = f"per calendar {every} ({'subject zone' if window.get('local') else 'UTC'})"
+    whose = " over all members of the account" if one.get("of") == "account" else ""
     points = " points" if one.get("weights") is not None else ""
-    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']} {when}"
+    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']}{whose} {when}"
 
 
 def span(length_ms: int) -> str:

@@ -14,7 +14,7 @@ from pipeline.core.release import consents, limits, offers, subjects, trials
 from pipeline.core.release.book import Body, RuleBook
 
 #: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
-_STORED: Final = ("profile", "account", "features", "journey")
+_STORED: Final = ("profile", "features", "journey")
 _SIGNAL_TYPES: Final = {"count": "int", "sequence": "bool", "last": "timestamp"}
 
 
@@ -48,7 +48,8 @@ def _compiled(data: Body, release: str) -> Policy:
                      for name, one in sorted(data.get("experiments", {}).items()))
     trials.check_layers(book, trialled)
     policy = Policy(
-        release=release, types=types, traits=_traits(attributes), context=attributes.get("context", {}),
+        release=release, types=types, traits=_traits(attributes),
+        account=attributes.get("account", {}), context=attributes.get("context", {}),
         candidate=attributes.get("candidate", {}), base_facts=_base_facts(attributes, groups),
         zone_trait=data.get("zone_attribute", ""), tracking_purpose=data["consent"].get("tracking", ""),
         purposes=consents.purposes(book, data),
@@ -63,6 +64,7 @@ def _compiled(data: Body, release: str) -> Policy:
         lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
         timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages))),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
+        account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
     _check_names(data, policy, problems)
     # What reads an attribute that is wrong itself would be reported twice.

@@ -1,0 +1,65 @@
+"""How an account and its members' decisions speak to each other, through the inbox: ask, lend, settle. Not an agent.
+
+Every loan is settled once: by the decision that spent it, or by whoever finds that it is no longer wanted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.core import lending
+from pipeline.core.accounts import is_account
+from pipeline.core.model import DecisionRequest, InboxRecord, Loan, Settlement
+from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
+from topics.catalog import PROFILE_INBOX
+
+
+def asked(request: DecisionRequest, profile_id: str, decision_id: str, loan: Loan) -> Emit:
+    """The question to the account; what it lends comes back with the request."""
+    attempt = f"{request.reply_partition}.{request.deadline_ms}.{loan.trips}"
+    record = InboxRecord(f"ask-{decision_id}-{attempt}", loan.account, profile_id, request=request, loan=loan)
+    return Emit(PROFILE_INBOX, loan.account, record)
+
+
+def settlement(
+    account: str, loan: Loan | None, event_id: str, profile_id: str, at_ms: int, spent: dict[str, int]
+) -> tuple[Emit, ...]:
+    """What ends a loan, or tells the account what was counted without one; nothing where there is nothing to tell."""
+    if not spent and (loan is None or not any(loan.lent.values())):
+        return ()
+    end = Settlement(loan.loan_id if loan is not None else "", at_ms, spent)
+    return (Emit(PROFILE_INBOX, account, InboxRecord(f"settle-{event_id}", account, profile_id, settled=end)),)
+
+
+def given_back(loan: Loan | None, profile_id: str, now_ms: int) -> tuple[Emit, ...]:
+    """The end of a loan of which nothing was spent."""
+    if loan is None:
+        return ()
+    return settlement(loan.account, loan, loan.loan_id, profile_id, now_ms, {})
+
+
+def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    """The account's side: lend to a decision, or take its settlement."""
+    account = state or Profile(profile_id=event.profile_id)
+    if event.event_id in account.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
+    live = ctx.live(event.profile_id.partition("/")[0])
+    limits = live.caps if live is not None else {}
+    if event.settled is not None:
+        after = lending.settled(account, event.settled, limits, ctx.now_ms)
+        return Accept(Reason.SETTLED, changed(after, event_ids=remember_event(account, event.event_id)))
+    if event.request is None or event.loan is None:
+        return DeadLetter(Reason.INVALID, "an account's inbox takes loans that are asked for, and their settlements")
+    after, loan = lending.lent(account, event.loan, limits, ctx.now_ms)
+    back = replace(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
+                   from_subject=event.profile_id, loan=loan)
+    return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id)),
+                  (Emit(PROFILE_INBOX, back.profile_id, back),))
+
+
+def no_person(key: str) -> DeadLetter | None:
+    """What becomes of a record that takes an account for a person."""
+    if not is_account(key):
+        return None
+    return DeadLetter(Reason.INVALID, "the subject is an account: events and decisions are its members'")

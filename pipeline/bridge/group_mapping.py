@@ -1,0 +1,73 @@
+"""What is said about an account, by a `group` event or by an import, as the core's event. No I/O.
+
+The account's id is hashed under its tenant's key like every identifier; what is personal is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pipeline.bridge.json_body import invalid
+from pipeline.bridge.personal_fields import kept
+from pipeline.bridge.problems import FieldError
+from pipeline.core import accounts
+from pipeline.core.identity import IdentifierError
+from pipeline.core.model import ConsentGrant, IdentityEvent, IdentityKind, Scalar
+
+#: A contract's parts, kept as the traits `contract_<part>`; the moments among them.
+CONTRACT: Final = ("starts", "ends", "status", "value", "currency")
+_MOMENTS: Final = ("starts", "ends")
+
+
+def account_key(tenant_key: bytes, tenant: str, account_id: str, pointer: str = "/groupId") -> str:
+    """The key of an account. Raises Problem naming the field for an id that cannot be one."""
+    try:
+        return accounts.account_key(tenant_key, tenant, account_id)
+    except IdentifierError as error:
+        raise invalid(FieldError(pointer, str(error))) from error
+
+
+def account_event(
+    event_id: str, account: str, traits: Mapping[str, Any], consent: list[ConsentGrant], at_ms: int, source: str,
+    warnings: list[str],
+) -> IdentityEvent | None:
+    """The account's event; None where nothing is said about it. Raises Problem for a contract that cannot be one."""
+    said = kept(flat(traits), "traits", warnings)
+    if not said and not consent:
+        return None
+    return IdentityEvent(event_id, account, IdentityKind.TRAITS, at_ms, traits=said, consent=consent, source=source)
+
+
+def flat(traits: Mapping[str, Any]) -> dict[str, Any]:
+    """The traits with the parts of `contract` as traits of their own, its dates as moments in UTC. Raises Problem."""
+    rest = {name: value for name, value in traits.items() if name != "contract"}
+    contract = traits.get("contract")
+    if contract is not None:
+        if not isinstance(contract, Mapping):
+            raise invalid(FieldError("/traits/contract", f"is an object with any of {', '.join(CONTRACT)}"))
+        for part, value in contract.items():
+            if part not in CONTRACT:
+                raise invalid(FieldError("/traits/contract", f"has a part unknown here: it has {', '.join(CONTRACT)}"))
+            rest[f"contract_{part}"] = value
+    for part in _MOMENTS:
+        if rest.get(f"contract_{part}") is not None:
+            rest[f"contract_{part}"] = _moment(rest[f"contract_{part}"], part)
+    starts, ends = (rest.get(f"contract_{part}") for part in _MOMENTS)
+    if starts is not None and ends is not None and datetime.fromisoformat(ends) < datetime.fromisoformat(starts):
+        raise invalid(FieldError("/traits/contract/ends", "lies before the contract starts"))
+    return rest
+
+
+def _moment(value: Scalar, part: str) -> str:
+    """A date or a moment, as a moment in RFC 3339; a date is its first moment in UTC."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise invalid(FieldError(f"/traits/contract/{part}", "is no date: write 2027-01-31 or 2027-01-31T08:00:00Z")
+                      ) from None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return aware.isoformat()
