@@ -76,7 +76,10 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str) -> Public
 
 def _load(folder: Path) -> Checked:
     try:
-        return load(folder)
+        checked = load(folder)
+        for doubt in checked.doubts:
+            _err.print(f"{doubt} (published nevertheless)", markup=False)
+        return checked
     except FileNotFoundError as error:
         _err.print(f"[red]{error}[/]", markup=True)
     except PolicyError as error:

@@ -14,12 +14,13 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`at`: offset in the text of a rule, where the path names one."""
+    """`at`: offset in the text of a rule, where the path names one. `missing`: the name that is declared nowhere."""
 
     path: Path
     message: str
     suggestion: str = ""
     at: int | None = None
+    missing: str = ""
 
     def __str__(self) -> str:
         where = ".".join(str(part) for part in self.path)
@@ -51,15 +52,15 @@ class Problems:
 
     def rule(self, path: Path, error: RuleError) -> None:
         """Note what is wrong with a rule's text."""
-        self.found.append(Problem(path, error.message, error.suggestion, error.at))
+        self.found.append(Problem(path, error.message, error.suggestion, error.at, error.missing))
 
     def known(self, path: Path, name: str, names: Iterable[str], what: str) -> bool:
         """Whether a name is one of those declared; notes it, with the nearest one, where it is not."""
         names = list(names)
         if name in names:
             return True
-        self.add(path, f"there is no {what} {name!r}",
-                 nearest(name, names) or (f"declared: {', '.join(sorted(names)[:8])}" if names else ""))
+        hint = nearest(name, names) or (f"declared: {', '.join(sorted(names)[:8])}" if names else "")
+        self.found.append(Problem(path, f"there is no {what} {name!r}", hint, missing=name))
         return False
 
     def stop(self, partial: Any = None) -> None:

@@ -6,16 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from pipeline.core import facts as fact
-from pipeline.core import signals
+from pipeline.core import signals, windows
 from pipeline.core.definitions import Lifecycle, Policy, Segment
+from pipeline.core.hashing import fraction
 from pipeline.core.model import Account
 from pipeline.core.profile import STAGES_MAX, Profile, Stage, changed
 from pipeline.core.rules import passes
 
+_DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
+_QUARTER_MS: Final = 900_000
+#: How long after the clock struck everybody has had a look.
+_SPREAD_MS: Final = 60_000
+_CLOCKS: Final = frozenset(("local.hour", "local.minute", "local.weekday", "local.date"))
 _NO_ITEM: Final[dict[str, Any]] = {}
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -119,9 +126,24 @@ def _stages(
 
 
 def _due_ms(profile: Profile, policy: Policy, now_ms: int) -> int | None:
-    """When time alone may change a membership: exactly for windows, at the full hour for rules that read clocks."""
-    due = signals.due_ms(policy.windowed, profile.behaviour, now_ms)
+    """When another look is due: exactly where a count's window ends, within the hour for rules that read the time, as
+    the subject's clocks strike for those that read them, and daily, so that a new release reaches who does nothing.
+
+    The moment in the hour and in the day is each subject's own, so that never everybody is due at once.
+    """
+    if not policy.segments and not policy.lifecycle.stages:
+        return None
+    own = fraction("look", profile.profile_id)
+    dues = [_next(now_ms, _DAY_MS, int(own * _DAY_MS))]
     if policy.timed:
-        hour = (now_ms // _HOUR_MS + 1) * _HOUR_MS
-        due = hour if due is None else min(due, hour)
-    return due
+        dues.append(_next(now_ms, _HOUR_MS, int(own * _HOUR_MS)))
+    clock_ms = _QUARTER_MS if "local.minute" in policy.segment_reads else _HOUR_MS
+    if not _CLOCKS.isdisjoint(policy.segment_reads):
+        ahead = windows.moment(now_ms).astimezone(fact.zone_of(profile, policy)[1]).utcoffset() or timedelta(0)
+        dues.append(_next(now_ms, clock_ms, int(own * _SPREAD_MS) - ahead // timedelta(milliseconds=1)))
+    counted = signals.due_ms(policy.windowed, profile.behaviour, now_ms)
+    return min(dues) if counted is None else min(counted, *dues)
+
+
+def _next(now_ms: int, every_ms: int, offset_ms: int) -> int:
+    return (now_ms - offset_ms) // every_ms * every_ms + every_ms + offset_ms

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from pipeline.core.cel.build import Builder, Facts
 from pipeline.core.cel.functions import EvaluationError
-from pipeline.core.cel.syntax import RuleError, parse
+from pipeline.core.cel.syntax import Call, RuleError, parse
 from pipeline.core.definitions import Escape, Slot, Template, Variant
 from pipeline.core.rules import reads_of
 from pipeline.core.words import Scalar
@@ -68,13 +68,14 @@ def _slot(text: str, offset: int, types: Mapping[str, str], reads: list[str]) ->
     try:
         fn, kind = _compiled(expression, types, reads)
     except RuleError as error:
-        raise RuleError(error.message, offset + error.at, error.suggestion) from error
+        raise RuleError(error.message, offset + error.at, error.suggestion, error.missing) from error
     if not bar:
         return Slot(fn)
     try:
         other, other_kind = _compiled(default, types, reads)
     except RuleError as error:
-        raise RuleError(error.message, offset + len(expression) + 1 + error.at, error.suggestion) from error
+        at = offset + len(expression) + 1 + error.at
+        raise RuleError(error.message, at, error.suggestion, error.missing) from error
     if other_kind != kind:
         raise RuleError(f"the default is a {other_kind}, the value a {kind}", offset + len(expression) + 1)
     return Slot(fn, other)
@@ -95,7 +96,13 @@ def _split(text: str) -> tuple[str, str, str]:
 
 
 def _compiled(text: str, types: Mapping[str, str], reads: list[str]) -> tuple[Any, str]:
+    if not text.strip():
+        raise RuleError("nothing stands here", 0, "write an attribute, as {{ profile.name | 'friend' }}")
     tree = parse(text)
+    if isinstance(tree, Call) and tree.name == "||" and not tree.method:
+        sides = [Builder(types).build(arg).type for arg in tree.args]
+        if "bool" not in sides:
+            raise RuleError("|| joins conditions", tree.mark, "write a single | before what stands there by default")
     built = Builder(types).build(tree)
     if built.type not in _TYPES:
         raise RuleError(f"a {built.type} cannot be shown", 0, "show a string, a number or a bool")

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.values import (
+    Counted,
     Definition,
     Doc,
     Id,
+    Kinds,
+    Lifetime,
     Moment,
     Name,
     Names,
+    Outcome,
     Span,
+    Tags,
     TimeOfDay,
     Value,
-    counted,
-    outcome,
+    Weekday,
     span_ms,
-    weekday,
 )
 
 
@@ -51,8 +54,14 @@ class AttributesDefinition(Definition):
 class QuietHoursDefinition(Definition):
     begin: Annotated[TimeOfDay, Field(alias="from")]
     end: Annotated[TimeOfDay, Field(alias="to")]
-    days: list[Annotated[int, BeforeValidator(weekday)]] = [1, 2, 3, 4, 5, 6, 7]
+    days: list[Weekday] = [1, 2, 3, 4, 5, 6, 7]
     then: Literal["suppress", "defer"] = "suppress"
+
+    @model_validator(mode="after")
+    def _a_time(self) -> QuietHoursDefinition:
+        if self.begin == self.end:
+            raise ValueError("from and to are the same time: say when the quiet hours begin and when they end")
+        return self
 
 
 class ChannelDefinition(Definition):
@@ -65,20 +74,12 @@ class ChannelDefinition(Definition):
 
 
 class MatcherDefinition(Definition):
-    kinds: Annotated[Names, Field(alias="event")] = []
+    kinds: Annotated[Kinds, Field(alias="event")] = []
     names: Annotated[Names, Field(alias="name")] = []
     items: Annotated[Names, Field(alias="item")] = []
-    tags: Annotated[Names, Field(alias="tag")] = []
+    tags: Annotated[Tags, Field(alias="tag")] = []
     placements: Annotated[Names, Field(alias="placement")] = []
     channels: Annotated[Names, Field(alias="channel")] = []
-
-    @model_validator(mode="after")
-    def _known_kinds(self) -> MatcherDefinition:
-        known = ("view", "click", "conversion", "dismissal", "track", "page")
-        for kind in self.kinds:
-            if kind not in known:
-                raise ValueError(f"{kind!r} is no kind of event: one of {', '.join(known)}")
-        return self
 
 
 class SignalDefinition(Definition):
@@ -132,14 +133,14 @@ class WindowDefinition(Definition):
 class ReachDefinition(Definition):
     items: Annotated[Names, Field(alias="item")] = []
     kinds: Annotated[Names, Field(alias="kind")] = []
-    tags: Annotated[Names, Field(alias="tag")] = []
+    tags: Annotated[Tags, Field(alias="tag")] = []
     campaigns: Annotated[Names, Field(alias="campaign")] = []
     placements: Annotated[Names, Field(alias="placement")] = []
     channels: Annotated[Names, Field(alias="channel")] = []
 
 
 class CapDefinition(Definition):
-    counted: Annotated[str, BeforeValidator(counted), Field(alias="count")]
+    counted: Annotated[Counted, Field(alias="count")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     limit: int = Field(ge=0)
     window: WindowDefinition
@@ -186,7 +187,7 @@ class FallbackDefinition(Definition):
     kind: Literal["action", "offer", "content"] = "content"
     variant: str = "fallback"
     content: dict[Name, Value] = {}
-    ttl_ms: Annotated[Span, Field(alias="ttl")] = 60_000
+    ttl_ms: Annotated[Lifetime, Field(alias="ttl")] = 60_000
     chain: Names = []
 
 
@@ -201,7 +202,7 @@ class PlacementDefinition(Definition):
     fallback: FallbackDefinition
     purposes: Names = []
     max_variants: int = Field(1, ge=1, le=100)
-    ttl_ms: Annotated[Span, Field(alias="ttl")] = 300_000
+    ttl_ms: Annotated[Lifetime, Field(alias="ttl")] = 300_000
     ranking: str | None = None
     applicability: str | None = None
     diversity: list[DiversityDefinition] = []
@@ -257,7 +258,7 @@ class LifecycleDefinition(Definition):
 
 
 class RestDefinition(Definition):
-    counted: Annotated[str, BeforeValidator(outcome), Field(alias="when")]
+    counted: Annotated[Outcome, Field(alias="when")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     at_least: int = Field(1, ge=1, le=1_000)
     within_ms: Annotated[Span, Field(alias="within")]
@@ -276,7 +277,7 @@ class VariantDefinition(Definition):
 class ItemDefinition(Definition):
     kind: Literal["action", "offer", "content"]
     priority: int = 0
-    tags: Names = []
+    tags: Tags = []
     campaign: str = ""
     placements: Names = []
     channels: Names = []

@@ -14,14 +14,14 @@ from pipeline.core.live import Live, arrange
 from pipeline.core.problems import DefinitionError, Problem
 from pipeline.core.release import compile_release
 from pipeline.core.release.second_opinion import disagreements
-from pipeline.policy import golden
+from pipeline.policy import golden, names
 from pipeline.policy.definitions import (
     ItemDefinition,
     PolicyDefinition,
     SignalDefinition,
     WindowDefinition,
 )
-from pipeline.policy.shape import Shape, shaped
+from pipeline.policy.shape import Shape, authored, shaped
 from pipeline.policy.values import WEEKDAYS, Definition
 from pipeline.policy.yaml_source import Finding, Source, read
 
@@ -44,6 +44,8 @@ class Checked:
     policy: Policy
     compiled: tuple[Item, ...]
     golden: int
+    #: What is probably a mistake and keeps nothing from being published.
+    doubts: tuple[Finding, ...]
 
     def live(self, tenant: str) -> Live:
         """The release and items as a worker would have them."""
@@ -61,11 +63,11 @@ def load(folder: Path) -> Checked:
     release = release_id(body)
     items = {name: item_body(item) for name, item in definition.items.items()}
     policy, compiled = _compiled(source, shape, body, release, items)
-    checked = Checked(release, body, items, policy, compiled, len(definition.golden))
+    doubts = tuple(_placed(source, one) for one in names.doubtful(definition))
+    checked = Checked(release, body, items, policy, compiled, len(definition.golden), doubts)
     failed = golden.check(definition.golden, checked.live("golden"))
     if failed:
-        raise PolicyError([Finding(source.place(problem.path), problem.message, problem.suggestion)
-                           for problem in failed])
+        raise PolicyError([_placed(source, problem) for problem in failed])
     return checked
 
 
@@ -89,6 +91,8 @@ def _compiled(
             except DefinitionError as error:
                 problems += error.problems
         problems += disagreements({**compiler.texts, **policy.texts}, policy.types)
+    if shape.definition is not None:
+        problems += names.unknown(shape.definition)
     findings = [*shape.findings, *(_placed(source, one) for one in problems if not shape.caused(one))]
     if findings or policy is None:
         raise PolicyError(findings)
@@ -96,8 +100,8 @@ def _compiled(
 
 
 def _placed(source: Source, one: Problem) -> Finding:
-    where = ".".join(map(str, one.path))
-    return Finding(source.place(one.path, one.at), f"{where}: {one.message}", one.suggestion)
+    path = source.written(authored(one.path))
+    return Finding(source.place(path, one.at), f"{'.'.join(map(str, path))}: {one.message}", one.suggestion)
 
 
 def canonical(value: Any) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -21,6 +22,12 @@ _ROUNDS_MAX = 10
 
 #: Sections of sections: one part of one of them is taken out.
 _NESTED = ("attributes", "consent")
+#: What was wanted, in a marketer's words, by pydantic's kind of error.
+_WANTED = {
+    "string_type": "text", "int_type": "whole number", "int_from_float": "whole number", "float_type": "number",
+    "bool_type": "true or false", "list_type": "list", "dict_type": "group of names (name: …)",
+    "model_type": "group of names (name: …)", "model_attributes_type": "group of names (name: …)",
+}
 
 
 @dataclass(slots=True)
@@ -30,17 +37,21 @@ class Shape:
     definition: PolicyDefinition | None
     findings: list[Finding]
     removed: list[Path] = field(default_factory=list)
+    #: Whether a file could not be read: what is declared nowhere may stand in it.
+    unread: bool = False
 
     def caused(self, problem: Problem) -> bool:
         """Whether a problem only comes from a part that was taken out, and is said already."""
         names = {str(path[-1]) for path in self.removed}
         quoted = {part for index, part in enumerate(problem.message.split("'")) if index % 2}
+        if problem.missing and self.unread:
+            return True
         return any(part in names or part.rpartition(".")[2] in names for part in quoted)
 
 
 def shaped(source: Source) -> Shape:
     """Check the shape of everything; take out what is wrong until the rest is right."""
-    shape = Shape(None, list(source.findings))
+    shape = Shape(None, list(source.findings), unread=source.unread)
     data = copy.deepcopy(source.data)
     for _ in range(_ROUNDS_MAX):
         try:
@@ -94,8 +105,26 @@ def _finding(source: Source, path: Path, error: Any) -> Finding:
         return Finding(place, f"{where}: {given!r} is not one of {', '.join(known)}", hint)
     if kind == "string_pattern_mismatch":
         return Finding(place, f"{where}: {name!r} cannot be a name", "use letters, digits and _, a letter first")
+    if kind in _WANTED and error["input"] is None:
+        return Finding(place, f"{where} is empty")
+    if kind in _WANTED:
+        return Finding(place, f"{where}: {_given(error['input'])} is no {_WANTED[kind]}", _quoted(kind, error["input"]))
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return Finding(place, f"{where}: {message[0].lower()}{message[1:]}")
+
+
+def _given(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return "a group of names" if isinstance(value, dict) else "a list"
+    return repr(value) if isinstance(value, str) else str(value).lower()
+
+
+def _quoted(kind: str, value: Any) -> str:
+    if kind == "string_type" and isinstance(value, (bool, int, float)):
+        return f'write it in quotes: "{_given(value)}"'
+    if kind == "bool_type" and isinstance(value, str):
+        return "write true or false, without quotes"
+    return ""
 
 
 def _fields(path: tuple[str | int, ...]) -> list[str]:
@@ -110,6 +139,23 @@ def _fields(path: tuple[str | int, ...]) -> list[str]:
     if not _is_definition(model):
         return []
     return [one.alias or name for name, one in model.model_fields.items()]
+
+
+def authored(path: Path) -> Path:
+    """A path into a release's body as the author writes it: `caps.x.reach.tags` is `caps.x.for.tag`."""
+    model: Any = PolicyDefinition
+    result: list[str | int] = []
+    for part in path:
+        if _is_definition(model):
+            field = model.model_fields.get(part)
+            result.append(part if field is None else field.alias or part)
+            model = None if field is None else field.annotation
+        else:
+            result.append(part)
+            model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
+        if get_origin(model) in (UnionType, Union):
+            model = next((one for one in get_args(model) if one is not NoneType), model)
+    return tuple(result)
 
 
 def _is_definition(model: Any) -> bool:

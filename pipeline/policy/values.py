@@ -1,9 +1,10 @@
-"""The values of the YAML files: lengths of time, moments, names, as a marketer writes them."""
+"""How single values are written in a policy: lengths of time, moments, names, lists of one; each mistake in words."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -28,6 +29,14 @@ def span_ms(value: object) -> object:
     return span_ms
 
 
+def _lifetime(value: object) -> object:
+    """A length of time in whole seconds: what callers are told."""
+    length = span_ms(value)
+    if isinstance(length, int) and length < 1_000:
+        raise ValueError(f"{value!r} is too short: at least 1s")
+    return length
+
+
 def _moment(value: object) -> object:
     """A moment with its offset → epoch milliseconds."""
     if isinstance(value, str):
@@ -48,41 +57,77 @@ def _time_of_day(value: object) -> object:
         return value  # YAML reads an unquoted 21:30 as a number in base 60, which is the minutes meant.
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("write a time of day as \"21:30\"")
+        raise ValueError(f"{value!r} is no time of day: write it as \"21:30\"")
     return int(match.group(1)) * 60 + int(match.group(2))
 
 
-def weekday(value: object) -> object:
+def _weekday(value: object) -> object:
     if isinstance(value, str) and value.lower() in WEEKDAYS:
         return WEEKDAYS.index(value.lower()) + 1
-    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(WEEKDAYS)}")
+    raise ValueError(f"{value!r} is no day of the week: one of {', '.join(WEEKDAYS)}{_meant(value, WEEKDAYS)}")
 
 
-def counted(value: object) -> object:
-    known = ("decision", "impression", "click", "conversion", "dismissal")
-    if value in known or (isinstance(value, str) and value.startswith("event:") and len(value) > 6):
-        return value
-    raise ValueError(f"{value!r} cannot be counted: one of {', '.join(known)}, or event:<name>")
+def _counted(value: object) -> object:
+    return _among(value, ("decision", *_OUTCOMES))
 
 
-def outcome(value: object) -> object:
+def _outcome(value: object) -> object:
     if value == "decision":
         raise ValueError("a decision is no outcome: use a cap to limit decisions")
-    return counted(value)
+    return _among(value, _OUTCOMES)
+
+
+def _among(value: object, known: tuple[str, ...]) -> object:
+    if value in known or (isinstance(value, str) and value.startswith("event:") and len(value) > 6):
+        return value
+    listed = ", ".join(known)
+    raise ValueError(f"{value!r} cannot be counted: one of {listed}, or event:<name>{_meant(value, known)}")
+
+
+def _meant(value: object, known: tuple[str, ...]) -> str:
+    close = get_close_matches(value, known, 1) if isinstance(value, str) else []
+    return f" — did you mean {close[0]!r}?" if close else ""
+
+
+def _kind(value: object) -> object:
+    known = ("view", "click", "conversion", "dismissal", "track", "page")
+    if value not in known:
+        raise ValueError(f"{value!r} is no kind of event: one of {', '.join(known)}{_meant(value, known)}")
+    return value
+
+
+def _tag(value: object) -> object:
+    if isinstance(value, str) and "," in value:
+        raise ValueError(f"{value!r} is one tag with a comma in it: write [{value}] for several")
+    return value
+
+
+def _value(value: object) -> object:
+    if isinstance(value, (dict, list)):
+        raise ValueError("a value is text, a number, true or false: give each part a name of its own")
+    return value
 
 
 def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+_OUTCOMES = ("impression", "click", "conversion", "dismissal")
+
 Span = Annotated[int, BeforeValidator(span_ms), Field(gt=0)]
+Lifetime = Annotated[int, BeforeValidator(_lifetime)]
 Moment = Annotated[int, BeforeValidator(_moment)]
 TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
+Weekday = Annotated[int, BeforeValidator(_weekday)]
+Counted = Annotated[str, BeforeValidator(_counted)]
+Outcome = Annotated[str, BeforeValidator(_outcome)]
 Names = Annotated[list[str], BeforeValidator(one_or_many)]
+Tags = Annotated[list[Annotated[str, BeforeValidator(_tag)]], BeforeValidator(one_or_many)]
+Kinds = Annotated[list[Annotated[str, BeforeValidator(_kind)]], BeforeValidator(one_or_many)]
 #: Words for people: they change nothing that is decided, so they are no part of a release.
 Doc = Annotated[str, Field(exclude=True)]
 #: A whole number past an Avro long is taken as a float.
-Value = bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None
+Value = Annotated[bool | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | str | None, BeforeValidator(_value)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$", max_length=200)]
 

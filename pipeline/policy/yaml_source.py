@@ -41,6 +41,8 @@ class Source:
 
     data: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    #: Whether some file could not be read.
+    unread: bool = False
     _nodes: dict[DefinitionPath, tuple[str, yaml.Node]] = field(default_factory=dict)
     _texts: dict[str, list[str]] = field(default_factory=dict)
     _folder: str = ""
@@ -54,6 +56,13 @@ class Source:
                 offset = at if length == len(path) else None
                 return self._within(file, node, offset)
         return Place(self._folder, 1, 1)
+
+    def written(self, path: DefinitionPath) -> DefinitionPath:
+        """The part of a path that somebody wrote: a list of one may stand as the one alone."""
+        for length in range(len(path), 0, -1):
+            if tuple(path[:length]) in self._nodes:
+                return tuple(path[:length])
+        return path
 
     def _within(self, file: str, node: yaml.Node, at: int | None) -> Place:
         mark = node.start_mark
@@ -86,9 +95,12 @@ class Source:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-            self.findings.append(Finding(place, f"not YAML: {error.problem or error.context}"))
+            self.unread = True
+            hint = "look at the indentation of this line and the one before" if "block" in str(error.problem) else ""
+            self.findings.append(Finding(place, f"not YAML: {error.problem or error.context}", hint))
             return
         except yaml.YAMLError as error:
+            self.unread = True
             self.findings.append(Finding(Place(file, 1, 1), f"not YAML: {error}"))
             return
         if node is None:

@@ -11,7 +11,7 @@ from pipeline.core.model import ConsentGrant, DecisionRequest
 from pipeline.core.profile import Profile
 from pipeline.core.release import compile_release
 from pipeline.policy.definitions import PolicyDefinition
-from pipeline.policy.load import item_body, release_body
+from pipeline.policy.load import item_body, release_body, release_id
 
 SUBJECT = "shop/subject"
 
@@ -21,7 +21,9 @@ BASE: dict[str, Any] = {
             "plan": "string", "age": "int", "spent": "double", "member": "bool", "country": "string",
             "zone": "string", "since": "timestamp", "name": "string", "interests": "list(string)",
         },
-        "features": {"propensity": {"type": "double", "default": 0.1}},
+        "features": {"propensity": {"type": "double", "default": 0.1}, "score": "double"},
+        "account": {"tier": "string", "seats": "int"},
+        "journey": {"step": "string"},
         "context": {"page": "string", "basket": "double"},
         "candidate": {"category": "string", "value": {"type": "double", "default": 1.0}},
     },
@@ -42,7 +44,8 @@ def made(policy: Mapping[str, Any] | None = None, items: Mapping[str, Any] | Non
     data["items"] = {name: {"kind": "offer", "variants": {"default": {}}, **item}
                      for name, item in (items or {}).items()}
     definition = PolicyDefinition.model_validate(data)
-    compiled = compile_release(release_body(definition), "test")
+    body = release_body(definition)
+    compiled = compile_release(body, release_id(body))
     compiler = ItemCompiler(compiled)
     return arrange("shop", compiled, [compiler.compile(name, item_body(item))
                                       for name, item in definition.items.items()], version)

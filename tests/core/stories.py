@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.agents import feedback, identity, requests
+from pipeline.agents import feedback, identity, inbox, requests
 from pipeline.core import segments
 from pipeline.core.live import Live
 from pipeline.core.model import (
@@ -22,6 +22,7 @@ from pipeline.core.model import (
     FeedbackKind,
     IdentityEvent,
     IdentityKind,
+    InboxRecord,
 )
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept
@@ -64,6 +65,7 @@ class Story:
 
     def __init__(self, group: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         both = joined(group, row)
+        self._both = both
         self._live = made(both.get("policy"), both.get("items"))
         self._start_ms = millis(both.get("at", "2026-03-02T10:00:00Z"))
         self.now_ms = self._start_ms
@@ -99,9 +101,23 @@ class Story:
         if verb == "time":
             self.profile, _ = segments.refresh(self.profile or Profile(SUBJECT), self._live.policy, self.now_ms)
             return ",".join(sorted(self.profile.segments))
+        if verb == "release":
+            self._live = made(joined(self._both.get("policy", {}), details[0]), self._both.get("items"))
+            return ""
+        if verb == "wait":
+            return self._wait()
         if verb == "stage":
             return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
         raise ValueError(f"no such step: {what}")
+
+    def _wait(self) -> str:
+        """What the owner of the profile does about time: every look that has become due by now, each at its moment."""
+        until_ms = self.now_ms
+        while self.profile is not None and (due_ms := self.profile.segments_due_ms) is not None and due_ms <= until_ms:
+            self.now_ms = due_ms
+            self._take(inbox.handle(InboxRecord(f"due-{due_ms}", SUBJECT, SUBJECT, due_ms=due_ms), self.profile, self))
+        self.now_ms = until_ms
+        return ",".join(sorted(self.profile.segments)) if self.profile else ""
 
     def _event(self, kind: IdentityKind, **more: Any) -> IdentityEvent:
         self._serial += 1
@@ -123,7 +139,7 @@ class Story:
         request = DecisionRequest(
             options.get("request", f"r{self._serial}"), SUBJECT, options.get("channel", "web"), placements,
             options.get("scenario", ""), options.get("max_variants", 1), options.get("require_consent", True),
-            options.get("context", {}), None, 0, "d")
+            options.get("context", {}), None, 0, options.get("digest", "d"))
         outcome = requests.handle(request, self.profile, self)
         reply: Any = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)  # type: ignore[union-attr]
         self.audits = next((emit.value.candidates for emit in outcome.emits  # type: ignore[union-attr]

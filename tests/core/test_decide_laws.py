@@ -123,6 +123,28 @@ def test_a_lottery_draws_by_weight_and_says_the_probability() -> None:
     assert {one.item_id: one.propensity for one in drawn} == {"a": 0.75, "b": 0.25}
 
 
+def test_a_lottery_says_the_probability_among_what_could_still_be_shown() -> None:
+    items = {name: {"attributes": {"value": value}, "tags": tags} for name, value, tags in (
+        ("a", 6.0, ["t"]), ("b", 3.0, ["t"]), ("c", 1.0, []), ("unbound", 90.0, []))}
+    items["unbound"]["variants"] = {"default": {"content": {"t": "{{ profile.name }}"}}}
+    live = made({"rankings": {"draw": {"formula": "candidate.value", "lottery": True}}, "placements": {
+        "tiles": {"ranking": "draw", "diversity": [{"per": "tag", "at_most": 1}]}}}, items)
+    for number in range(50):
+        chosen = decide(asked(f"r{number}", "tiles", max_variants=2), agreed(), live, NOW_MS).decisions
+        first = {"a": 0.6, "b": 0.3, "c": 0.1}[chosen[0].item_id]
+        # Once one with the tag is shown the other cannot be: c is all that is left.
+        second = {"a": 1.0, "b": 1.0, "c": {"a": 6 / 9, "b": 3 / 9}.get(chosen[1].item_id)}[chosen[0].item_id]
+        assert [one.propensity for one in chosen] == [first, second]
+
+
+def test_offers_without_weight_are_drawn_evenly() -> None:
+    live = made({"rankings": {"draw": {"formula": "candidate.value", "lottery": True}},
+                 "placements": {"hero": {"ranking": "draw"}}},
+                {name: {"attributes": {"value": 0.0}} for name in "abcd"})
+    drawn = [decide(asked(f"r{number}"), agreed(), live, NOW_MS).decisions[0] for number in range(100)]
+    assert {one.item_id for one in drawn} == set("abcd") and {one.propensity for one in drawn} == {0.25}
+
+
 def test_a_thousand_offers_of_which_twenty_are_on_the_placement_are_twenty_candidates() -> None:
     items = {f"i{number}": {"placements": ["hero" if number % 50 == 0 else "tiles"]} for number in range(1_000)}
     live = made({}, items)

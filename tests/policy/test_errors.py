@@ -58,7 +58,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("personalization: ok", "personalization: {lasts: a year}", "'a year' is not a length of time: write it as 30s"),
     ("personalization: ok", "personalization: {base: consent}", "'base' is not known here — did you mean 'bases'?"),
     ("{purposes: personalization}}", "{purposes: marketing}}", "there is no purpose 'marketing' — declared: pers"),
-    ("channels: web,", "channels: wep,", ":10:20: placements.hero.channels.0: there is no channel 'wep' — did you mean "
+    ("channels: web,", "channels: wep,", ":10:20: placements.hero.channels: there is no channel 'wep' — did you mean "
                                          "'web'?"),
     ("ranking: value", "ranking: valeu", "there is no ranking 'valeu' — did you mean 'value'?"),
     (", fallback: {item: welcome}}", "}", "placements.hero.fallback is missing"),
@@ -130,12 +130,112 @@ def test_a_mistake_is_said_where_it_stands(tmp_path: Path, old: str, new: str, s
     ("golden: {g: {at: 2026-01-01T00:00:00Z, channel: web, placement: hero, expect: a}}",
      "golden.g.expect: expected a but decided welcome"),
     ("golden: {g: {at: 2026-01-01T00:00:00Z, channel: fax, placement: hero, expect: a}}",
-     "golden.g: the request is refused: unknown_channel:fax"),
+     "golden.g.channel: there is no channel 'fax' — declared: web"),
     ("segmets: {}", "'segmets' is not known here — did you mean 'segments'?"),
 ])
 def test_a_mistake_in_what_is_added(tmp_path: Path, more: str, said: str) -> None:
     found = findings(tmp_path, GOOD + more + "\n")
     assert len(found) == 1 and said in found[0], found
+
+
+RULE = "profile.age >= 18"
+
+
+@pytest.mark.parametrize(("rule", "said"), [
+    ("plan == 'pro'", ":12:27: segments.adults.rule: 'plan' is not declared — did you mean 'profile.plan'?"),
+    ("profile.plan == pro", ":12:43: segments.adults.rule: 'pro' is not declared — text stands in quotes: 'pro'"),
+    ("account.tier == 'gold'", "'account.tier' is not declared — declare it: attributes: {account: {tier: string}}"),
+    ("journey.step == 'x'", "'journey.step' is not declared — declare it: attributes: {journey: {step: string}}"),
+    ("features.score > 0.5", "'features.score' is not declared — declare it: attributes: {features: {score: string}}"),
+    ("AND(true)", "there is no function 'AND' — write a && b"),
+    ("if(true)", "there is no function 'if' — write condition ? this : that"),
+    ("profile.plan.lower() == 'x'", "there is no function 'lower' — there are: all, contains, daysSince"),
+    ("profile.plan.matches('(')", "'(' is not a regular expression RE2 knows"),
+    ("now > timestamp('2026-01-31')", "'2026-01-31' is not a moment as 2026-01-31T00:00:00Z"),
+    ("now - profile.since < duration('14d')", "'14d' is not a duration as 36h, 90m or 30s; write 24h for a day"),
+    ("daysSince(profile.age) > 3", "daysSince() cannot take int — it takes timestamp"),
+    ("-profile.plan == 'x'", "- cannot take string"),
+    ("profile.age > 3u", ":12:41: segments.adults.rule: rules have no unsigned numbers — write 3"),
+    ("b'x' == b'x'", "rules have no bytes — write 'text'"),
+])
+def test_a_mistake_in_a_rule(tmp_path: Path, rule: str, said: str) -> None:
+    found = findings(tmp_path, GOOD.replace(RULE, rule, 1))
+    assert len(found) == 1 and said in found[0], found
+
+
+def test_rules_have_no_maps_and_say_so(tmp_path: Path) -> None:
+    found = findings(tmp_path, GOOD.replace(RULE, '"{1: 2}[1] == 2"', 1))
+    assert found == [":12:28: segments.adults.rule: '{' is not understood here — rules have no maps: declare an "
+                     "attribute for each value"]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("rule: profile.age >= 18", "rule: true", 'segments.adults.rule: true is no text — write it in quotes: "true"'),
+    ("rule: profile.age >= 18", "rule:", "segments.adults.rule is empty"),
+    ("limit: 1", "limit: many", "caps.daily.limit: 'many' is no whole number"),
+    ("count: decision", "count: decisons", "or event:<name> — did you mean 'decision'?"),
+    ("event: page", "event: pagge", "signals.views.count.event.0: 'pagge' is no kind of event"),
+    ("limit: 1,", "limit: 1, for: {kind: ofer},", ":13:66: caps.daily.for.kind: there is no kind of item 'ofer' — did"),
+    ("limit: 1,", "limit: 1, for: {placement: her},", "caps.daily.for.placement: there is no placement 'her'"),
+    ("limit: 1,", "limit: 1, for: {item: b},", "caps.daily.for.item: there is no item 'b' — declared: a"),
+    ("limit: 1,", "limit: 1, weights: {web: 2},", "one decision on web weighs 2, more than the limit 1: nothing could"),
+    ("item: welcome}}", "item: welcome, ttl: 10ms}}", "placements.hero.fallback.ttl: '10ms' is too short: at least"),
+    ("item: welcome}}", "item: welcome, chain: b}}", "placements.hero.fallback.chain: there is no item 'b'"),
+    ("{purposes: personalization}}", "{purposes: personalization, quiet_hours: {from: \"8:00\", to: \"8:00\"}}}",
+     "channels.web.quiet_hours: from and to are the same time"),
+    ("{purposes: personalization}}", "{purposes: personalization, quiet_hours: {from: \"25:00\", to: \"8:00\"}}}",
+     "channels.web.quiet_hours.from: '25:00' is no time of day: write it as \"21:30\""),
+    ("kind: offer,", "kind: offer, tags: 'x, y',", "'x, y' is one tag with a comma in it: write [x, y] for several"),
+    ("kind: offer,", "kind: offer, instead: b,", "items.a.instead: there is no item 'b' — declared: a"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: {u: v}}}}", "a value is text, a number, true or"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: '{{ }}'}}}", "nothing stands here — write an attr"),
+    ("variants: {default: {}}", "variants: {default: {content: {t: \"{{ profile.plan || 'x' }}\"}}}",
+     "|| joins conditions — write a single | before what stands there by default"),
+])
+def test_a_mistake_in_words_of_the_author(tmp_path: Path, old: str, new: str, said: str) -> None:
+    found = findings(tmp_path, GOOD.replace(old, new, 1))
+    assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("traits: {agee: 3}", "golden.g.traits.agee: there is no attribute 'agee' — did you mean 'age'?"),
+    ("context: {pag: x}", "golden.g.context.pag: there is no context attribute 'pag' — did you mean 'page'?"),
+    ("consent: all", "golden.g.consent: there is no purpose 'all' — declared: personalization"),
+    ("segments: adult", "golden.g.segments: there is no segment 'adult' — did you mean 'adults'?"),
+    ("traits: {age: 20}, consent: personalization, reason: capped", "golden.g.reason: expected capped but it is"),
+])
+def test_a_mistake_in_a_golden_decision(tmp_path: Path, more: str, said: str) -> None:
+    golden = f"golden: {{g: {{at: 2026-01-01T00:00:00Z, channel: web, placement: hero, expect: a, {more}}}}}\n"
+    found = findings(tmp_path, GOOD + golden)
+    assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize(("arm", "said"), [
+    ("only: b", "experiments.e.variations.x.only: there is no item 'b'"),
+    ("without: [a, b]", "experiments.e.variations.x.without.1: there is no item 'b'"),
+    ("variants: {a: big}", "experiments.e.variations.x.variants.a: there is no variant of a 'big' — declared: default"),
+    ("variants: {b: big}", "experiments.e.variations.x.variants.b: there is no item 'b'"),
+])
+def test_a_mistake_in_an_arm(tmp_path: Path, arm: str, said: str) -> None:
+    found = findings(tmp_path, GOOD + f"experiments: {{e: {{variations: {{x: {{{arm}}}}}}}}}\n")
+    assert len(found) == 1 and said in found[0], found
+
+
+def test_a_tag_that_no_item_has_is_doubted_and_published(tmp_path: Path) -> None:
+    text = GOOD.replace("kind: offer,", "kind: offer, tags: sale, campaign: spring,")
+    more = "holdouts: {h: {share: 5, for: {campaign: sprnig, tag: sael}}}\n"
+    (tmp_path / "policy.yaml").write_text(text + more, "utf-8")
+    found = [str(one).replace(str(tmp_path / "policy.yaml"), "") for one in load(tmp_path).doubts]
+    assert found == [
+        ":15:55: holdouts.h.for.tag: there is no item with the tag 'sael' — did you mean 'sale'?",
+        ":15:42: holdouts.h.for.campaign: there is no item of the campaign 'sprnig' — did you mean 'spring'?",
+    ]
+
+
+def test_what_a_file_that_cannot_be_read_may_declare_is_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text("segments:\n  adults: {rule: profile.age >= 18}\n bad: x\n", "utf-8")
+    found = findings(tmp_path, GOOD.replace("segments: {adults: {rule: profile.age >= 18}}\n", ""))
+    assert len(found) == 1 and "not YAML" in found[0] and "look at the indentation" in found[0], found
 
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:

@@ -25,12 +25,24 @@ CANDIDATE: Final = "candidate."
 #: The types of declared attributes.
 ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "duration", "list(string)")
 
+#: The namespaces of attributes that a policy declares.
+DECLARED: Final = ("profile", "account", "features", "journey", "context", "candidate")
+
 _MACROS: Final = ("exists", "all", "exists_one")
+#: What is written out to be converted is converted at once, or is a mistake.
+_CONVERSIONS: Final = ("timestamp", "duration", "int", "double")
 _FAILURES: Final = (KeyError, EvaluationError)
 _CANNOT: Final = {
     "timestamp": "now or timestamp('2026-01-31T00:00:00Z')", "duration": "duration('24h')", "string": "'text'",
     "double": "a number with a point, as 100.0", "int": "a whole number, as 100", "bool": "true or false",
 }
+
+
+_INSTEAD: Final = {
+    "and": "write a && b", "or": "write a || b", "not": "write !a", "if": "write condition ? this : that",
+    "now": "write now, without parentheses",
+}
+_LISTED: Final = ", ".join(sorted(set(lib.names())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +78,21 @@ class Builder:
             return Built(self._locals[path], lambda facts, item: facts[path], path=path)
         kind = self._types.get(path)
         if kind is None:
-            raise RuleError(f"{path!r} is not declared", node.at, nearest(path, (*self._types, *self._locals)))
+            raise RuleError(f"{path!r} is not declared", node.at, self._meant(path), path)
         if path.startswith(CANDIDATE):
             return Built(kind, lambda facts, item: item[path], path=path)
         return Built(kind, lambda facts, item: facts[path], path=path)
+
+    def _meant(self, path: str) -> str:
+        """What an undeclared name was probably meant to be, or how to make it known."""
+        whole = [name for name in self._types if name.endswith(f".{path}")]
+        if whole:
+            return f"did you mean {whole[0]!r}?"
+        close = nearest(path, (*self._types, *self._locals))
+        space, dot, name = path.partition(".")
+        if close or space not in DECLARED:
+            return close or ("" if dot else f"text stands in quotes: '{path}'")
+        return f"declare it: attributes: {{{space}: {{{name}: string}}}}"
 
     def _list(self, node: ListOf) -> Built:
         items = [self.build(item) for item in node.items]
@@ -98,12 +121,12 @@ class Builder:
             return _equality(node, args)
         if name == "in":
             return _membership(node, args)
-        if name == "matches" and not args[1].constant:
-            raise RuleError("the pattern of matches() must be written out, as 'a+b'", node.mark)
+        if name == "matches" and len(args) == 2:
+            _check_pattern(node, args[1])
         found = lib.overload(name, types, node.method)
         if found is None:
             raise RuleError(_no_overload(node, types), node.mark, _advice(node, types))
-        return _apply(found, args)
+        return _apply(node, found, args)
 
     def _has(self, node: Call) -> Built:
         if len(node.args) != 1 or not isinstance(node.args[0], Name):
@@ -200,7 +223,7 @@ def _is(wanted: bool, fn: Fn, facts: Facts, item: Facts) -> bool:
         return False
 
 
-def _apply(found: lib.Overload, args: list[Built]) -> Built:
+def _apply(node: Call, found: lib.Overload, args: list[Built]) -> Built:
     impl, fns = found.impl, [arg.fn for arg in args]
     if found.reads_facts:
         first = fns[0] if fns else None
@@ -210,7 +233,9 @@ def _apply(found: lib.Overload, args: list[Built]) -> Built:
     if all(arg.constant for arg in args):
         try:
             return _constant(found.result, impl(*(fn({}, {}) for fn in fns)))
-        except EvaluationError:
+        except EvaluationError as error:
+            if node.name in _CONVERSIONS:
+                raise RuleError(str(error), node.args[0].at) from error
             return Built(found.result, lambda facts, item: impl(*(fn(facts, item) for fn in fns)))
     if len(fns) == 1:
         only = fns[0]
@@ -293,9 +318,21 @@ def _quantifier(kind: str, source: Fn, name: str, body: Fn) -> Fn:
     return {"exists": exists, "all": every, "exists_one": exactly_one}[kind]
 
 
+def _check_pattern(node: Call, pattern: Built) -> None:
+    if not pattern.constant:
+        raise RuleError("the pattern of matches() must be written out, as 'a+b'", node.mark)
+    if pattern.type == "string":
+        try:
+            lib.matches("", pattern.fn({}, {}))
+        except EvaluationError as error:
+            raise RuleError(str(error), node.args[1].at) from error
+
+
 def _no_overload(node: Call, types: tuple[str, ...]) -> str:
     if len(types) == 2 and not node.method and not node.name.isidentifier():
         return f"{node.name} cannot take {types[0]} and {types[1]}"
+    if lib.known(node.name) and not node.name.isidentifier():
+        return f"{node.name.removesuffix('_')} cannot take {' and '.join(types)}"
     if lib.known(node.name):
         return f"{node.name}() cannot take {', '.join(types) or 'nothing'}"
     return f"there is no function {node.name!r}"
@@ -303,11 +340,12 @@ def _no_overload(node: Call, types: tuple[str, ...]) -> str:
 
 def _advice(node: Call, types: tuple[str, ...]) -> str:
     if not lib.known(node.name) and node.name not in ("==", "!="):
-        return nearest(node.name, lib.names())
+        return _INSTEAD.get(node.name.lower()) or nearest(node.name, lib.names()) or f"there are: {_LISTED}"
     if set(types) == {"int", "double"}:
         return "write whole numbers with a point beside decimals (100.0), or convert with double(…)"
     if "null" in types:
         return "use has(…) to ask whether an attribute is there"
     if len(types) == 2 and types[0] != types[1] and types[0] in _CANNOT:
         return f"beside a {types[0]} write {_CANNOT[types[0]]}"
-    return ""
+    takes = [", ".join(one[1:] if node.method else one) for one in lib.accepted(node.name, node.method)]
+    return f"it takes {' or '.join(takes)}" if node.name.isidentifier() and any(takes) else ""

@@ -149,7 +149,8 @@ def _quoted(text: str) -> str:
     return "'" + "".join(c if c.isalnum() and c.isascii() else f"\\U{ord(c):08x}" for c in text) + "'"
 
 
-def _matches(text: str, pattern: str) -> bool:
+def matches(text: str, pattern: str) -> bool:
+    """Whether RE2 finds the pattern in the text. Raises EvaluationError for what is no pattern."""
     value = _pattern(pattern).eval(data={"s": text}).value()
     if not isinstance(value, bool):
         raise EvaluationError(f"{pattern!r} is not a regular expression RE2 knows")
@@ -183,7 +184,7 @@ _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "*": {(_I, _I): Overload(_I, lambda a, b: _whole(a * b)), (_D, _D): Overload(_D, operator.mul)},
     "/": {(_I, _I): Overload(_I, _divide), (_D, _D): Overload(_D, _divide_real)},
     "%": {(_I, _I): Overload(_I, _modulo)},
-    "neg": {(_I,): Overload(_I, lambda a: _whole(-a)), (_D,): Overload(_D, lambda a: -a)},
+    "-_": {(_I,): Overload(_I, lambda a: _whole(-a)), (_D,): Overload(_D, lambda a: -a)},
     "!": {("bool",): Overload("bool", operator.not_)},
     "int": {
         (_I,): Overload(_I, lambda a: a), (_D,): Overload(_I, _int_of_double), (_S,): Overload(_I, _int_of_string),
@@ -208,7 +209,7 @@ _METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "contains": {(_S, _S): Overload("bool", lambda a, b: b in a)},
     "startsWith": {(_S, _S): Overload("bool", lambda a, b: a.startswith(b))},
     "endsWith": {(_S, _S): Overload("bool", lambda a, b: a.endswith(b))},
-    "matches": {(_S, _S): Overload("bool", _matches)},
+    "matches": {(_S, _S): Overload("bool", matches)},
     "getFullYear": _part(lambda at: at.year),
     "getMonth": _part(lambda at: at.month - 1),
     "getDate": _part(lambda at: at.day),
@@ -243,6 +244,11 @@ def _item(many: tuple[Any, ...], index: int) -> Any:
 def known(name: str) -> bool:
     """Whether any function or method has this name."""
     return name in _FUNCTIONS or name in _METHODS or name in ("size", "[]")
+
+
+def accepted(name: str, method: bool) -> tuple[tuple[str, ...], ...]:
+    """The argument types that a function takes."""
+    return tuple((_METHODS if method else _FUNCTIONS).get(name, {}))
 
 
 def names() -> tuple[str, ...]:

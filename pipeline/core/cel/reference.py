@@ -89,7 +89,7 @@ def _call(node: Call) -> str:
         return f"({args[0]} ? {args[1]} : {args[2]})"
     if node.name == "[]":
         return f"{args[0]}[{args[1]}]"
-    if node.name == "neg":
+    if node.name == "-_":
         return f"(-({args[0]}))"
     if node.name == "!":
         return f"(!({args[0]}))"

@@ -14,13 +14,17 @@ LENGTH_MAX: Final = 4_000
 
 
 class RuleError(ValueError):
-    """A rule that cannot be used: what is wrong, where (offset in the text), and what was probably meant."""
+    """A rule that cannot be used: what is wrong, where (offset in the text), and what was probably meant.
 
-    def __init__(self, message: str, at: int, suggestion: str = "") -> None:
+    `missing`: the name that is not declared, where that is what is wrong.
+    """
+
+    def __init__(self, message: str, at: int, suggestion: str = "", missing: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.at = at
         self.suggestion = suggestion
+        self.missing = missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,13 @@ _TOKEN: Final = re.compile(
       | (?P<op>&&|\|\||==|!=|<=|>=|[-+*/%!<>?:.,()\[\]])""",
     re.VERBOSE,
 )
+_HINTS: Final = {
+    "=": "write == to compare", "&": "write && for and", "|": "write || for or", "'": "this quote is never closed",
+    '"': "this quote is never closed", "{": "rules have no maps: declare an attribute for each value",
+}
+#: What CEL has and rules do not: unsigned numbers (3u) and bytes (b'x').
+_LEFT_OUT: Final = re.compile(r"(0[xX][0-9a-fA-F]+|\d+)[uU]\b|[rR]?[bB][rR]?['\"]")
+_WORDS: Final = {"and": "write &&", "or": "write ||", "not": "write !"}
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-3][0-7]{2}|.)", re.DOTALL)
 _SIMPLE: Final = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v",
                   "\\": "\\", "'": "'", '"': '"', "`": "`", "?": "?"}
@@ -95,9 +106,10 @@ def _tokens(text: str) -> Iterator[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             character = text[at]
-            hint = {"=": "write == to compare", "&": "write && for and", "|": "write || for or",
-                    "'": "this quote is never closed", '"': "this quote is never closed"}.get(character, "")
-            raise RuleError(f"{character!r} is not understood here", at, hint)
+            raise RuleError(f"{character!r} is not understood here", at, _HINTS.get(character, ""))
+        if match.lastgroup in ("int", "name") and _LEFT_OUT.match(text, at):
+            kind, instead = ("unsigned numbers", match.group()) if match.lastgroup == "int" else ("bytes", "'text'")
+            raise RuleError(f"rules have no {kind}", at, f"write {instead}")
         if match.lastgroup != "space":
             yield _Token(match.lastgroup or "op", match.group(), at)
         at = match.end()
@@ -132,8 +144,7 @@ class _Parser:
         node = self._ternary()
         if self._peek().kind != "end":
             token = self._peek()
-            hint = {"and": "write &&", "or": "write ||", "not": "write !"}.get(token.text, "")
-            raise RuleError(f"unexpected {token.text!r}", token.at, hint)
+            raise RuleError(f"unexpected {token.text!r}", token.at, _WORDS.get(token.text.lower(), ""))
         return node
 
     def _peek(self) -> _Token:
@@ -197,7 +208,7 @@ class _Parser:
             raise RuleError(f"nested deeper than {DEPTH_MAX} levels", token.at)
         operand = self._unary()
         self._depth -= 1
-        return Call("neg" if token.text == "-" else "!", (operand,), token.at, operand.end, mark=token.at)
+        return Call("-_" if token.text == "-" else "!", (operand,), token.at, operand.end, mark=token.at)
 
     def _postfix(self, node: Node) -> Node:
         while True:

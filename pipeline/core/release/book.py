@@ -81,4 +81,5 @@ class RuleBook:
         reach = one.get("reach", {})
         self.all_known((*path, "reach"), reach, "placements", data["placements"])
         self.all_known((*path, "reach"), reach, "channels", data["channels"])
+        self.all_known((*path, "reach"), reach, "kinds", ("action", "offer", "content"), "kind of item")
         return Reach(**{name: frozenset(values) for name, values in reach.items()})

@@ -32,6 +32,10 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
     if weights is not None:
         for other in weights:
             book.problems.known((*path, "weights", other), other, data["channels"], "channel")
+        for other, weight in weights.items():
+            if weight > one["limit"]:
+                book.problems.add((*path, "weights", other), f"one decision on {other} weighs {weight}, more than the "
+                                  f"limit {one['limit']}: nothing could ever be shown there", "raise the limit")
         if one["counted"] != "decision":
             book.problems.add((*path, "weights"), "only decisions weigh", "write count: decision")
     of_account = one.get("of") == "account"
