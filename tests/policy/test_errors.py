@@ -51,7 +51,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
      "ation.bases: 'legitimate interests' is no legal basis of GDPR article 6: one of consent, contract, legal_oblig"),
     ("personalization: ok", "personalization: {bases: []}", "name at least one legal basis (GDPR article 6): consent,"),
     ("personalization: ok", "personalization: {double_opt_in: emial}", ":6:55: consent.purposes.personalization.double_"
-     "opt_in.0: there is no channel 'emial' — declared: web"),
+     "opt_in: there is no channel 'emial' — declared: web"),
     ("personalization: ok", "personalization: {bases: contract, double_opt_in: web}", "a double opt-in confirms a "
      "consent, which this purpose does not permit as a basis — add consent to its bases, or leave double_opt_in out"),
     ("personalization: ok", "personalization: {confirm_within: 7d}", "nothing has to be confirmed — name the channels"),
