@@ -85,8 +85,8 @@ def _check_variants(definition: PolicyDefinition, problems: Problems) -> None:
 
 def _check_golden(path: Path, case: GoldenDefinition, definition: PolicyDefinition, problems: Problems) -> None:
     declared = definition.attributes
-    traits = {*declared.profile, *(f"account.{name}" for name in declared.account),
-              *(f"features.{name}" for name in declared.features), *(f"journey.{name}" for name in declared.journey)}
+    traits = {*declared.profile, *(f"features.{name}" for name in declared.features),
+              *(f"journey.{name}" for name in declared.journey)}
     problems.known((*path, "channel"), case.channel, definition.channels, "channel")
     placed = problems.known((*path, "placement"), case.placement, definition.placements, "placement")
     if placed and case.channel in definition.channels:
