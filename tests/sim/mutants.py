@@ -14,7 +14,8 @@ from unittest.mock import patch
 from pipeline.agents import _apply
 from pipeline.agents import identity as identity_agent
 from pipeline.codecs import envelope as envelopes
-from pipeline.core import learn
+from pipeline.core import caps, learn
+from pipeline.core.gates import Sitting
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
 from pipeline.runtime.lane import PartitionLane, Step
@@ -103,6 +104,18 @@ def _send_again_late() -> Any:
         return step, left
 
     return _patched((PartitionLane, "_send_again", later), (PartitionLane, "process", processed))
+
+
+def _lend_without_taking() -> Any:
+    return _patched((caps, "reserved", lambda counter, _holder, _until, _now: counter or caps.EMPTY))
+
+
+def _never_give_back() -> Any:
+    return _patched((_apply, "given_back", lambda loan, profile_id, now_ms: ()))
+
+
+def _spend_unasked() -> Any:
+    return _patched((Sitting, "asks", lambda self: {}))
 
 
 def _disorder_the_inbox() -> Any:
@@ -218,6 +231,9 @@ MUTANTS: dict[str, Mutant] = {
     "the outbox is never pruned": partial(_with_done, -1),
     "the outbox is not sent again": _never_send_again,
     "the outbox is sent again after what is new": _send_again_late,
+    "an account lends what it does not take": _lend_without_taking,
+    "an unspent loan is not given back": _never_give_back,
+    "an account is not asked": _spend_unasked,
     "the inbox loses its order": _disorder_the_inbox,
     "outputs before the changelog's acknowledgement": _answer_first,
     "the store before the changelog's acknowledgement": _store_first,

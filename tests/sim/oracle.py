@@ -20,7 +20,9 @@ from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.sim.cluster import Change
+from tests.sim.policies import ACCOUNT_CAP
 from tests.sim.simulation import Simulation
+from tests.sim.traffic import ACCOUNT
 from topics.catalog import (
     BY_NAME,
     DEAD_LETTERS,
@@ -67,6 +69,8 @@ class Oracle:
         self._decisions_explained()
         self._nothing_miscounted()
         self._consent_and_caps_kept()
+        if self.sim.accounts:
+            self._accounts_caps_kept()
         self.wrong += self.sim.misdeeds[:3]
         return self.wrong
 
@@ -260,6 +264,28 @@ class Oracle:
                 if len(before) >= CAP:
                     self.wrong.append(f"{name} shows {item} to {subject} though {sorted(before)} had")
 
+    def _accounts_caps_kept(self) -> None:
+        """Never more decisions of all its members together than the account's cap; every loan is settled."""
+        joined = {e.subject: e.event_id for _, e in self.identity if e.membership}
+        asked: dict[str, int] = {}
+        for record, request in self.requests:
+            asked[request.request_id] = min(record.at_ms, asked.get(request.request_id, record.at_ms))
+        shown = {}
+        for _, decision in self._outputs(DECISIONS):
+            subject = self._subject(decision.request_id)
+            if self.done_ms(joined[subject]) < asked[decision.request_id] and not decision.fallback:
+                shown[decision.decision_id] = decision.at_ms
+        times = sorted(shown.values())
+        for first, last in zip(times, times[ACCOUNT_CAP:], strict=False):
+            if last - first < DAY_MS:
+                self.wrong.append(f"members of the account were shown {ACCOUNT_CAP + 1} within {last - first} ms")
+        for key, counter in (self.states[ACCOUNT].counters if ACCOUNT in self.states else {}).items():
+            taken = {e.decision_id for _, e in self._outputs(DECISION_AUDIT) if e.loan is not None and not e.fallback}
+            if counter.held:
+                self.wrong.append(f"loans of {key} were not settled: {sorted(counter.held)}")
+            if counter.total != len(taken) and not self.ringed:
+                self.wrong.append(f"the account counted {counter.total} for {key}, not {len(taken)}")
+
     def _known(self, subject: str, at_ms: int) -> set[str]:
         """The identifiers that were known to be this subject's."""
         done = [(e.subject, e.alias_of) for _, e in self.aliases if self.done_ms(e.event_id) < at_ms]
@@ -288,6 +314,8 @@ def judge(sim: Simulation) -> list[str]:
 
 
 def _id(event: IdentityEvent | FeedbackEvent | DecisionRequest | InboxRecord) -> str:
+    if isinstance(event, InboxRecord) and event.loan is not None and event.request is not None:
+        return event.request.request_id
     return event.request_id if isinstance(event, DecisionRequest) else event.event_id
 
 

@@ -27,11 +27,18 @@ POLICY_CHANGED = (
     )
 )
 
+#: Over all members of an account.
+ACCOUNT_CAP = 3
+_OF_ACCOUNT = f"\ncaps:\n  account_day: {{of: account, count: decision, per: all, limit: {ACCOUNT_CAP}, window: 1d}}\n"
+
+
 @cache
-def policies() -> tuple[Live, Live]:
-    """Both policies, compiled."""
+def policies(accounts: bool = False) -> tuple[Live, Live]:
+    """Both policies, compiled; with a cap over all members of an account where there are any."""
     found = []
     for text in (POLICY, POLICY_CHANGED):
+        if accounts:
+            text = text.replace("\ncaps:\n", _OF_ACCOUNT)
         directory = Directory()
         with TemporaryDirectory() as folder:
             for n, record in enumerate(shop.publication(Path(folder), text)):

@@ -17,12 +17,16 @@ from pipeline.core.model import (
     FeedbackKind,
     IdentityEvent,
     IdentityKind,
+    Membership,
 )
 from pipeline.ports import Outbound
 from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
 
 #: A retry may come this long after its request: what the profile's memory of requests holds for certain.
 RETRY_MS = 240_000
+
+#: The firm that all subjects belong to, in runs that have one.
+ACCOUNT = "shop/@firm"
 
 
 @dataclass(slots=True)
@@ -37,13 +41,15 @@ class Sent:
 class Traffic:
     """The producers of one run."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, accounts: bool = False) -> None:
         self._rng = rng
         self.subjects = [f"shop/{name}" for name in "abcdefgh"[: rng.randint(2, 7)]]
         self.aliases = self._plan_aliases()
         self._waiting_aliases = list(self.aliases.items())
         self.left = rng.randint(12, 70)
         self.sent: list[Sent] = []
+        self._joining = list(self.subjects) if accounts else []
+        self.left += len(self._joining)
         #: What comes next whatever else: repeats on both sides of an alias.
         self._burst: list[str] = []
         #: The identifier aliased last: much is asked about it, as around a merge the most can go wrong.
@@ -66,6 +72,8 @@ class Traffic:
         """The next record to send."""
         self.left -= 1
         self._number += 1
+        if self._joining:
+            return self._join(self._joining.pop(), now_ms)
         if not self.sent:
             return self._identity(now_ms, granted=True)
         kinds = ("consent", "trait", "click", "request", "retry", "repeat", "alias")
@@ -113,6 +121,12 @@ class Traffic:
         else:
             grant = ConsentGrant("personalization", granted, at_ms)
             event = IdentityEvent(event_id, subject, IdentityKind.CONSENT, at_ms, consent=[grant])
+        return self._out(IDENTITY_EVENTS, event, now_ms)
+
+    def _join(self, subject: str, now_ms: int) -> Outbound:
+        event = IdentityEvent(f"e{self._number}", subject, IdentityKind.GROUP, self._time(now_ms),
+                              membership=Membership(ACCOUNT, ["buyer"]),
+                              consent=[ConsentGrant("personalization", True, self._time(now_ms))])
         return self._out(IDENTITY_EVENTS, event, now_ms)
 
     def _alias(self, now_ms: int) -> Outbound:

@@ -24,9 +24,11 @@ class World:
         self.trace: list[str] | None = [] if trace else None
         self.rng = rng = random.Random(seed)
         self.cluster = Cluster(rng, rng.choice((1, 2, 3)), ORDER)
-        self.lives = policies()
+        #: In some runs all subjects belong to one firm.
+        self.accounts = seed % 10 in (3, 6)
+        self.lives = policies(self.accounts)
         self.live = self.lives[0]
-        self.traffic = Traffic(rng)
+        self.traffic = Traffic(rng, self.accounts)
         self.machines = [Machine(f"m{n}", rng.choice((0, 0, 40, -40, 900))) for n in range(rng.choice((1, 2, 2, 3)))]
         self.workers: list[SimWorker] = []
         #: What processes that died had on the wire: may still arrive.
