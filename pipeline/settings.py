@@ -29,11 +29,17 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of a worker's metrics and health; 0 picks a free one."
     )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="Development API keys, `key=scope scope,…`; empty: no key is asked for."
+        SecretStr(""),
+        description="Development API keys, `key=scope scope tenant:name,…`: of the default tenant where none is named, "
+        "of every one with `tenant:*`; empty: no key is asked for.",
     )
     deadline_ms: int = Field(150, ge=1, le=60_000, description="How long a caller waits before the declared fallback.")
     deadline_ms_max: int = Field(2_000, ge=1, description="The longest wait a caller may ask for (X-Deadline-Ms).")
     max_in_flight: int = Field(512, ge=1, description="Decision requests one bridge waits for; past it: 429.")
+    tenant_quotas: str = Field(
+        "", description="What each tenant may ask of one bridge, `tenant=decisions:200 in_flight:64 events:1000,…` "
+        "(two of them per second); `*` for every tenant that is not named; empty: no limits of their own.",
+    )
     session_timeout_ms: int = Field(6_000, description="A worker silent for longer loses its partitions.")
     commit_interval_ms: int = Field(500, description="How often offsets of completed records are committed.")
     dead_letter_limit: int = Field(

@@ -1,61 +1,98 @@
-"""Development API keys: which key may do what. Compared in constant time; never logged."""
+"""Development API keys: which key may do what, for which tenant. Compared in constant time; never logged."""
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from pipeline.bridge.problems import FORBIDDEN, UNAUTHORIZED, Problem
+from pipeline.core.identity import IdentifierError, tenant_name
 
 DECIDE: Final = "decide"
 EVENTS_WRITE: Final = "events:write"
 SCOPES: Final = (DECIDE, EVENTS_WRITE)
+ANY_TENANT: Final = "*"
+_TENANT: Final = "tenant:"
+_HOW: Final = "key=scope scope tenant:name"
 
 
 class ApiKeysError(ValueError):
     """The setting cannot be read; the text says where, without the key."""
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a key may do, for one tenant or (`ANY_TENANT`) for every one."""
+
+    scopes: frozenset[str]
+    tenant: str
+
+    def tenant_for(self, named: str | None, default: str) -> str:
+        """The tenant a request is about. Raises Problem where it names another than the key's."""
+        if self.tenant == ANY_TENANT:
+            return named or default
+        if named and named != self.tenant:
+            raise Problem(FORBIDDEN, f"The API key belongs to the tenant {self.tenant}; the request names another one.")
+        return self.tenant
+
+
+#: Without keys everybody may do everything.
+EVERYTHING: Final = Grant(frozenset(SCOPES), ANY_TENANT)
+
+
 class ApiKeys:
     """The keys of one bridge. Without any the doors are open."""
 
-    def __init__(self, setting: str) -> None:
-        """`key=scope scope,key2=scope`. Raises ApiKeysError."""
-        self._scopes: dict[bytes, frozenset[str]] = {}
+    def __init__(self, setting: str, default_tenant: str) -> None:
+        """`key=scope scope tenant:name,…`; a key that names no tenant is the default one's. Raises ApiKeysError."""
+        self._grants: dict[bytes, Grant] = {}
         for number, entry in enumerate(filter(None, (part.strip() for part in setting.split(","))), 1):
-            key, equals, scopes = entry.rpartition("=")
+            key, equals, said = entry.rpartition("=")
             if not equals or not key.strip():
-                raise ApiKeysError(f"API key {number}: write it as key=scope scope; scopes are {', '.join(SCOPES)}")
-            named = frozenset(scopes.split())
-            if not named or not named <= set(SCOPES):
-                unknown = ", ".join(sorted(named - set(SCOPES))) or "none at all"
-                raise ApiKeysError(f"API key {number} has {unknown} for scopes; there are {', '.join(SCOPES)}")
-            self._scopes[_digest(key.strip())] = named
+                raise ApiKeysError(f"API key {number}: write it as {_HOW}; scopes are {', '.join(SCOPES)}")
+            self._grants[_digest(key.strip())] = _grant(number, said.split(), default_tenant)
 
     @property
     def open(self) -> bool:
         """Whether everybody may do everything."""
-        return not self._scopes
+        return not self._grants
 
-    def check(self, headers: Mapping[str, str], scope: str) -> None:
-        """Raises Problem where the request's key is missing, unknown, or lacks the scope."""
-        if not self._scopes:
-            return
+    def check(self, headers: Mapping[str, str], scope: str) -> Grant:
+        """What the request's key grants. Raises Problem where it is missing, unknown, or lacks the scope."""
+        if not self._grants:
+            return EVERYTHING
         presented = _presented(headers)
         if presented is None:
             raise _unauthorized("This bridge asks for an API key and the request has none.")
         granted = None
         digest = _digest(presented)
         # Every key is looked at, so that the time says nothing about which one nearly fitted.
-        for known, scopes in self._scopes.items():
+        for known, grant in self._grants.items():
             if hmac.compare_digest(known, digest):
-                granted = scopes
+                granted = grant
         if granted is None:
             raise _unauthorized("This bridge does not know the API key.")
-        if scope not in granted:
+        if scope not in granted.scopes:
             raise Problem(FORBIDDEN, f"The API key lacks the scope `{scope}`.")
+        return granted
+
+
+def _grant(number: int, words: list[str], default_tenant: str) -> Grant:
+    tenants = [word.removeprefix(_TENANT) for word in words if word.startswith(_TENANT)]
+    scopes = frozenset(word for word in words if not word.startswith(_TENANT))
+    if not scopes or not scopes <= set(SCOPES):
+        unknown = ", ".join(sorted(scopes - set(SCOPES))) or "none at all"
+        raise ApiKeysError(f"API key {number} has {unknown} for scopes; there are {', '.join(SCOPES)}")
+    if len(tenants) > 1:
+        raise ApiKeysError(f"API key {number} belongs to one tenant, or with tenant:* to every one")
+    tenant = tenants[0] if tenants else default_tenant
+    try:
+        return Grant(scopes, tenant if tenant == ANY_TENANT else tenant_name(tenant))
+    except IdentifierError as error:
+        raise ApiKeysError(f"API key {number}: {error}") from error
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:

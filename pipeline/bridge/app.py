@@ -73,8 +73,8 @@ def _add_operations(app: FastAPI, doors: Doors) -> None:
         "/readyz", tags=["operations"], summary="Whether a decision could be served now",
         responses=_problems(problems.NOT_READY),
     )
-    async def readyz() -> Response:
-        checks = await doors.readiness.check()
+    async def readyz(tenant: str | None = None) -> Response:
+        checks = await doors.readiness.check(tenant)
         if checks.ready:
             return _json({"status": "ready"})
         raise Problem(

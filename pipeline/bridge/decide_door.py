@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import DECIDE, ApiKeys
+from pipeline.bridge.api_keys import DECIDE, ApiKeys, Grant
 from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightError, Unanswered
 from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, NAME_CHARS_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError, Kind, Problem
+from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
@@ -57,11 +58,12 @@ class DecideDoor:
     """The door's parts. `caught_up` says whether the policies have been read to their end once."""
 
     def __init__(
-        self, settings: Settings, keys: ApiKeys, world: World, caught_up: Callable[[], bool], asker: Asker,
-        clock: Clock, metrics: BridgeMetrics,
+        self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, caught_up: Callable[[], bool],
+        asker: Asker, clock: Clock, metrics: BridgeMetrics,
     ) -> None:
         self._settings = settings
         self._keys = keys
+        self._quotas = quotas
         self._world = world
         self._caught_up = caught_up
         self._asker = asker
@@ -73,14 +75,18 @@ class DecideDoor:
         """Answer one request; raises Problem for one that is wrong."""
         started_s = self._clock.monotonic_s()
         headers = request.headers
-        self._keys.check(headers, DECIDE)
+        grant = self._keys.check(headers, DECIDE)
         body = json_body.parse(DecideBody, await json_body.read(request, BODY_BYTES_MAX))
-        asked = self._check(body, headers)
+        asked = self._check(body, headers, grant)
         waited_ms = (self._clock.monotonic_s() - started_s) * 1_000
         try:
-            answer = await self._asker.ask(
-                asked.request, max(asked.wait_ms - waited_ms, 0.0), headers_for(headers.get("traceparent"))
-            )
+            with self._quotas.deciding(asked.tenant):
+                answer = await self._asker.ask(
+                    asked.request, max(asked.wait_ms - waited_ms, 0.0), headers_for(headers.get("traceparent"))
+                )
+        except Problem:
+            self._metrics.of_tenant(asked.tenant, "decision", "over_quota")
+            raise
         except TooManyInFlightError as error:
             raise Problem(
                 problems.TOO_MANY_REQUESTS, f"This bridge already waits for {self._settings.max_in_flight} decisions.",
@@ -93,15 +99,16 @@ class DecideDoor:
         reply = self._fallback(asked, answer.reason) if isinstance(answer, Unanswered) else answer
         if reply.error is not None:
             raise _refused(reply.error, asked.live)
+        self._metrics.of_tenant(asked.tenant, "decision", "fallback" if reply.fallback else "decided")
         self._metrics.answered(reply.reason, reply.fallback, self._clock.monotonic_s() - started_s)
         return _response(asked, reply)
 
     # -- checking -------------------------------------------------------------------------------------------------
 
-    def _check(self, body: DecideBody, headers: Mapping[str, str]) -> _Asked:
+    def _check(self, body: DecideBody, headers: Mapping[str, str], grant: Grant) -> _Asked:
         wait_ms = self._wait_ms(headers.get("x-deadline-ms"))
         request_id = _request_id(body.request_id, headers.get("idempotency-key"))
-        tenant, subject = self._subject(body)
+        tenant, subject = self._subject(body, grant)
         live = self._world.live(tenant)
         if live is None and not self._caught_up():
             raise Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
@@ -122,11 +129,11 @@ class DecideDoor:
         )
         return _Asked(tenant, live, request, wait_ms, warnings)
 
-    def _subject(self, body: DecideBody) -> tuple[str, str]:
+    def _subject(self, body: DecideBody, grant: Grant) -> tuple[str, str]:
         """The tenant and the subject's key."""
         at = "/subject/tenant_id"
         try:
-            tenant = identity.tenant_name(body.subject.tenant_id or self._settings.tenant)
+            tenant = identity.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
             at = "/subject/type"
             type_ = identity.type_of(body.subject.type)
             at = "/subject/id"

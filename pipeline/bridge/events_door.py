@@ -20,12 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys
+from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
 from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_key
-from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.metrics import OTHER_TENANTS, BridgeMetrics
 from pipeline.bridge.problems import FieldError, Problem
+from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.wire import Wire
 from pipeline.bridge.world import World
@@ -79,10 +80,12 @@ class EventsDoor:
     """The door's parts."""
 
     def __init__(
-        self, settings: Settings, keys: ApiKeys, world: World, wire: Wire, clock: Clock, metrics: BridgeMetrics
+        self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, wire: Wire, clock: Clock,
+        metrics: BridgeMetrics,
     ) -> None:
         self._settings = settings
         self._keys = keys
+        self._quotas = quotas
         self._world = world
         self._wire = wire
         self._clock = clock
@@ -92,10 +95,15 @@ class EventsDoor:
     async def take(self, request: Request) -> Response:
         """Take one event or a batch; raises Problem where nothing of it could be used."""
         headers = request.headers
-        self._keys.check(headers, EVENTS_WRITE)
-        tenant = self._tenant(headers)
+        tenant = self._tenant(headers, self._keys.check(headers, EVENTS_WRITE))
         raw, head, single = _split(await json_body.read(request, BATCH_BYTES_MAX))
         live = self._world.live(tenant)
+        shown = tenant if live else OTHER_TENANTS
+        try:
+            self._quotas.sending(tenant, len(raw))
+        except Problem:
+            self._metrics.of_tenant(shown, "event", "over_quota", len(raw))
+            raise
         mapper = EventMapper(
             tenant, partial(identity.identifier, self._tenant_key, tenant),
             partial(account_key, self._tenant_key, tenant), live.policy.purposes if live else None,
@@ -107,11 +115,13 @@ class EventsDoor:
             for index, data in enumerate(raw)
         ]
         await self._publish(outcomes)
+        for status, count in Counter(outcome.status for outcome in outcomes).items():
+            self._metrics.of_tenant(shown, "event", status, count)
         return self._answer(outcomes)
 
-    def _tenant(self, headers: Mapping[str, str]) -> str:
+    def _tenant(self, headers: Mapping[str, str], grant: Grant) -> str:
         try:
-            return identity.tenant_name(headers.get("x-tenant-id") or self._settings.tenant)
+            return identity.tenant_name(grant.tenant_for(headers.get("x-tenant-id"), self._settings.tenant))
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError("header:X-Tenant-Id", str(error))) from error
 

@@ -8,6 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.0)
 
 
+#: Tenants with a label of their own; all further ones share one. No tenant's name begins with a sign.
+TENANTS_SHOWN_MAX = 50
+OTHER_TENANTS = "_other"
+
+
 class BridgeMetrics:
     """Counts; never blocks, never raises. Label values come from closed sets, so the number of series is bounded."""
 
@@ -32,6 +37,11 @@ class BridgeMetrics:
             "nextbest_bridge_events", "Events by type and what became of them.", ["type", "outcome"],
             registry=self.registry,
         )
+        self._tenants = Counter(
+            "nextbest_bridge_tenant_requests", "Decisions and events by tenant and what became of them.",
+            ["tenant", "kind", "outcome"], registry=self.registry,
+        )
+        self._tenants_shown: set[str] = set()
         self._open_circuits = Gauge(
             "nextbest_bridge_open_circuits_partitions", "Partitions of the requests that are not asked just now.",
             registry=self.registry,
@@ -53,6 +63,15 @@ class BridgeMetrics:
     def event(self, type_: str, outcome: str) -> None:
         """One event was accepted, rejected or not taken by the broker."""
         self._events.labels(type_, outcome).inc()
+
+    def of_tenant(self, tenant: str, kind: str, outcome: str, number: int = 1) -> None:
+        """So many decisions or events of a tenant met an outcome. The first tenants have a label of their own."""
+        if tenant not in self._tenants_shown and tenant != OTHER_TENANTS:
+            if len(self._tenants_shown) >= TENANTS_SHOWN_MAX:
+                tenant = OTHER_TENANTS
+            else:
+                self._tenants_shown.add(tenant)
+        self._tenants.labels(tenant, kind, outcome).inc(number)
 
     def http(self, door: str, status: int) -> None:
         """One HTTP request was answered."""

@@ -103,6 +103,10 @@ REQUEST_ID_REUSED: Final = Kind(
 TOO_MANY_REQUESTS: Final = Kind(
     "too-many-requests", 429, "Too many decisions are under way", "Wait as long as Retry-After says, then repeat."
 )
+QUOTA_EXCEEDED: Final = Kind(
+    "quota-exceeded", 429, "The tenant has used its quota",
+    "Wait as long as Retry-After says; where it happens often, ask the operator for more of the `quota` named.",
+)
 INTERNAL: Final = Kind(
     "internal-error", 500, "The bridge failed", "Repeat once; if it stays, tell the operator the time of the request."
 )
@@ -117,6 +121,6 @@ EVENTS_UNAVAILABLE: Final = Kind(
 KINDS: Final = (
     MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED,
-    TOO_MANY_REQUESTS, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
+    TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
 )
 BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}

@@ -84,7 +84,7 @@ class Readiness:
     """Looks only when asked, and no more often than it must; concurrent callers share one look."""
 
     def __init__(
-        self, workers: Workers, policy_missing: Callable[[], str | None], listening: Callable[[], bool],
+        self, workers: Workers, policy_missing: Callable[[str | None], str | None], listening: Callable[[], bool],
         unanswered_s: Callable[[], float], clock: Clock,
     ) -> None:
         """`unanswered_s`: when, last, a request got no answer that should have, in the clock's monotonic seconds."""
@@ -100,9 +100,9 @@ class Readiness:
         self._probe: Probe | None = None
         self._probed_s = 0.0
 
-    async def check(self) -> Checks:
-        """What is missing now."""
-        missing = [self._policy_missing()]
+    async def check(self, tenant: str | None = None) -> Checks:
+        """What is missing now, for a tenant, or for any at all."""
+        missing = [self._policy_missing(tenant)]
         if not self._listening():
             missing.append("decision.replies is not read yet: is the broker there, and `nextbest topics apply` done?")
         missing.append(await self._pipeline())

@@ -24,7 +24,9 @@ from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.quotas import Quotas, QuotasError
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
+from pipeline.bridge.world import no_policy
 from pipeline.policy.directory import Directory
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
@@ -41,10 +43,11 @@ class Bridge:
     """One bridge: its parts, their start and their end."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ApiKeysError."""
+        """Raises ApiKeysError, QuotasError."""
         self._settings = settings
         clock = SystemClock()
-        keys = ApiKeys(settings.api_keys.get_secret_value())
+        keys = ApiKeys(settings.api_keys.get_secret_value(), settings.tenant)
+        quotas = Quotas(settings.tenant_quotas, clock.monotonic_s)
         self.open = keys.open
         metrics = BridgeMetrics()
         self._directory = Directory()
@@ -59,16 +62,14 @@ class Bridge:
             lambda: self._asker.unanswered_s, clock,
         )
         caught_up = self._follower.caught_up.is_set
-        decide = DecideDoor(settings, keys, self._directory, caught_up, self._asker, clock, metrics)
-        events = EventsDoor(settings, keys, self._directory, self._wire, clock, metrics)
+        decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
+        events = EventsDoor(settings, keys, quotas, self._directory, self._wire, clock, metrics)
         self.app = create(Doors(decide, events, self._readiness, metrics), self._lifespan)
 
-    def _policy_missing(self) -> str | None:
+    def _policy_missing(self, tenant: str | None) -> str | None:
         if not self._follower.caught_up.is_set():
             return "policy and catalog are not read yet: is the broker there, and `nextbest topics apply` done?"
-        if self._directory.live(self._settings.tenant) is None:
-            return f"tenant {self._settings.tenant} has no live policy: `nextbest policy publish <folder>`"
-        return None
+        return no_policy(self._directory, tenant)
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -110,6 +111,9 @@ def run(settings: Settings) -> int:
         bridge = Bridge(settings)
     except ApiKeysError as error:
         _log.error("NEXTBEST_API_KEYS cannot be used: %s", error)
+        return FAILED
+    except QuotasError as error:
+        _log.error("NEXTBEST_TENANT_QUOTAS cannot be used: %s", error)
         return FAILED
     if bridge.open:
         _log.warning("no API keys are set (NEXTBEST_API_KEYS): every caller may do everything")

@@ -37,6 +37,8 @@ COMMANDS: Final = {
     "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP doors."),
     "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
     "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
+    "accounts": Entry("accounts:app", "Accounts (B2B): import a file of them, show one."),
+    "tenants": Entry("tenants:app", "Tenants: their policies, quotas and usage."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
     "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks."),
     "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),

@@ -97,6 +97,12 @@ class Directory:
                 return "", ()
             return known.policy.release if known.policy else "", tuple(known.bodies)
 
+    def accounts(self, tenant: str) -> dict[str, Account]:
+        """The tenant's accounts by key, where their topic is followed."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            return dict(known.accounts) if known else {}
+
     def tenants(self) -> tuple[str, ...]:
         """Every tenant of which anything was published."""
         with self._lock:

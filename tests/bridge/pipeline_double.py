@@ -18,8 +18,10 @@ from pipeline.bridge.asking import Asker
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import WireFullError
+from pipeline.bridge.world import no_policy
 from pipeline.codecs import avro
 from pipeline.core import identity
 from pipeline.core.model import DecisionRequest
@@ -128,14 +130,15 @@ class BridgeDouble:
         self.caught_up = True
         self.policy_missing: str | None = None
         self.workers = WorkersDouble()
-        keys = ApiKeys(self.settings.api_keys.get_secret_value())
+        keys = ApiKeys(self.settings.api_keys.get_secret_value(), self.settings.tenant)
+        quotas = Quotas(self.settings.tenant_quotas, self.clock.monotonic_s)
         world = self.pipeline.directory
         decide = DecideDoor(
-            self.settings, keys, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
+            self.settings, keys, quotas, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
         )
-        events = EventsDoor(self.settings, keys, world, self.wire, self.clock, self.metrics)
+        events = EventsDoor(self.settings, keys, quotas, world, self.wire, self.clock, self.metrics)
         self.readiness = Readiness(
-            self.workers, lambda: self.policy_missing, lambda: self.wire.listening,
+            self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,
         )
         self.app = create(Doors(decide, events, self.readiness, self.metrics))

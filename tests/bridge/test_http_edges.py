@@ -146,12 +146,12 @@ async def test_health_needs_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("setting", ["key", "=decide", "key=", "key=decide,other=decid", "key=decide admin"])
 def test_a_wrong_keys_setting_is_told_without_the_key(setting: str) -> None:
     with pytest.raises(ApiKeysError, match="decide, events:write") as caught:
-        ApiKeys(setting.replace("key", "s3cret"))
+        ApiKeys(setting.replace("key", "s3cret"), "shop")
     assert "s3cret" not in str(caught.value)
 
 
 def test_without_keys_every_door_is_open() -> None:
-    assert ApiKeys("").open and ApiKeys(" , ").open and not ApiKeys("k=decide").open
+    assert ApiKeys("", "shop").open and ApiKeys(" , ", "shop").open and not ApiKeys("k=decide", "shop").open
 
 
 # -- operations -----------------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ def test_ready_means_that_workers_move_and_asking_changes_nothing(
 
     async def checks(until_ready: bool) -> Sequence[str]:
         readiness = Readiness(
-            KafkaWorkers(settings, clock), lambda: None, lambda: True, lambda: float("-inf"), clock
+            KafkaWorkers(settings, clock), lambda _tenant: None, lambda: True, lambda: float("-inf"), clock
         )
         try:
             end = time.monotonic() + 30

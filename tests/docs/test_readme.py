@@ -75,6 +75,15 @@ def test_what_the_readme_says_to_type_works(up: Up) -> None:
     assert "decision.requests" in printed[3]
 
 
+@pytest.mark.broker
+def test_what_the_page_on_accounts_says_to_type_works(up: Up) -> None:
+    page = (ROOT / "docs" / "accounts-and-tenancy.md").read_text(encoding="utf-8")
+    printed = [up.run(language, text) for live, language, text in BLOCK.findall(page) if live]
+    assert "2 accounts imported for default" in printed[0]
+    assert '"enterprise"' in printed[0] and "consent contact" in printed[0]
+    assert "default" in printed[1] and "decisions decided" in printed[1]
+
+
 def test_no_command_of_the_readme_goes_untested() -> None:
     for live, language, text in BLOCKS:
         if not live and language == "sh":
