@@ -304,6 +304,10 @@ class GoldenDefinition(Definition):
     traits: dict[str, Value] = {}
     consent: Names = []
     segments: Names = []
+    #: What is known of the subject's account, and the subject's roles there; None: it belongs to none.
+    account: dict[str, Value] | None = None
+    account_consent: Names = []
+    roles: Names = []
     context: dict[str, Value] = {}
     require_consent: bool = True
     max_variants: int = 1

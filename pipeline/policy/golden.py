@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 from pipeline.core import answers, segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
-from pipeline.core.model import ConsentGrant, DecisionRequest, OptIn
+from pipeline.core.model import Account, ConsentGrant, DecisionRequest, OptIn
 from pipeline.core.problems import Problem
-from pipeline.core.profile import Profile, Trait, changed
+from pipeline.core.profile import Member, Profile, Trait, changed
 from pipeline.policy.definitions import GoldenDefinition
+
+_ACCOUNT: Final = "golden/@account"
 
 
 def check(cases: Mapping[str, GoldenDefinition], live: Live) -> list[Problem]:
     """What did not come out as written."""
     problems: list[Problem] = []
     for name, case in cases.items():
-        ruling = decide(_request(name, case), _profile(case, live), live, case.at_ms)
+        there = _with_account(case, live)
+        ruling = decide(_request(name, case), _profile(case, there), there, case.at_ms)
         chosen = [one.item_id for one in ruling.decisions]
         why = "; ".join(f"{audit.item_id}: {audit.outcome} {audit.clause}".strip() for audit in ruling.candidates)
         if chosen != case.expect:
@@ -34,14 +39,27 @@ def _request(name: str, case: GoldenDefinition) -> DecisionRequest:
                            case.max_variants, case.require_consent, dict(case.context))
 
 
+def _with_account(case: GoldenDefinition, live: Live) -> Live:
+    """As it would be with the account that the case names; its caps have room."""
+    if case.account is None:
+        return live
+    grants = _grants(case.account_consent, case, live)
+    return replace(live, accounts={_ACCOUNT: Account(_ACCOUNT, 1, case.at_ms, dict(case.account), grants)})
+
+
+def _grants(names: list[str], case: GoldenDefinition, live: Live) -> list[ConsentGrant]:
+    """Given that very moment, on the first basis the policy permits, and confirmed."""
+    known = live.policy.purposes
+    return [ConsentGrant(name, True, case.at_ms, basis=known[name].bases[0], opt_in=OptIn.CONFIRMED) for name in names]
+
+
 def _profile(case: GoldenDefinition, live: Live) -> Profile:
     known = live.policy.purposes
-    # Given that very moment, on the first basis the policy permits, and confirmed.
-    grants = [ConsentGrant(name, True, case.at_ms, basis=known[name].bases[0], opt_in=OptIn.CONFIRMED)
-              for name in case.consent]
+    grants = _grants(case.consent, case, live)
     profile = Profile(
         profile_id="golden/subject", traits={name: Trait(value, 0) for name, value in case.traits.items()},
         consent=answers.recorded({}, grants, known, case.at_ms),
+        accounts={} if case.account is None else {_ACCOUNT: Member(tuple(case.roles), case.at_ms)},
     )
-    profile, _ = segments.refresh(profile, live.policy, case.at_ms, None)
+    profile, _ = segments.refresh(profile, live.policy, case.at_ms, None, account=live.accounts.get(_ACCOUNT))
     return changed(profile, segments={**profile.segments, **dict.fromkeys(case.segments, case.at_ms)})

@@ -94,6 +94,12 @@ def _check_golden(path: Path, case: GoldenDefinition, definition: PolicyDefiniti
                        f"placement {case.placement} on the channel")
     for name in case.traits:
         problems.known((*path, "traits", name), name, traits, "attribute")
+    for name in case.account or ():
+        problems.known((*path, "account", name), name, declared.account, "account attribute")
+    if case.account is None and (case.roles or case.account_consent):
+        problems.add((*path, "account"), "roles and account_consent are those of an account", "add account: {}")
+    for index, name in enumerate(case.account_consent):
+        problems.known((*path, "account_consent", index), name, definition.consent.purposes, "purpose")
     for name in case.context:
         problems.known((*path, "context", name), name, declared.context, "context attribute")
     for index, name in enumerate(case.consent):

@@ -17,7 +17,9 @@ What the engine does, rule by rule, with the examples that hold it to it. Every 
 In the stories, a subject asks for the placement `hero` on the channel `web` unless something else is said, has agreed
 to everything, and `a`, `b`, `c` are items of the catalog. `→ a` means that `a` was decided; `→ welcome (capped)` is
 the placement's fallback and its reason. `time` looks at the subject's segments at that moment, `wait` lets the worker
-look whenever a look has become due meanwhile, and `release` makes a changed policy live.
+look whenever a look has become due meanwhile, `release` makes a changed policy live.
+The subject `joins` and `leaves` a firm, in roles; `firm` says what is so of one; a `colleague` is another member of
+the subject's firms.
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.agents import feedback, identity, inbox, requests
-from pipeline.core import segments
+from pipeline.core import accounts, segments
 from pipeline.core.live import Live
 from pipeline.core.model import (
     CandidateAudit,
@@ -23,10 +23,11 @@ from pipeline.core.model import (
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    Membership,
 )
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept
-from topics.catalog import DECISION_AUDIT, DECISION_REPLIES
+from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX
 
 from .build import SUBJECT, joined, made
 
@@ -76,6 +77,7 @@ class Story:
         self.audits: list[CandidateAudit] = []
         grants = [ConsentGrant(name, True, 1) for name in both.get("consent", ["personalization", "marketing"])]
         self.profile: Profile | None = None
+        self.firms: dict[str, Profile] = {}
         self._identify(IdentityEvent("first", SUBJECT, IdentityKind.IDENTIFY, self._start_ms - 1,
                                      both.get("traits", {}), grants))
 
@@ -98,8 +100,17 @@ class Story:
             purpose, _, channel = rest[1:].partition("/")
             grant = ConsentGrant(purpose, rest[0] == "+", self.now_ms, channel or None)
             return self._identify(self._event(IdentityKind.CONSENT, consent=[grant]))
+        if verb in ("joins", "leaves"):
+            firm, *roles = rest.split()
+            belongs = Membership(f"shop/@{firm}", roles, verb == "leaves", "primary" in roles)
+            return self._identify(self._event(IdentityKind.GROUP, membership=belongs))
+        if verb == "firm":
+            return self._firm(f"shop/@{rest}", details[0])
+        if verb == "colleague":
+            return self._colleague(rest)
         if verb == "time":
-            self.profile, _ = segments.refresh(self.profile or Profile(SUBJECT), self._live.policy, self.now_ms)
+            self.profile, _ = segments.refresh(self.profile or Profile(SUBJECT), self._live.policy, self.now_ms,
+                                               account=accounts.of(self.profile or Profile(), self._live.accounts))
             return ",".join(sorted(self.profile.segments))
         if verb == "release":
             self._live = made(joined(self._both.get("policy", {}), details[0]), self._both.get("items"))
@@ -109,6 +120,38 @@ class Story:
         if verb == "stage":
             return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
         raise ValueError(f"no such step: {what}")
+
+    def _firm(self, key: str, said: Mapping[str, Any]) -> str:
+        """What is so of a firm, by trait; consent apart."""
+        consent = [ConsentGrant(name, given, self.now_ms) for name, given in said.get("consent", {}).items()]
+        traits = {name: value for name, value in said.items() if name != "consent"}
+        self._serial += 1
+        event = IdentityEvent(f"i{self._serial}", key, IdentityKind.TRAITS, self.now_ms, traits, consent)
+        outcome: Any = identity.handle(event, self.firms.get(key), self)
+        self.firms[key] = outcome.state
+        self._live = replace(self._live, accounts={**self._live.accounts, key: outcome.emits[0].value})
+        return ""
+
+    def _colleague(self, verb: str) -> str:
+        """Another member of the same firms does the same."""
+        own, self.profile = self.profile, replace(self.profile or Profile(SUBJECT), requests={}, counters={})
+        try:
+            return self.play([f"+{(self.now_ms - self._start_ms) // 1_000}s", verb])
+        finally:
+            self.profile = own
+
+    def _served(self, outcome: Any) -> Any:
+        """The outcome once the firm has been asked, and has been told."""
+        for emit in outcome.emits:
+            if emit.topic is PROFILE_INBOX:
+                record = emit.value
+                if accounts.is_account(record.profile_id):
+                    lent: Any = inbox.handle(record, self.firms.get(record.profile_id), self)
+                    self.firms[record.profile_id] = lent.state
+                    if lent.emits:
+                        self._take(outcome)
+                        return self._served(inbox.handle(lent.emits[0].value, self.profile, self))
+        return outcome
 
     def _wait(self) -> str:
         """What the owner of the profile does about time: every look that has become due by now, each at its moment."""
@@ -140,9 +183,9 @@ class Story:
             options.get("request", f"r{self._serial}"), SUBJECT, options.get("channel", "web"), placements,
             options.get("scenario", ""), options.get("max_variants", 1), options.get("require_consent", True),
             options.get("context", {}), None, 0, options.get("digest", "d"))
-        outcome = requests.handle(request, self.profile, self)
-        reply: Any = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)  # type: ignore[union-attr]
-        self.audits = next((emit.value.candidates for emit in outcome.emits  # type: ignore[union-attr]
+        outcome = self._served(requests.handle(request, self.profile, self))
+        reply: Any = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)
+        self.audits = next((emit.value.candidates for emit in outcome.emits
                             if emit.topic is DECISION_AUDIT), [])
         self._take(outcome)
         if reply.error:

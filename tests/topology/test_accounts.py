@@ -325,3 +325,19 @@ def test_what_an_account_s_cap_cannot_be_is_said_before_it_is_published(tmp_path
         shop.publication(tmp_path, wrong)
     said = " ".join(map(str, caught.value.findings))
     assert "counts decisions" in said and "no zone of its own" in said and "account.plan" in said
+
+
+def test_a_golden_decision_may_be_about_a_member_of_an_account(tmp_path: Path) -> None:
+    golden = """
+golden:
+  buyer:
+    {at: 2026-01-31T08:00:00Z, channel: email, placement: hero, consent: personalization, account_consent: contact,
+     account: {plan: enterprise, contract_ends: 2027-01-31T00:00:00Z}, roles: buyer, expect: renewal}
+"""
+    assert shop.publication(tmp_path / "right", POLICY + golden)
+    with pytest.raises(PolicyError) as caught:
+        shop.publication(tmp_path / "wrong", POLICY + golden.replace("2027-01-31", "2025-01-31"))
+    assert "expected renewal but decided upgrade" in str(caught.value.findings[0])
+    with pytest.raises(PolicyError) as caught:
+        shop.publication(tmp_path / "names", POLICY + golden.replace("{plan:", "{plam:"))
+    assert "'plan'" in str(caught.value.findings[0])
