@@ -157,39 +157,45 @@ class Sitting:
 def admitted(sitting: Sitting, placement: Placement, slot: Slot) -> list[Candidate]:
     """The candidates that nothing keeps out; of each of the others, the audit tells the first thing that does."""
     left: list[Candidate] = []
-    audits, judged, facts = sitting.audits, sitting.judged, sitting.facts
-    contacts = sitting.channel.quiet is not None or sitting.channel.do_not_contact is not None
-    tight, resting = sitting.tight, bool(sitting.profile.rests)
+    audits, judged, facts, tight = sitting.audits, sitting.judged, sitting.facts, sitting.tight
+    channel = sitting.channel
     limiting = limiting_arms(sitting, slot)
+    watched = bool(limiting or sitting.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
     for candidate in slot.candidates:
-        stop = _not_available(sitting, placement, candidate.item) if candidate.limited else None
-        if stop is None:
-            for stage, outcome, rule in candidate.rules:
-                broken = judged.get(id(rule), _UNASKED)
-                if broken is _UNASKED:
-                    broken = stop_of(rule, facts, candidate.item.facts)
-                    if not rule.of_candidate:
-                        judged[id(rule)] = broken
-                if broken is not None:
-                    stop = CandidateAudit(
-                        candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
-                        stage, broken.clause, broken.values)
-                    break
-        if stop is None and contacts:
-            stop = _kept_quiet(sitting, placement, candidate.item)
-        if stop is None:
-            stop = _resting(sitting, placement, candidate) if resting else None
-            if stop is None and (candidate.account_caps or not candidate.cap_keys.isdisjoint(tight)):
-                stop = capped(sitting, placement, candidate)
-        if stop is None and (limiting or candidate.holdouts):
-            stop = _kept_out(sitting, placement, candidate, limiting)
-        if stop is None:
-            left.append(candidate)
-        else:
+        if candidate.limited and (stop := _not_available(sitting, placement, candidate.item)) is not None:
             audits.append(stop)
+            continue
+        for stage, outcome, rule in candidate.rules:
+            broken = judged.get(id(rule), _UNASKED)
+            if broken is _UNASKED:
+                broken = stop_of(rule, facts, candidate.item.facts)
+                if not rule.of_candidate:
+                    judged[id(rule)] = broken
+            if broken is not None:
+                audits.append(CandidateAudit(
+                    candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
+                    stage, broken.clause, broken.values))
+                break
+        else:
+            if watched or candidate.watched or not candidate.cap_keys.isdisjoint(tight):
+                later = _stopped_later(sitting, placement, candidate, limiting)
+                if later is not None:
+                    audits.append(later)
+                    continue
+            left.append(candidate)
     for tested in {id(one.experiments): one.experiments for one in left}.values():
         sitting.expose(tested)
     return left
+
+
+def _stopped_later(
+    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
+) -> CandidateAudit | None:
+    """What comes after a candidate's own rules: contact policy, rests, caps, holdouts and experiments."""
+    return (
+        _kept_quiet(sitting, placement, candidate.item) or _resting(sitting, placement, candidate)
+        or capped(sitting, placement, candidate) or _kept_out(sitting, placement, candidate, limiting)
+    )
 
 
 def _resting(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:

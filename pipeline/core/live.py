@@ -42,6 +42,8 @@ class Candidate:
     stopping: tuple[CapUse, ...]
     #: The caps over all members of an account.
     account_caps: tuple[CapUse, ...]
+    #: Whether such a cap or a holdout may keep it out.
+    watched: bool
     cap_keys: frozenset[str]
     #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
     rolling_ms: int | None
@@ -126,7 +128,8 @@ def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         levels = []
         for stage, outcome, rule in one.rules:
             left = about(rule, one.item.facts)
-            levels.append((stage, outcome, rules.setdefault(tuple(map(id, left.clauses)), left)))
+            if left.clauses:
+                levels.append((stage, outcome, rules.setdefault(tuple(map(id, left.clauses)), left)))
         tested = groups.setdefault(tuple(test.id for test in one.experiments), one.experiments)
         result.append(replace(one, rules=tuple(levels), experiments=tested))
     return tuple(result)
@@ -148,6 +151,8 @@ def candidate_for(
         return None
     everything = caps.uses(policy.caps, item, placement.id, channel)
     uses = tuple(use for use in everything if not use.cap.of_account)
+    account_caps = tuple(use for use in everything if use.cap.of_account)
+    holdouts = tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel))
     windows = dict.fromkeys(use.cap.window for use in everything)
     tested = tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel))
     orders = [placement.ranking, *(arm.ranking for one in tested for arm in one.variations if arm.ranking is not None)]
@@ -160,11 +165,11 @@ def candidate_for(
         any(limit is not None for limit in (item.valid_from_ms, item.valid_until_ms, item.inventory)),
         tuple(use for use in uses if use.cap.counted == "decision" or use.cap.reserves),
         tuple(use for use in uses if not use.bypass),
-        tuple(use for use in everything if use.cap.of_account), frozenset(use.key for use in uses if not use.bypass),
+        account_caps, bool(account_caps or holdouts), frozenset(use.key for use in uses if not use.bypass),
         min((one.length_ms for one in windows if one.kind == "rolling"), default=None),
         tuple(one for one in windows if one.kind == "calendar"),
         tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)
               for key in caps.keys(rest, item, placement.id, channel)),
-        tested, tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel)),
+        tested, holdouts,
         {order.id: of_item(order, item) for order in orders},
     )
