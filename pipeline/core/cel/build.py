@@ -29,7 +29,7 @@ ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "durat
 DECLARED: Final = ("profile", "account", "features", "journey", "context", "candidate")
 
 _MACROS: Final = ("exists", "all", "exists_one")
-#: What is written out to be converted is converted at once, or is a mistake.
+#: Text that is written out to be converted is converted at once, or is a mistake.
 _CONVERSIONS: Final = ("timestamp", "duration", "int", "double")
 _FAILURES: Final = (KeyError, EvaluationError)
 _CANNOT: Final = {
@@ -234,7 +234,7 @@ def _apply(node: Call, found: lib.Overload, args: list[Built]) -> Built:
         try:
             return _constant(found.result, impl(*(fn({}, {}) for fn in fns)))
         except EvaluationError as error:
-            if node.name in _CONVERSIONS:
+            if node.name in _CONVERSIONS and args[0].type == "string":
                 raise RuleError(str(error), node.args[0].at) from error
             return Built(found.result, lambda facts, item: impl(*(fn(facts, item) for fn in fns)))
     if len(fns) == 1:
