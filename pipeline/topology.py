@@ -52,12 +52,13 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "identity",
         reads=IDENTITY_EVENTS,
-        writes=(SEGMENT_CHANGES, PROFILE_INBOX, ACCOUNTS, DEAD_LETTERS),
+        writes=(DECISION_REPLIES, SEGMENT_CHANGES, PROFILE_INBOX, ACCOUNTS, DEAD_LETTERS),
         table=PROFILES_BY_ID,
         handle=identity.handle,
         lane=Lane.BATCH,
         key=attrgetter("subject"),
-        doc="Traits, consent, memberships and aliases into the profile; accounts into theirs.",
+        doc="Traits, consent (confirmed to who waits for it), memberships and aliases into the profile; accounts into "
+            "theirs.",
     ),
     Flow(
         "feedback",

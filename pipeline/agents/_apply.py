@@ -7,7 +7,7 @@ from dataclasses import replace
 from pipeline.agents._lending import asked, given_back, settlement
 from pipeline.core import accounts, learn, lending
 from pipeline.core.decide import ENGINE, Ruling, decide
-from pipeline.core.hashing import decision_id_of
+from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.live import Live
 from pipeline.core.model import (
     Account,
@@ -38,11 +38,12 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None,
     """Traits and consent of one event."""
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
-        return Drop(Reason.DUPLICATE_EVENT)
+        return Drop(Reason.DUPLICATE_EVENT, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
     release = live.release if live else ""
-    return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
+    emits = segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms)
+    return Accept(Reason.APPLIED, after, (*_confirmation(event), *emits))
 
 
 def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
@@ -187,6 +188,14 @@ def _remembering(profile: Profile, reply: DecisionReply, request: DecisionReques
 def _error(request: DecisionRequest, error: str) -> DecisionReply:
     decision_id = decision_id_of(request.subject, request.request_id)
     return DecisionReply(request.request_id, decision_id, [], False, "", error=error)
+
+
+def _confirmation(event: IdentityEvent) -> tuple[Emit, ...]:
+    """To whoever waits for it: from now on every decision about the subject knows of this event."""
+    if event.reply_partition is None:
+        return ()
+    said = DecisionReply(event.event_id, applied_id_of(event.subject), [], False, "applied")
+    return (Emit(DECISION_REPLIES, event.event_id, said, event.reply_partition),)
 
 
 def _reply(request: DecisionRequest, reply: DecisionReply) -> tuple[Emit, ...]:

@@ -7,7 +7,8 @@ the callers' own, and two of them may well choose the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from pipeline.bridge.breaker import Breaker, State
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro
-from pipeline.core.hashing import decision_id_of
+from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
@@ -176,6 +177,20 @@ class Asker:
             self._waiting[request_id] = others
         else:
             self._waiting.pop(request_id, None)
+
+    @contextmanager
+    def expecting(self, events: Iterable[tuple[str, str]]) -> Iterator[list[asyncio.Future[Answer]]]:
+        """Wait for the workers to confirm events, by subject and event id: enter before they are published."""
+        loop = asyncio.get_running_loop()
+        expected = [(event_id, _Waiting(applied_id_of(subject), "", [loop.create_future()]))
+                    for subject, event_id in events]
+        for event_id, waiting in expected:
+            self._waiting.setdefault(event_id, []).append(waiting)
+        try:
+            yield [waiting.futures[0] for _, waiting in expected]
+        finally:
+            for event_id, waiting in expected:
+                self._forget(event_id, waiting)
 
     # -- the pipeline's side --------------------------------------------------------------------------------------
 

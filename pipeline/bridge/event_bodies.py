@@ -135,8 +135,9 @@ class EventOutcome(BaseModel):
     """What became of one event, in the order sent."""
 
     message_id: str | None
-    status: Literal["accepted", "rejected", "not_taken"] = Field(
-        description="accepted: the broker has it. rejected: correct it. not_taken: send it again."
+    status: Literal["accepted", "rejected", "not_taken", "not_in_force"] = Field(
+        description="accepted: the broker has it, and its consent binds every later decision. rejected: correct it. "
+        "not_taken: send it again. not_in_force: the broker has it, its consent is not confirmed; send it again."
     )
     errors: list[dict[str, str]] | None = Field(None, description="rejected: what is wrong, by JSON pointer.")
     warnings: list[str] | None = Field(None, description="What was left out of the event, and why.")

@@ -1,17 +1,19 @@
 """`POST /v1/events`: Segment-shaped events, one or many, into the input topics.
 
-Answers 202 only once the broker has acknowledged every event that was accepted: none of those is ever lost. In a batch
-each event stands for itself; a wrong one does not hold the others up.
+Answers 202 only once the broker has acknowledged every event that was accepted: none of those is ever lost. What says
+something about consent is besides applied by then: the next decision obeys it, whoever asks and through which bridge.
+In a batch each event stands for itself; a wrong one does not hold the others up.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ from starlette.responses import Response
 
 from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
+from pipeline.bridge.asking import Answer, Asker
 from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_key
@@ -33,7 +36,8 @@ from pipeline.bridge.world import World
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
-from pipeline.core.model import FeedbackEvent, IdentityEvent
+from pipeline.core.accounts import is_account
+from pipeline.core.model import DecisionReply, FeedbackEvent, IdentityEvent
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -41,6 +45,10 @@ from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 NOT_TAKEN: Final = "not_taken"
+NOT_IN_FORCE: Final = "not_in_force"
+
+#: How long a worker may take to confirm consent that the broker has.
+CONFIRMED_WITHIN_S: Final = 2.0
 
 _RETRY_AFTER_S: Final = "2"
 _ERRORS_MAX: Final = 20
@@ -60,12 +68,17 @@ class _Outcome:
     errors: tuple[FieldError, ...] = ()
     warnings: list[str] = field(default_factory=list)
     taken: bool = False
+    #: Subject and event id where it speaks of a person's consent; and whether a worker has confirmed that.
+    speaks: tuple[str, str] | None = None
+    confirmed: bool = False
 
     @property
     def status(self) -> str:
         if not self.records:
             return REJECTED
-        return ACCEPTED if self.taken else NOT_TAKEN
+        if not self.taken:
+            return NOT_TAKEN
+        return ACCEPTED if self.confirmed or self.speaks is None else NOT_IN_FORCE
 
     def told(self) -> dict[str, Any]:
         body: dict[str, Any] = {"message_id": self.message_id, "status": self.status}
@@ -80,7 +93,7 @@ class EventsDoor:
     """The door's parts."""
 
     def __init__(
-        self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, wire: Wire, clock: Clock,
+        self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, wire: Wire, asker: Asker, clock: Clock,
         metrics: BridgeMetrics,
     ) -> None:
         self._settings = settings
@@ -88,6 +101,7 @@ class EventsDoor:
         self._quotas = quotas
         self._world = world
         self._wire = wire
+        self._asker = asker
         self._clock = clock
         self._metrics = metrics
         self._tenant_key = settings.tenant_key.get_secret_value().encode()
@@ -137,7 +151,7 @@ class EventsDoor:
             outcome.message_id = event.message_id or _made_up_id()
             mapped = mapper.map(event, now_ms, outcome.message_id)
             outcome.warnings = mapped.warnings
-            outcome.records = tuple(_record(event, trace) for event in mapped.events)
+            outcome.records = tuple(self._record(event, trace, outcome) for event in mapped.events)
         except Problem as problem:
             if problem.kind is problems.MALFORMED_JSON and not at:
                 raise
@@ -148,11 +162,30 @@ class EventsDoor:
         return outcome
 
     async def _publish(self, outcomes: Sequence[_Outcome]) -> None:
-        taken = iter(await self._wire.publish([record for outcome in outcomes for record in outcome.records]))
-        for outcome in outcomes:
-            outcome.taken = all([next(taken) for _ in outcome.records])
+        speaking = [(outcome, outcome.speaks) for outcome in outcomes if outcome.speaks is not None]
+        with self._asker.expecting([speaks for _, speaks in speaking]) as confirmations:
+            taken = iter(await self._wire.publish([record for outcome in outcomes for record in outcome.records]))
+            for outcome in outcomes:
+                outcome.taken = all([next(taken) for _ in outcome.records])
+            pairs = zip(speaking, confirmations, strict=True)
+            await self._confirm([(outcome, future) for (outcome, _), future in pairs if outcome.taken])
         for outcome in outcomes:
             self._metrics.event(outcome.type, outcome.status)
+
+    async def _confirm(self, waiting: Sequence[tuple[_Outcome, asyncio.Future[Answer]]]) -> None:
+        if not waiting or not self._wire.listening:
+            return
+        await asyncio.wait([future for _, future in waiting], timeout=CONFIRMED_WITHIN_S)
+        for outcome, future in waiting:
+            outcome.confirmed = future.done() and isinstance(future.result(), DecisionReply)
+
+    def _record(self, event: IdentityEvent | FeedbackEvent, trace: Headers, outcome: _Outcome) -> Outbound:
+        """The event as a record of its topic. Raises CodecError for one that no record can hold."""
+        topic = FEEDBACK_EVENTS if isinstance(event, FeedbackEvent) else IDENTITY_EVENTS
+        if isinstance(event, IdentityEvent) and event.consent and not is_account(event.subject):
+            outcome.speaks = event.subject, event.event_id
+            event = replace(event, reply_partition=self._wire.reply_partition)
+        return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
 
     def _answer(self, outcomes: Sequence[_Outcome]) -> Response:
         counts = Counter(outcome.status for outcome in outcomes)
@@ -161,6 +194,12 @@ class EventsDoor:
             raise Problem(
                 problems.EVENTS_UNAVAILABLE,
                 f"The broker did not acknowledge {counts[NOT_TAKEN]} of {len(outcomes)} events.",
+                headers={"Retry-After": _RETRY_AFTER_S}, extra=told,
+            )
+        if counts[NOT_IN_FORCE]:
+            raise Problem(
+                problems.CONSENT_NOT_IN_FORCE,
+                f"No worker has confirmed the consent of {counts[NOT_IN_FORCE]} of {len(outcomes)} events.",
                 headers={"Retry-After": _RETRY_AFTER_S}, extra=told,
             )
         if counts[REJECTED] == len(outcomes):
@@ -214,12 +253,6 @@ def _parts_leniently(body: bytes) -> _Parts:
         {name: msgspec.Raw(json.dumps(value).encode()) for name, value in top.items()},
         None if events is None else [msgspec.Raw(json.dumps(event).encode()) for event in events],
     )
-
-
-def _record(event: IdentityEvent | FeedbackEvent, trace: Headers) -> Outbound:
-    """The event as a record of its topic. Raises CodecError for one that no record can hold."""
-    topic = IDENTITY_EVENTS if isinstance(event, IdentityEvent) else FEEDBACK_EVENTS
-    return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
 
 
 def _made_up_id() -> str:

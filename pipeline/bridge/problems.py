@@ -117,10 +117,15 @@ EVENTS_UNAVAILABLE: Final = Kind(
     "events-unavailable", 503, "The broker did not take every event",
     "Repeat after Retry-After with the same messageIds: those already taken are not counted twice.",
 )
+CONSENT_NOT_IN_FORCE: Final = Kind(
+    "consent-not-in-force", 503, "The broker has the consent, but no worker has confirmed it yet",
+    "Repeat after Retry-After with the same messageIds until all is accepted: then every later decision obeys it.",
+)
 
 KINDS: Final = (
     MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED,
     TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
+    CONSENT_NOT_IN_FORCE,
 )
 BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}

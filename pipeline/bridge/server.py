@@ -63,7 +63,7 @@ class Bridge:
         )
         caught_up = self._follower.caught_up.is_set
         decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
-        events = EventsDoor(settings, keys, quotas, self._directory, self._wire, clock, metrics)
+        events = EventsDoor(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
         self.app = create(Doors(decide, events, self._readiness, metrics), self._lifespan)
 
     def _policy_missing(self, tenant: str | None) -> str | None:

@@ -67,6 +67,12 @@ def _time(at_ms: int) -> str | None:
     return None
 
 
+def _partition(number: int | None) -> str | None:
+    if number is not None and not 0 <= number < DECISION_REPLIES.partitions:
+        return f"reply_partition is {number}: send 0 to {DECISION_REPLIES.partitions - 1}, or null"
+    return None
+
+
 def _scalars(name: str, scalars: dict[str, Scalar], chars_max: int | None = None) -> str | None:
     """`chars_max`: how long a text among them may be where they are kept."""
     for key, value in scalars.items():
@@ -96,7 +102,8 @@ def check_identity(event: IdentityEvent) -> str | None:
         problem = _time(grant.at_ms) or _names(grant)
         if problem is not None:
             return "consent." + problem
-    problem = _subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
+    problem = (_subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
+               or _partition(event.reply_partition))
     return problem or _scalars("traits", event.traits, TEXT_CHARS_MAX)
 
 
@@ -129,9 +136,8 @@ def check_request(request: DecisionRequest) -> str | None:
         return f"placements names {len(request.placements)} slots: name 1 to {MAX_PLACEMENTS}"
     if not 1 <= request.max_variants <= MAX_VARIANTS:
         return f"max_variants is {request.max_variants}: send 1 to {MAX_VARIANTS}"
-    if request.reply_partition is not None and not 0 <= request.reply_partition < DECISION_REPLIES.partitions:
-        return f"reply_partition is {request.reply_partition}: send 0 to {DECISION_REPLIES.partitions - 1}, or null"
-    return _subject(request.subject) or _names(request) or _scalars("attributes", request.attributes)
+    problem = _partition(request.reply_partition) or _subject(request.subject)
+    return problem or _names(request) or _scalars("attributes", request.attributes)
 
 
 def check_inbox(record: InboxRecord) -> str | None:

@@ -15,6 +15,11 @@ def decision_id_of(subject: str, request_id: str) -> str:
     return digest("decision", subject, request_id)
 
 
+def applied_id_of(subject: str) -> str:
+    """What stands for a decision's id where an event is confirmed; no decision has such a one."""
+    return f"applied:{subject}"
+
+
 def fraction(*parts: str) -> float:
     """A number in [0, 1), evenly spread and the same everywhere for the same parts."""
     return (int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8]) >> 11) / 2**53

@@ -60,6 +60,8 @@ class IdentityEvent:
     #: alias only: `subject` is the identifier given up, `alias_of` the profile id it belongs to from now on.
     alias_of: str | None = None
     source: str = ""
+    #: The partition of `decision.replies` on which to say that it is applied; None: nobody waits for that.
+    reply_partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

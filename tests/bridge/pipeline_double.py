@@ -83,7 +83,9 @@ class WireDouble:
         for record, was_taken in zip(records, taken, strict=True):
             if was_taken:
                 self.published.append(record)
-                self.deliver(record)
+                if self.mode == "answers":
+                    self.deliver(record)
+        asyncio.get_running_loop().call_soon(self.hand_over)
         return taken
 
 
@@ -136,7 +138,7 @@ class BridgeDouble:
         decide = DecideDoor(
             self.settings, keys, quotas, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
         )
-        events = EventsDoor(self.settings, keys, quotas, world, self.wire, self.clock, self.metrics)
+        events = EventsDoor(self.settings, keys, quotas, world, self.wire, self.asker, self.clock, self.metrics)
         self.readiness = Readiness(
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,

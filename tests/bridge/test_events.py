@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,39 @@ async def test_scopes_hold_for_events(tmp_path: Path) -> None:
             for key in ("asker", "sender", "nobody")
         }
     assert answers == {"asker": 403, "sender": 202, "nobody": 401}
+
+
+def says(granted: bool, message_id: str, user: str = "ann") -> dict[str, Any]:
+    return {"type": "identify", "messageId": message_id, "userId": user,
+            "context": {"consent": {"categoryPreferences": {"personalization": granted}}}}
+
+
+async def test_consent_that_no_worker_confirms_is_not_called_accepted(
+    bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.bridge.events_door.CONFIRMED_WITHIN_S", 0.05)
+    bridge.wire.mode = "is silent"
+    reply = await client.post(PATH, json={"batch": [says(False, "m1"), click("m2")]})
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+    assert reply.json()["type"] == "/problems/consent-not-in-force"
+    assert [one["status"] for one in reply.json()["events"]] == ["not_in_force", "accepted"]
+    bridge.wire.mode = "answers"
+    for _ in range(2):  # sent again, it is confirmed; and once more, though it changes nothing any more
+        assert (await client.post(PATH, json={"batch": [says(False, "m1"), click("m2")]})).status_code == 202
+    assert bridge.pipeline.state(bridge.subject("ann")).consent["personalization"].granted is False
+
+
+async def test_without_a_listening_bridge_consent_is_not_waited_for(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    bridge.wire.listening = False
+    assert (await client.post(PATH, json=says(False, "m1"))).status_code == 503
+    assert (await client.post(PATH, json=click("m2"))).status_code == 202
+
+
+async def test_a_request_may_have_the_id_of_an_event(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    asked = decide_body() | {"request_id": "same"}
+    said, decided = await asyncio.gather(
+        client.post(PATH, json=says(True, "same")), client.post("/personalization/decide", json=asked))
+    assert (said.status_code, decided.status_code) == (202, 200)
+    assert decided.json()["decision_id"] and decided.json()["decisions"]

@@ -69,7 +69,7 @@ IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
     [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")],
-    model.Membership("default/@acme", ["admin", "buyer"], False, True), "default/other", "shop",
+    model.Membership("default/@acme", ["admin", "buyer"], False, True), "default/other", "shop", 3,
 )
 FEEDBACK = model.FeedbackEvent(
     "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
