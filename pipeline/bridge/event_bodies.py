@@ -37,12 +37,14 @@ class _Lenient(BaseModel):
 
 
 class Consent(_Lenient):
-    """Segment's consent object: a category is one of the policy's purposes, or `purpose/channel`. Of a group: the
-    account's."""
+    """Segment's consent object: a category is what the policy's `consent.categories` maps, a purpose, or
+    `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`. Of a group: the account's.
+    """
 
     category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], bool] = Field(
         default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
     )
+    tc_string: Annotated[str | None, BeforeValidator(_empty_is_none), Field(max_length=20_000)] = None
 
 
 class EventContext(_Lenient):

@@ -5,7 +5,7 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,6 +17,7 @@ from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
+from pipeline.core.definitions import Policy
 from pipeline.core.identity import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentifierError
 from pipeline.core.model import (
     ConsentGrant,
@@ -28,6 +29,8 @@ from pipeline.core.model import (
     Membership,
     Scalar,
 )
+from pipeline.core.statements import of_category, of_tc_string
+from pipeline.core.tcf import TcfError
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
@@ -66,17 +69,17 @@ class Mapped:
 class EventMapper:
     """Maps the events of one tenant. `hash_of` raises IdentifierError for what is no identifier.
 
-    `purposes`: those of the live policy, None where nothing is live. Consent for another one is kept, with a warning.
+    `policy`: the live one, None where nothing is live. Consent for a purpose it does not have is kept, with a warning.
     """
 
     def __init__(
-        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], str], purposes: Collection[str] | None = None
+        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], str], policy: Policy | None = None
     ) -> None:
         """`account_of(id, pointer)`: an account's key; raises Problem naming the field."""
         self._tenant = tenant
         self._hash_of = hash_of
         self._account_of = account_of
-        self._purposes = purposes
+        self._policy = policy
 
     def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
         """One event. Raises Problem naming what is wrong with it."""
@@ -142,7 +145,7 @@ class EventMapper:
         return IdentityEvent(
             said.id, subject, IdentityKind.IDENTIFY, said.at_ms,
             traits=kept(traits, "traits", said.warnings, of_a_person=True),
-            consent=said.consent(self._purposes), identifiers=identifiers, membership=membership, source=said.source,
+            consent=said.consent(self._policy), identifiers=identifiers, membership=membership, source=said.source,
         )
 
     def _more_identifiers(self, traits: dict[str, Any], said: _Said) -> list[Identifier]:
@@ -171,7 +174,7 @@ class EventMapper:
             raise invalid(FieldError("/groupId", "a group event names the account: whose traits are these?"))
         account = self._account_of(event.group_id, "/groupId")
         events: list[IdentityEvent | FeedbackEvent] = []
-        own = account_event(f"{said.id}/account", account, event.traits, said.consent(self._purposes), said.at_ms,
+        own = account_event(f"{said.id}/account", account, event.traits, said.consent(self._policy), said.at_ms,
                             said.source, said.warnings)
         if own is not None:
             events.append(own)
@@ -201,7 +204,7 @@ class EventMapper:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
         if lowered == CONSENT_UPDATED:
-            consent = said.consent(self._purposes)
+            consent = said.consent(self._policy)
             return IdentityEvent(
                 said.id, subject, IdentityKind.CONSENT, said.at_ms, consent=consent, source=said.source
             )
@@ -225,21 +228,37 @@ class _Said:
     source: str
     warnings: list[str]
 
-    def consent(self, purposes: Collection[str] | None) -> list[ConsentGrant]:
-        """The answers given with this event, one per purpose (and channel)."""
-        consent = self.event.context.consent
-        grants = []
-        for category, granted in (consent.category_preferences if consent else {}).items():
-            purpose, _, channel = category.partition("/")
-            if not purpose:
-                raise invalid(FieldError(
-                    pointer_of(("context", "consent", "categoryPreferences", category)), "name a purpose"
-                ))
-            if purposes is not None and purpose not in purposes:
-                known = ", ".join(sorted(purposes)) or "none"
-                self.warnings.append(f"consent for {purpose[:NAME_CHARS_MAX]}: no purpose of the live policy ({known})")
-            grants.append(ConsentGrant(purpose, granted, self.at_ms, channel or None, self.source))
-        return grants
+    def consent(self, policy: Policy | None) -> list[ConsentGrant]:
+        """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
+
+        Where several categories stand for one purpose, all of them must be allowed.
+        """
+        said = self.event.context.consent
+        grants: dict[tuple[str, str | None], ConsentGrant] = {}
+        for category, granted in (said.category_preferences if said else {}).items():
+            for purpose, channel in of_category(category, policy.categories if policy else {}):
+                if not purpose or "#" in category or "/" in (channel or ""):
+                    at = pointer_of(("context", "consent", "categoryPreferences", category))
+                    raise invalid(FieldError(at, "name a purpose, or a purpose/channel"))
+                if policy is not None and purpose not in policy.purposes:
+                    known = ", ".join(sorted(policy.purposes)) or "none"
+                    name = purpose[:NAME_CHARS_MAX]
+                    self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
+                before = grants.get((purpose, channel))
+                allowed = granted and (before is None or before.granted)
+                grants[purpose, channel] = ConsentGrant(purpose, allowed, self.at_ms, channel, self.source)
+        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy)]
+
+    def _of_tc_string(self, text: str | None, policy: Policy | None) -> list[ConsentGrant]:
+        if text is None:
+            return []
+        at = pointer_of(("context", "consent", "tcString"))
+        if policy is None or policy.tcf is None:
+            raise invalid(FieldError(at, "the live policy has no consent.tcf to say what TC strings mean"))
+        try:
+            return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)
+        except TcfError as error:
+            raise invalid(FieldError(at, str(error))) from error
 
     def feedback(self, subject: str, kind: FeedbackKind, name: str, properties: dict[str, Scalar]) -> FeedbackEvent:
         """The event with what it says about an item moved from its properties to its own fields."""

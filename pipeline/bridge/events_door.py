@@ -120,7 +120,7 @@ class EventsDoor:
             raise
         mapper = EventMapper(
             tenant, partial(identity.identifier, self._tenant_key, tenant),
-            partial(account_key, self._tenant_key, tenant), live.policy.purposes if live else None,
+            partial(account_key, self._tenant_key, tenant), live.policy if live else None,
         )
         now_ms = self._clock.now_ms()
         trace = headers_for(headers.get("traceparent"))

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from pipeline.core.cel.build import Facts, Fn
 from pipeline.core.rules import Number, Rule
-from pipeline.core.words import Basis, Scalar
+from pipeline.core.terms import Purpose as Purpose
+from pipeline.core.terms import Tcf as Tcf
+from pipeline.core.words import Scalar
 
 Unit = Literal["minute", "hour", "day", "week", "month"]
 Escape = Literal["html", "url", "json", "none"]
@@ -172,20 +174,6 @@ class Fallback:
     variant: str = "fallback"
     content: dict[str, Scalar] = field(default_factory=dict)
     ttl_s: int = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Purpose:
-    """What data may be used for, and what makes it lawful."""
-
-    id: str
-    #: Any one of them is enough; the first that holds is the one the audit names.
-    bases: tuple[Basis, ...] = (Basis.CONSENT,)
-    #: After this a statement without an end of its own no longer permits anything.
-    lasts_ms: int | None = None
-    #: Channels on which only a confirmed consent counts, and how long a pending one may be confirmed.
-    double_opt_in: frozenset[str] = frozenset()
-    confirm_within_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,3 +378,6 @@ class Policy:
     windowed: tuple[Signal, ...] = ()
     #: Whether some segment or stage reads the account or the membership.
     account_segments: bool = False
+    #: What other systems call our purposes (`purpose`, or `purpose/channel`), and how TC strings speak of them.
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tcf: Tcf | None = None

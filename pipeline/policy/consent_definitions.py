@@ -39,6 +39,20 @@ class PurposeDefinition(Definition):
         return {"doc": value} if isinstance(value, str) else value
 
 
+#: Purposes of the framework; 1 to 11 are defined so far.
+TcfPurpose = Annotated[int, Field(ge=1, le=11)]
+
+
+class TcfDefinition(Definition):
+    """IAB's framework: our vendor number, the framework's purposes behind each of ours, how long a string counts."""
+
+    vendor: int = Field(ge=1, le=65_535)
+    purposes: dict[Name, Annotated[list[TcfPurpose], Field(min_length=1)]] = Field(min_length=1)
+    lasts_ms: Annotated[Span | None, Field(alias="lasts")] = None
+
+
 class ConsentDefinition(Definition):
     purposes: dict[Name, PurposeDefinition]
     tracking: str | None = None
+    categories: dict[str, Names] = {}
+    tcf: TcfDefinition | None = None

@@ -13,15 +13,18 @@ from pipeline.bridge.event_mapping import EventMapper, Mapped
 from pipeline.bridge.group_mapping import account_key
 from pipeline.bridge.problems import Problem
 from pipeline.core import identity
+from pipeline.core.definitions import Policy
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind, Membership
+from tests.core.build import made
+from tests.core.test_tcf import EXAMPLE, TCF
 
 NOW_MS = 1_700_000_000_000
 KEY = b"k"
 
 
-def mapped(purposes: frozenset[str] | None = None, **event: Any) -> Mapped:
+def mapped(policy: Policy | None = None, **event: Any) -> Mapped:
     body = {"type": "track", "userId": "ann", "event": "Song Played"} | event
-    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_key, KEY, "shop"), purposes)
+    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_key, KEY, "shop"), policy)
     return mapper.map(SegmentEvent.model_validate(body), NOW_MS, "made-up")
 
 
@@ -263,13 +266,43 @@ def test_segments_own_consent_event_updates_the_profile() -> None:
 
 def test_consent_for_a_purpose_that_the_policy_does_not_know_is_kept_with_a_warning() -> None:
     consent = {"categoryPreferences": {"Marketing": True}}
-    found = mapped(frozenset({"marketing"}), type="identify", context={"consent": consent})
+    found = mapped(made().policy, type="identify", context={"consent": consent})
     assert isinstance(found.events[0], IdentityEvent)
     assert found.events[0].consent
-    assert found.warnings == ["consent for Marketing: no purpose of the live policy (marketing)"]
+    assert found.warnings == ["consent for Marketing: no purpose of the live policy (marketing, personalization)"]
 
 
 def test_ids_and_source_come_along() -> None:
     assert feedback(messageId="m1", context={"library": {"name": "analytics.js"}}).source == "analytics.js"
     assert feedback().event_id == "made-up"
     assert feedback(context={"library": "odd", "device": "odd"}).source == ""
+
+
+def consents(policy: Policy | None, **consent: Any) -> list[tuple[str, str | None, bool]]:
+    event = mapped(policy, type="identify", context={"consent": consent}).events[0]
+    assert isinstance(event, IdentityEvent)
+    return [(one.purpose, one.channel, one.granted) for one in event.consent]
+
+
+def test_another_systems_categories_become_the_policys_purposes() -> None:
+    categories = {"C0004": ["marketing", "personalization"], "Letters": "marketing/email", "C0002": "personalization"}
+    policy = made({"consent": {"categories": categories}}).policy
+    assert consents(policy, categoryPreferences={"C0004": True, "Letters": False}) == [
+        ("marketing", None, True), ("personalization", None, True), ("marketing", "email", False)]
+    # Of two categories behind one purpose both must be allowed; a purpose's own name still does.
+    for order in ({"C0004": True, "C0002": False}, {"C0002": False, "C0004": True}):
+        assert ("personalization", None, False) in consents(policy, categoryPreferences=order)
+    assert consents(policy, categoryPreferences={"marketing/web": True}) == [("marketing", "web", True)]
+
+
+def test_a_tc_string_speaks_through_the_policys_mapping() -> None:
+    policy = made({"consent": {"tcf": TCF}}).policy
+    assert consents(policy, tcString=EXAMPLE) == [("marketing", None, False), ("personalization", None, True)]
+    for wrong, said in ((EXAMPLE[:20], "was cut off"), ("no string!", "is not base64url")):
+        with pytest.raises(Problem) as refused:
+            consents(policy, tcString=wrong)
+        [error] = refused.value.errors
+        assert error.pointer == "/context/consent/tcString" and said in error.message
+    with pytest.raises(Problem) as refused:
+        consents(made().policy, tcString=EXAMPLE)
+    assert "no consent.tcf" in refused.value.errors[0].message

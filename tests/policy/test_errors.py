@@ -57,6 +57,14 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("personalization: ok", "personalization: {confirm_within: 7d}", "nothing has to be confirmed — name the channels"),
     ("personalization: ok", "personalization: {lasts: a year}", "'a year' is not a length of time: write it as 30s"),
     ("personalization: ok", "personalization: {base: consent}", "'base' is not known here — did you mean 'bases'?"),
+    ("tracking: pers", "categories: {Ads: marketing}, tracking: pers", "consent.categories.Ads.0: there is no purpose "
+     "'marketing' — declared: personalization"),
+    ("tracking: pers", "categories: {Ads: personalization/mail}, tracking: pers", "there is no channel 'mail'"),
+    ("tracking: pers", "tcf: {vendor: 7, purposes: {ads: [1]}}, tracking: pers", "there is no purpose 'ads'"),
+    ("tracking: pers", "tcf: {vendor: 7, purposes: {personalization: [12]}}, tracking: pers", "or equal to 11"),
+    ("tracking: pers", "tcf: {purposes: {personalization: [1]}}, tracking: pers", "consent.tcf.vendor is missing"),
+    ("{purposes: {personalization: ok}", "{tcf: {vendor: 7, purposes: {personalization: [1]}}, purposes: "
+     "{personalization: {bases: contract}}", "a TC string speaks of consent and legitimate_interest; it permits neit"),
     ("{purposes: personalization}}", "{purposes: marketing}}", "there is no purpose 'marketing' — declared: pers"),
     ("channels: web,", "channels: wep,", ":10:20: placements.hero.channels: there is no channel 'wep' — did you mean "
                                          "'web'?"),

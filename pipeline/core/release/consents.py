@@ -1,15 +1,49 @@
-"""The purposes of a release: what makes each lawful, how long, and where a yes must be confirmed."""
+"""The purposes of a release: what makes each lawful and how long, where a yes must be confirmed, others' names."""
 
 from __future__ import annotations
 
-from pipeline.core.definitions import Purpose
+from typing import Final
+
+from pipeline.core.definitions import Purpose, Tcf
 from pipeline.core.release.book import Body, RuleBook
 from pipeline.core.words import Basis
+
+#: Thirteen months: as long as a choice should count before it is asked for again.
+TCF_LASTS_MS: Final = 395 * 86_400_000
 
 
 def purposes(book: RuleBook, data: Body) -> dict[str, Purpose]:
     """Every declared purpose, by name."""
     return {name: _purpose(book, name, one, data) for name, one in data["consent"]["purposes"].items()}
+
+
+def categories(book: RuleBook, data: Body) -> dict[str, tuple[str, ...]]:
+    """Another system's categories, and the purposes (or purpose/channel) that each stands for."""
+    declared = data["consent"].get("categories", {})
+    for category, names in declared.items():
+        for index, name in enumerate(names):
+            path = ("consent", "categories", category, index)
+            purpose, _, channel = name.partition("/")
+            book.problems.known(path, purpose, data["consent"]["purposes"], "purpose")
+            if channel:
+                book.problems.known(path, channel, data["channels"], "channel")
+    return {category: tuple(names) for category, names in declared.items()}
+
+
+def tcf(book: RuleBook, data: Body) -> Tcf | None:
+    """How strings of IAB's framework speak of the purposes; None where the policy says nothing of it."""
+    declared = data["consent"].get("tcf")
+    if declared is None:
+        return None
+    for name in declared["purposes"]:
+        path = ("consent", "tcf", "purposes", name)
+        if book.problems.known(path, name, data["consent"]["purposes"], "purpose"):
+            bases = data["consent"]["purposes"][name].get("bases", (Basis.CONSENT,))
+            if not {Basis.CONSENT, Basis.LEGITIMATE_INTEREST}.intersection(bases):
+                book.problems.add(path, "a TC string speaks of consent and legitimate_interest; it permits neither",
+                                  "add one of them to its bases, or leave it out here")
+    return Tcf(declared["vendor"], {name: tuple(numbers) for name, numbers in declared["purposes"].items()},
+               declared.get("lasts_ms", TCF_LASTS_MS))
 
 
 def _purpose(book: RuleBook, name: str, one: Body, data: Body) -> Purpose:
