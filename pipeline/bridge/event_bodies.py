@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
+from pipeline.core.model import Basis, OptIn
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
 BATCH_BYTES_MAX: Final = 512_000
@@ -18,6 +20,8 @@ EVENT_BYTES_MAX: Final = 32_768
 BATCH_EVENTS_MAX: Final = 500
 
 EVENT_NAME_CHARS_MAX: Final = 256
+
+_PERSONAL: Final = re.compile(r"\S@\S|\b\d{1,3}(\.\d{1,3}){3}\b|\b([0-9a-f]{1,4}:){4,}", re.IGNORECASE)
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -36,12 +40,51 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
+class Statement(_Lenient):
+    """More than a yes or no: on which legal basis, until when, how it was given, and where the evidence is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    granted: bool
+    basis: Basis = Basis.CONSENT
+    opt_in: OptIn = OptIn.SINGLE
+    expires_at: Moment = None
+    source: str | None = Field(None, max_length=64)
+    proof: str = Field("", max_length=200, description="A form's version, a record's id, the hash of an address.")
+
+    @field_validator("proof")
+    @classmethod
+    def _no_personal_data(cls, value: str) -> str:
+        if _PERSONAL.search(value):
+            raise ValueError("holds an e-mail or IP address: send a record's id or a hash instead")
+        return value
+
+
+def _stated(value: Any) -> Any:
+    """One problem, of the category itself, where a value is neither: not one for each of what it might have been."""
+    if isinstance(value, dict):
+        try:
+            return Statement.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+    try:
+        return _BOOL.validate_python(value)
+    except ValidationError:
+        raise ValueError("send true or false, or an object with `granted` that says more") from None
+
+
+_BOOL: Final = TypeAdapter(bool)
+Stated = Annotated[bool | Statement, BeforeValidator(_stated)]
+
+
 class Consent(_Lenient):
     """Segment's consent object: a category is what the policy's `consent.categories` maps, a purpose, or
     `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`. Of a group: the account's.
     """
 
-    category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], bool] = Field(
+    category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated] = Field(
         default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
     )
     tc_string: Annotated[str | None, BeforeValidator(_empty_is_none), Field(max_length=20_000)] = None

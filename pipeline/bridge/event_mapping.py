@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
-from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, GroupMembership, SegmentEvent
+from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, GroupMembership, SegmentEvent, Statement
 from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
@@ -235,7 +235,7 @@ class _Said:
         """
         said = self.event.context.consent
         grants: dict[tuple[str, str | None], ConsentGrant] = {}
-        for category, granted in (said.category_preferences if said else {}).items():
+        for category, stated in (said.category_preferences if said else {}).items():
             for purpose, channel in of_category(category, policy.categories if policy else {}):
                 if not purpose or "#" in category or "/" in (channel or ""):
                     at = pointer_of(("context", "consent", "categoryPreferences", category))
@@ -245,9 +245,16 @@ class _Said:
                     name = purpose[:NAME_CHARS_MAX]
                     self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
                 before = grants.get((purpose, channel))
-                allowed = granted and (before is None or before.granted)
-                grants[purpose, channel] = ConsentGrant(purpose, allowed, self.at_ms, channel, self.source)
+                if before is None or before.granted:
+                    grants[purpose, channel] = self._grant(purpose, channel, stated)
         return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy)]
+
+    def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
+        if isinstance(stated, bool):
+            return ConsentGrant(purpose, stated, self.at_ms, channel, self.source)
+        ends_ms = None if stated.expires_at is None else _epoch_ms(stated.expires_at)
+        return ConsentGrant(purpose, stated.granted, self.at_ms, channel, stated.source or self.source, ends_ms,
+                            stated.basis, stated.opt_in, stated.proof)
 
     def _of_tc_string(self, text: str | None, policy: Policy | None) -> list[ConsentGrant]:
         if text is None:

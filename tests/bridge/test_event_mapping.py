@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper, Mapped
@@ -14,7 +15,16 @@ from pipeline.bridge.group_mapping import account_key
 from pipeline.bridge.problems import Problem
 from pipeline.core import identity
 from pipeline.core.definitions import Policy
-from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind, Membership
+from pipeline.core.model import (
+    Basis,
+    ConsentGrant,
+    FeedbackEvent,
+    FeedbackKind,
+    IdentityEvent,
+    IdentityKind,
+    Membership,
+    OptIn,
+)
 from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF
 
@@ -306,3 +316,23 @@ def test_a_tc_string_speaks_through_the_policys_mapping() -> None:
     with pytest.raises(Problem) as refused:
         consents(made().policy, tcString=EXAMPLE)
     assert "no consent.tcf" in refused.value.errors[0].message
+
+
+def test_a_statement_may_say_its_basis_its_end_how_it_was_given_and_where_the_evidence_is() -> None:
+    said = {"granted": True, "basis": "legitimate_interest", "optIn": "confirmed", "expiresAt": "2030-01-01T00:00:00Z",
+            "source": "crm", "proof": "form-7"}
+    event = mapped(type="identify", context={"consent": {"categoryPreferences": {"marketing/email": said}}}).events[0]
+    assert isinstance(event, IdentityEvent)
+    assert event.consent == [ConsentGrant("marketing", True, NOW_MS, "email", "crm", 1_893_456_000_000,
+                                          Basis.LEGITIMATE_INTEREST, OptIn.CONFIRMED, "form-7")]
+
+
+@pytest.mark.parametrize("wrong", [
+    {"granted": True, "proof": "ann@example.com"}, {"granted": True, "proof": "from 192.0.2.7"},
+    {"granted": True, "basis": "whim"}, {"granted": True, "optin": "pending"}, {"basis": "consent"}, "yes, please",
+])
+def test_a_statement_that_cannot_be_one_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        mapped(type="identify", context={"consent": {"categoryPreferences": {"marketing": wrong}}})
+    [error] = refused.value.errors()
+    assert error["loc"][-1] == "marketing"

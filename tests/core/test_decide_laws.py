@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.answers import recorded
 from pipeline.core.decide import Ruling, decide
 from pipeline.core.live import Live, arrange
+from pipeline.core.model import Basis, ConsentGrant, OptIn
 from pipeline.core.profile import Profile, Trait
 
 from .build import agreed, asked, made
@@ -110,7 +113,29 @@ def test_without_consent_nothing_is_kept() -> None:
 
 def test_the_audit_proves_which_consent_let_it_pass() -> None:
     ruling = decide(asked(), agreed(), made(POLICY, {"a": {}}), NOW_MS)
-    assert '"given": true' in ruling.consent and '"at_ms": 1' in ruling.consent
+    [proof] = json.loads(ruling.consent)["purposes"]
+    assert (proof["purpose"], proof["given"], proof["why"]) == ("personalization", True, "granted")
+    assert (proof["answer"]["at_ms"], proof["answer"]["basis"]) == (1, "consent")
+
+
+def test_the_audit_proves_the_basis_the_confirmation_and_where_the_evidence_is() -> None:
+    live = made(POLICY | {"consent": {"purposes": {"personalization": {
+        "bases": ["consent", "legitimate_interest"], "double_opt_in": ["web"], "lasts": "10d"}}}}, {"a": {}})
+    yes = ConsentGrant("personalization", True, NOW_MS - 5, "web", 'the "centre"', None, Basis.CONSENT, OptIn.CONFIRMED,
+                       "form-7")
+    interest = ConsentGrant("personalization", True, NOW_MS - 9, basis=Basis.LEGITIMATE_INTEREST, source="crm")
+    no = ConsentGrant("personalization", False, NOW_MS - 1, source="letter")
+    for said, why, basis in (([interest, yes], "granted", "consent"), ([interest], "granted", "legitimate_interest"),
+                             ([interest, yes, no], "refused", "consent"), ([], "missing", None)):
+        profile = Profile("shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
+        ruling = decide(asked(), profile, live, NOW_MS)
+        [proof] = json.loads(ruling.consent)["purposes"]
+        assert (proof["why"], (proof["answer"] or {}).get("basis")) == (why, basis)
+        assert (ruling.reason == "no_consent") == (why != "granted")
+        if yes in said and no not in said:
+            assert proof["answer"] == {
+                "channel": "web", "granted": True, "basis": "consent", "opt_in": "confirmed", "at_ms": NOW_MS - 5,
+                "source": 'the "centre"', "proof": "form-7", "expires_at_ms": NOW_MS - 5 + 10 * 86_400_000}
 
 
 def test_a_lottery_draws_by_weight_and_says_the_probability() -> None:

@@ -57,7 +57,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("personalization: ok", "personalization: {confirm_within: 7d}", "nothing has to be confirmed — name the channels"),
     ("personalization: ok", "personalization: {lasts: a year}", "'a year' is not a length of time: write it as 30s"),
     ("personalization: ok", "personalization: {base: consent}", "'base' is not known here — did you mean 'bases'?"),
-    ("tracking: pers", "categories: {Ads: marketing}, tracking: pers", "consent.categories.Ads.0: there is no purpose "
+    ("tracking: pers", "categories: {Ads: marketing}, tracking: pers", "consent.categories.Ads: there is no purpose "
      "'marketing' — declared: personalization"),
     ("tracking: pers", "categories: {Ads: personalization/mail}, tracking: pers", "there is no channel 'mail'"),
     ("tracking: pers", "tcf: {vendor: 7, purposes: {ads: [1]}}, tracking: pers", "there is no purpose 'ads'"),
@@ -284,3 +284,14 @@ def test_a_release_is_named_by_what_it_decides_and_not_by_its_words(tmp_path: Pa
 def test_the_example_policy_is_fine_and_its_golden_decisions_hold() -> None:
     checked = load(Path(__file__).resolve().parents[2] / "policy")
     assert checked.golden >= 5
+
+
+def test_the_consent_page_shows_a_policy_that_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "consent.md").read_text("utf-8")
+    shown = page.partition("<!-- test:policy -->\n```yaml\n")[2].partition("```")[0]
+    declared = GOOD.replace("consent: {purposes: {personalization: ok}, tracking: personalization}\n", shown)
+    declared = declared.replace("channels: {web: {purposes: personalization}}", "channels: {web: {}, email: {}}")
+    (tmp_path / "policy.yaml").write_text(declared, "utf-8")
+    policy = load(tmp_path).policy
+    assert policy.tcf is not None and policy.tcf.vendor == 755
+    assert policy.purposes["marketing"].double_opt_in == {"email"}
