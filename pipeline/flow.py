@@ -34,6 +34,12 @@ class Reason(StrEnum):
     MERGED = "merged"
     LENT = "lent"
     SETTLED = "settled"
+    LINKED = "linked"
+    OFFERED = "offered"
+    UNMERGED = "unmerged"
+    RELEASED = "released"
+    #: Applied, but for an identifier that went past a limit of the policy: it was left out.
+    IDENTIFIER_LIMITED = "identifier_limited"
     # drop
     DUPLICATE_EVENT = "duplicate_event"
     REPEATED_REQUEST = "repeated_request"
@@ -42,6 +48,10 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     NOTHING_DUE = "nothing_due"
     NO_CONSENT = "no_consent"
+    ALREADY_ONE = "already_one"
+    NOT_LINKED = "not_linked"
+    LATER_LOGIN = "later_login"
+    NOTHING_TO_UNDO = "nothing_to_undo"
     # dead-letter
     NOT_AVRO = "not_avro"
     UNKNOWN_SCHEMA = "unknown_schema"

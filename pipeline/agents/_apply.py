@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.agents._lending import asked, given_back, settlement
-from pipeline.core import accounts, learn, lending
+from pipeline.agents._links import claims, rules_of, take_alias
+from pipeline.agents._links import tenant_of as tenant_of
+from pipeline.core import accounts, learn, lending, links
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.live import Live
@@ -16,6 +18,7 @@ from pipeline.core.model import (
     DecisionReply,
     DecisionRequest,
     FeedbackEvent,
+    Identifier,
     IdentityEvent,
     IdentityKind,
     InboxRecord,
@@ -29,21 +32,23 @@ from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reas
 from topics.catalog import ACCOUNTS, DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
 
 
-def tenant_of(key: str) -> str:
-    """The tenant in a subject key or profile id."""
-    return key.partition("/")[0]
-
-
 def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
-    """Traits and consent of one event."""
+    """Traits, consent and identifiers of one event."""
+    if event.kind is IdentityKind.ALIAS:
+        return take_alias(event, profile_id, state, ctx)
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
+    wanted: tuple[Identifier, ...] = ()
+    reason = Reason.APPLIED
+    if event.subject_type or event.identifiers:
+        after, wanted, limited = links.identified(after, event, rules_of(profile_id, ctx), ctx.now_ms)
+        reason = Reason.IDENTIFIER_LIMITED if limited else reason
     release = live.release if live else ""
     emits = segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms)
-    return Accept(Reason.APPLIED, after, (*_confirmation(event), *emits))
+    return Accept(reason, after, (*_confirmation(event), *emits, *claims(event, profile_id, wanted)))
 
 
 def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
@@ -158,6 +163,21 @@ def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outc
         return Redirect(Reason.FORWARDED, emit)
     seen = changed(stub, forwarded=remember_forwarded(stub, request_id, onward.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
+
+
+def forward_event(record: InboxRecord, stub: Profile) -> Outcome:
+    """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
+    own = stub.links.get(links.hash_of(stub.profile_id))
+    emit = Emit(PROFILE_INBOX, record.profile_id, record)
+    if own is None or own.outcome != links.ASKED_BACK:
+        return Redirect(Reason.FORWARDED, emit)
+    seen = changed(stub, forwarded=remember_forwarded(stub, record.event_id, record.profile_id))
+    return Accept(Reason.FORWARDED, seen, (emit,))
+
+
+def way_of(event_id: str, state: Profile | None) -> str | None:
+    """Where an event goes: to the profile that an alias follows, or where its first copy was sent; None: it stays."""
+    return None if state is None else state.forwarded.get(event_id) or state.alias_of
 
 
 def segment_changes(

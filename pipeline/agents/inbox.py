@@ -9,21 +9,25 @@ records arrive in, nothing travels for ever, and no state is lost or doubled.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
+from pipeline.agents import _links, _undo
 from pipeline.agents._apply import (
     apply_feedback,
     apply_identity,
     apply_request,
+    forward_event,
     forward_request,
     segment_changes,
     tenant_of,
 )
 from pipeline.agents._lending import serve
-from pipeline.core import accounts, merge, segments
+from pipeline.core import accounts, links, merge, segments
 from pipeline.core.accounts import is_account
-from pipeline.core.model import InboxRecord
-from pipeline.core.profile import Profile, changed
-from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
+from pipeline.core.links import hash_of
+from pipeline.core.model import InboxRecord, LinkKind, LinkStep
+from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
 
@@ -33,15 +37,21 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return serve(event, state, ctx)
     if event.due_ms is not None:
         return _look_again(event, state, ctx)
+    if event.link is not None:
+        return _step(event, event.link, state, ctx)
     if state is not None and state.alias_of is not None:
         if event.request is not None:
             return forward_request(event, event.request.request_id, state)
         if event.merge is None:
-            onward = replace(event, profile_id=state.alias_of)
-            return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, state.alias_of, onward))
+            to = state.forwarded.get(event.event_id, state.alias_of)
+            return forward_event(replace(event, profile_id=to), state)
         if not _come_home(event, event.merge, state):
             return _pass_on(event, event.merge, state, state.alias_of)
-        state = None
+        state = Profile(profile_id=event.profile_id, forwarded=state.forwarded, event_ids=state.event_ids)
+    if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
+        # Its first copy was sent on, while this was an alias; marked as ours, it comes back once at most.
+        to = state.forwarded[event.event_id]
+        return forward_event(replace(event, profile_id=to, from_subject=event.profile_id), state)
     if event.identity is not None:
         return apply_identity(event.identity, event.profile_id, state, ctx)
     if event.feedback is not None:
@@ -50,12 +60,32 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return apply_request(event.request, event.profile_id, state, ctx, event)
     if event.merge is not None:
         return _merge(event, event.merge, state, ctx)
-    return DeadLetter(Reason.INVALID, "an inbox record carries identity, feedback, request, merge, due_ms or settled")
+    return DeadLetter(Reason.INVALID, "an inbox record carries identity, feedback, request, merge, due_ms, "
+                      "settled or link")
+
+
+def _step(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    if event.merge is not None:
+        undo = _undo.split if step.kind is LinkKind.SPLIT else _undo.revive
+        return undo(event, step, event.merge, state, ctx)
+    if step.kind is LinkKind.LEFT and hash_of(event.profile_id) == step.identifier.hash:
+        return _undo.let_go(event.event_id, event.profile_id, step.identifier.type, step.at_ms, step.source, state, ctx)
+    return _STEPS[step.kind](event, step, state, ctx)
+
+
+_STEPS: Final = {
+    LinkKind.CLAIM: _links.claim, LinkKind.OFFER: _links.offer, LinkKind.ACCEPT: _links.accept,
+    LinkKind.LEFT: _links.left,
+}
 
 
 def _look_again(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     """Recompute what time alone changes. Asked for twice, it changes nothing the second time."""
     live = ctx.live(tenant_of(event.profile_id))
+    if state is not None and state.alias_of is not None and state.given is not None and (
+            event.due_ms or 0) <= ctx.now_ms and event.due_ms == state.segments_due_ms:
+        # The time to undo the merge is over.
+        return Accept(Reason.APPLIED, changed(state, given=None, segments_due_ms=None))
     if state is None or state.alias_of is not None or live is None:
         return Drop(Reason.NOTHING_DUE)
     after, changes = segments.refresh(state, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
@@ -75,14 +105,24 @@ def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> 
         given = changed(given, alias_event="")
     onward = replace(event, profile_id=winner, merge=given)
     seen = changed(stub, alias_clock=max(stub.alias_clock, given.alias_clock))
+    kept = stub.given
+    if kept is not None and kept.event_id == stub.alias_event and kept.to == winner:
+        # It belongs to what this alias gave up, and would go back with it.
+        whole = merge.merged(kept.state, given, event.event_id, kept.at_ms)
+        seen = changed(seen, given=replace(kept, state=whole))
     return Accept(Reason.FORWARDED, seen, (Emit(PROFILE_INBOX, winner, onward),))
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
-    if state is not None and event.event_id in state.event_ids:
+    own = state or Profile(profile_id=event.profile_id)
+    merge_id = f"{event.event_id}>{hash_of(event.from_subject)}"
+    if merge_id in own.event_ids:
         # The same given-up profile once more: what was sent before a crash is sent again after it.
         return Drop(Reason.DUPLICATE_EVENT)
-    after = merge.merged(state or Profile(profile_id=event.profile_id), given)
+    after = merge.merged(own, given, event.event_id, ctx.now_ms)
+    after = links.released(after, hash_of(given.profile_id))
+    after = links.settled(after, hash_of(given.profile_id), links.JOINED if merge.substantial(given) else links.LINKED)
+    after = changed(after, event_ids=remember_event(after, merge_id))
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(Reason.MERGED, after)

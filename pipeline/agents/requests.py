@@ -13,7 +13,9 @@ def handle(event: DecisionRequest, state: Profile | None, ctx: Context) -> Outco
     """Decide for a profile; a request for an alias goes on to the profile it belongs to."""
     if (wrong := no_person(event.subject)) is not None:
         return wrong
-    if state is not None and state.alias_of is not None:
-        record = InboxRecord(event.request_id, state.alias_of, event.subject, request=event)
+    sent_on = state is not None and event.request_id in state.forwarded
+    if state is not None and (state.alias_of is not None or sent_on):
+        # Also one that is a profile again: a retry goes where the first try went.
+        record = InboxRecord(event.request_id, state.alias_of or "", event.subject, request=event)
         return forward_request(record, event.request_id, state)
     return apply_request(event, event.subject, state, ctx)

@@ -28,6 +28,7 @@ from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
 from pipeline.core.hashing import digest
+from pipeline.core.identity_rules import IdentityRules
 from pipeline.core.live import Live
 from pipeline.core.model import Chosen, DecisionReply, DecisionRequest
 from pipeline.ports import Clock
@@ -108,12 +109,13 @@ class DecideDoor:
     def _check(self, body: DecideBody, headers: Mapping[str, str], grant: Grant) -> _Asked:
         wait_ms = self._wait_ms(headers.get("x-deadline-ms"))
         request_id = _request_id(body.request_id, headers.get("idempotency-key"))
-        tenant, subject = self._subject(body, grant)
+        tenant = self._tenant(body, grant)
         live = self._world.live(tenant)
         if live is None and not self._caught_up():
             raise Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
         if live is None:
             raise Problem(problems.NO_POLICY, "Nothing can be decided for this tenant before a policy is published.")
+        subject = self._subject(body, tenant, live.policy.identity)
         context, constraints = body.context, body.constraints
         placements = context.all_placements
         _check_names(problems.UNKNOWN_CHANNEL, "/context/channel", [context.channel], live.policy.channels)
@@ -129,15 +131,19 @@ class DecideDoor:
         )
         return _Asked(tenant, live, request, wait_ms, warnings)
 
-    def _subject(self, body: DecideBody, grant: Grant) -> tuple[str, str]:
-        """The tenant and the subject's key."""
-        at = "/subject/tenant_id"
+    def _tenant(self, body: DecideBody, grant: Grant) -> str:
         try:
-            tenant = identity.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
-            at = "/subject/type"
+            return identity.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
+        except identity.IdentifierError as error:
+            raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
+
+    def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> str:
+        """The subject's key."""
+        at = "/subject/type"
+        try:
             type_ = identity.type_of(body.subject.type)
             at = "/subject/id"
-            return tenant, identity.subject_key(self._tenant_key, tenant, type_, body.subject.id)
+            return identity.subject_key(self._tenant_key, tenant, type_, body.subject.id, rules)
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError(at, str(error))) from error
 

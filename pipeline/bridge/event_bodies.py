@@ -113,7 +113,8 @@ class GroupMembership(_Lenient):
 
 
 class SegmentEvent(_Lenient):
-    """One event. `userId` or `anonymousId` says whose it is; with both, `userId` does."""
+    """One event. `userId` or `anonymousId` says whose it is; with several identifiers, the strongest by the policy's
+    priority does, and an identify joins the others to it. logout (or reset) lets the anonymousId and the device go."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [
         {"type": "identify", "messageId": "m-1", "userId": "user-17",
@@ -127,14 +128,18 @@ class SegmentEvent(_Lenient):
          "context": {"consent": {"categoryPreferences": {"contact": True}}}},
     ]})
 
-    type: Literal["identify", "track", "page", "alias", "group"]
+    type: Literal["identify", "track", "page", "alias", "group", "logout", "reset", "unmerge"]
     message_id: MessageId = Field(
         None, description="Your id of this event: a repeat is not counted again. Made up if missing."
     )
     user_id: Id = None
     anonymous_id: Id = None
-    previous_id: Id = Field(None, description="alias: the identifier given up.")
-    previous_id_type: str = Field("anonymous_id", max_length=NAME_CHARS_MAX, description="alias: what it is.")
+    previous_id: Id = Field(
+        None, description="alias: the identifier given up; unmerge: the one that leaves the profile it belongs to."
+    )
+    previous_id_type: str = Field(
+        "anonymous_id", max_length=NAME_CHARS_MAX, description="alias, unmerge: the type of previousId."
+    )
     group_id: Id = Field(None, description="group: the account, by your own id; hashed here.")
     membership: GroupMembership | None = Field(None, description="group: the person's part in the account.")
     event: str | None = Field(

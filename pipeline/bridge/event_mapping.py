@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
 from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, GroupMembership, SegmentEvent, Statement
+from pipeline.bridge.event_subjects import Hash, Subjects
 from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
 from pipeline.core.definitions import Policy
-from pipeline.core.identity import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentifierError
+from pipeline.core.identity import key_of
+from pipeline.core.identity_rules import DEFAULT, USER_ID
 from pipeline.core.model import (
     ConsentGrant,
     FeedbackEvent,
@@ -54,8 +56,6 @@ _ABOUT_IT: Final = ("decision_id", "placement", "channel")
 _ID_CHARS_MAX: Final = 256
 _SOURCE_CHARS_MAX: Final = 64
 
-Hash = Callable[[str, str], Identifier]
-
 
 @dataclass(slots=True)
 class Mapped:
@@ -77,7 +77,7 @@ class EventMapper:
     ) -> None:
         """`account_of(id, pointer)`: an account's key; raises Problem naming the field."""
         self._tenant = tenant
-        self._hash_of = hash_of
+        self._subjects = Subjects(hash_of, DEFAULT if policy is None else policy.identity)
         self._account_of = account_of
         self._policy = policy
 
@@ -86,86 +86,52 @@ class EventMapper:
         warnings: list[str] = []
         at_ms = moment_ms(event, received_ms, warnings)
         said = _Said(event, event.message_id or made_up_id, at_ms, _source(event.context), warnings)
-        if event.type == "alias":
-            return Mapped([self._alias(said)], warnings)
+        alone = {"alias": self._alias, "unmerge": self._unmerge, "logout": self._logout, "reset": self._logout,
+                 "identify": self._identify}.get(event.type)
+        if alone is not None:
+            return Mapped([alone(said)], warnings)
         if event.type == "group":
             return Mapped(self._group(said), warnings)
-        subject, others = self._subject(event, warnings)
-        if event.type == "identify":
-            return Mapped([self._identify(said, subject, others)], warnings)
+        subject, _ = self._subjects.of(event, warnings)
         if event.type == "page":
-            return Mapped([self._page(said, subject)], warnings)
+            return Mapped([self._page(said, self._key(subject))], warnings)
         return Mapped([self._track(said, subject)], warnings)
 
     # -- who ------------------------------------------------------------------------------------------------------
 
-    def _subject(self, event: SegmentEvent, warnings: list[str]) -> tuple[str, list[Identifier]]:
-        """The subject's key, and the other identifiers that came along."""
-        known: list[Identifier] = []
-        refused: list[FieldError] = []
-        given = (("userId", USER_ID, event.user_id), ("anonymousId", ANONYMOUS_ID, event.anonymous_id))
-        for name, type_, value in given:
-            if value is None:
-                continue
-            try:
-                known.append(self._hash_of(type_, value))
-            except IdentifierError as error:
-                refused.append(FieldError("/" + name, str(error)))
-        if not known:
-            raise invalid(*(refused or [FieldError("/userId", "send userId or anonymousId: whose event is this?")]))
-        warnings += [f"{one.pointer[1:]} was dropped: {one.message}" for one in refused]
-        return self._key(known[0]), known[1:]
-
     def _key(self, known: Identifier) -> str:
-        return f"{self._tenant}/{known.hash}"
+        return key_of(self._tenant, known)
 
     def _alias(self, said: _Said) -> IdentityEvent:
-        event = said.event
-        winner = self._required(event.user_id, "/userId", USER_ID)
-        given_up = self._required(event.previous_id, "/previousId", event.previous_id_type)
-        if winner == given_up:
+        event, need = said.event, "an alias needs both userId and previousId"
+        winner = self._key(self._subjects.required(event.user_id, "/userId", USER_ID, need))
+        given_up = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
+        if winner == self._key(given_up):
             raise invalid(FieldError("/previousId", "is the userId itself: name the identifier that is given up"))
-        return IdentityEvent(said.id, given_up, IdentityKind.ALIAS, said.at_ms, alias_of=winner, source=said.source)
+        return said.identity(self._key(given_up), IdentityKind.ALIAS, given_up.type, alias_of=winner)
 
-    def _required(self, value: str | None, pointer: str, type_: str) -> str:
-        if value is None:
-            raise invalid(FieldError(pointer, "an alias needs both userId and previousId"))
-        try:
-            return self._key(self._hash_of(type_, value))
-        except IdentifierError as error:
-            raise invalid(FieldError(pointer, str(error))) from error
+    def _unmerge(self, said: _Said) -> IdentityEvent:
+        event = said.event
+        need = "an unmerge names in previousId the identifier that leaves the profile it belongs to"
+        leaving = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
+        return said.identity(self._key(leaving), IdentityKind.UNMERGE, leaving.type)
+
+    def _logout(self, said: _Said) -> IdentityEvent:
+        subject, others = self._subjects.released(said.event, said.warnings)
+        return said.identity(self._key(subject), IdentityKind.LOGOUT, subject.type, identifiers=others)
 
     # -- what -----------------------------------------------------------------------------------------------------
 
-    def _identify(self, said: _Said, subject: str, others: list[Identifier]) -> IdentityEvent:
+    def _identify(self, said: _Said) -> IdentityEvent:
         traits = dict(said.event.traits)
-        identifiers = others + self._more_identifiers(traits, said)
+        subject, others = self._subjects.of(said.event, said.warnings, traits)
         account = _account(traits, said.event.context)
         membership = None if account is None else Membership(self._account_of(*account))
-        return IdentityEvent(
-            said.id, subject, IdentityKind.IDENTIFY, said.at_ms,
+        return said.identity(
+            self._key(subject), IdentityKind.IDENTIFY, subject.type,
             traits=kept(traits, "traits", said.warnings, of_a_person=True),
-            consent=said.consent(self._policy), identifiers=identifiers, membership=membership, source=said.source,
+            consent=said.consent(self._policy), identifiers=others, membership=membership,
         )
-
-    def _more_identifiers(self, traits: dict[str, Any], said: _Said) -> list[Identifier]:
-        """E-mail, phone and device, hashed; taken out of the traits whether they are usable or not."""
-        device = said.event.context.device
-        device = device if isinstance(device, dict) else {}
-        values = (
-            ("traits.email", EMAIL, traits.pop("email", None)),
-            ("traits.phone", PHONE, traits.pop("phone", None)),
-            ("context.device", DEVICE, device.get("advertisingId") or device.get("id")),
-        )
-        found = []
-        for where, type_, value in values:
-            if value is None or value == "":
-                continue
-            try:
-                found.append(self._hash_of(type_, str(value)))
-            except IdentifierError as error:
-                said.warnings.append(f"{where} was dropped: {error}")
-        return found
 
     def _group(self, said: _Said) -> list[IdentityEvent | FeedbackEvent]:
         """What is said of the account, and that the person, where one is named, is a member of it or no longer."""
@@ -179,11 +145,10 @@ class EventMapper:
         if own is not None:
             events.append(own)
         if event.user_id is not None or event.anonymous_id is not None:
-            subject, _ = self._subject(event, said.warnings)
+            subject, _ = self._subjects.of(event, said.warnings)
             given = event.membership or GroupMembership()
             membership = Membership(account, given.all_roles, given.left, given.primary)
-            events.append(IdentityEvent(said.id, subject, IdentityKind.GROUP, said.at_ms, membership=membership,
-                                        source=said.source))
+            events.append(said.identity(self._key(subject), IdentityKind.GROUP, subject.type, membership=membership))
         elif event.membership is not None:
             raise invalid(FieldError("/membership", "whose is it? send userId or anonymousId with it"))
         if not events:
@@ -198,16 +163,13 @@ class EventMapper:
         name = path or said.event.name or ""
         return said.feedback(subject, FeedbackKind.PAGE, name[:EVENT_NAME_CHARS_MAX], properties)
 
-    def _track(self, said: _Said, subject: str) -> IdentityEvent | FeedbackEvent:
-        name = (said.event.event or "").strip()
+    def _track(self, said: _Said, who: Identifier) -> IdentityEvent | FeedbackEvent:
+        subject, name = self._key(who), (said.event.event or "").strip()
         if not name:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
         if lowered == CONSENT_UPDATED:
-            consent = said.consent(self._policy)
-            return IdentityEvent(
-                said.id, subject, IdentityKind.CONSENT, said.at_ms, consent=consent, source=said.source
-            )
+            return said.identity(subject, IdentityKind.CONSENT, who.type, consent=said.consent(self._policy))
         properties = kept(said.event.properties, "properties", said.warnings)
         kind = FEEDBACK_NAMES.get(lowered)
         if kind is None:
@@ -266,6 +228,10 @@ class _Said:
             return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)
         except TcfError as error:
             raise invalid(FieldError(at, str(error))) from error
+
+    def identity(self, subject: str, kind: IdentityKind, subject_type: str, **more: Any) -> IdentityEvent:
+        """An identity event with what every one has."""
+        return IdentityEvent(self.id, subject, kind, self.at_ms, source=self.source, subject_type=subject_type, **more)
 
     def feedback(self, subject: str, kind: FeedbackKind, name: str, properties: dict[str, Scalar]) -> FeedbackEvent:
         """The event with what it says about an item moved from its properties to its own fields."""

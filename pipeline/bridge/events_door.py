@@ -37,6 +37,7 @@ from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
 from pipeline.core.accounts import is_account
+from pipeline.core.identity_rules import DEFAULT
 from pipeline.core.model import DecisionReply, FeedbackEvent, IdentityEvent
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
@@ -118,8 +119,9 @@ class EventsDoor:
         except Problem:
             self._metrics.of_tenant(shown, "event", "over_quota", len(raw))
             raise
+        rules = live.policy.identity if live else DEFAULT
         mapper = EventMapper(
-            tenant, partial(identity.identifier, self._tenant_key, tenant),
+            tenant, partial(identity.identifier, self._tenant_key, tenant, rules=rules),
             partial(account_key, self._tenant_key, tenant), live.policy if live else None,
         )
         now_ms = self._clock.now_ms()

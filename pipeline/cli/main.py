@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "accounts": Entry("accounts:app", "Accounts (B2B): import a file of them, show one."),
     "tenants": Entry("tenants:app", "Tenants: their policies, quotas and usage."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
+    "identity": Entry("identity:app", "Identities: show a profile's links, try events before they join, undo a merge."),
     "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks."),
     "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }

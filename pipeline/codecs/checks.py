@@ -19,6 +19,7 @@ from pipeline.core.model import (
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    LinkKind,
     Scalar,
 )
 from topics.catalog import DECISION_REPLIES
@@ -37,7 +38,7 @@ _SIGNS: Final = frozenset("/#")
 TEXT_CHARS_MAX: Final = 1_024
 
 _KEPT: Final[dict[type, tuple[str, ...]]] = {
-    IdentityEvent: ("event_id", "subject", "alias_of"),
+    IdentityEvent: ("event_id", "subject", "alias_of", "subject_type"),
     ConsentGrant: ("purpose", "channel", "source", "proof"),
     FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
     DecisionRequest: ("request_id", "subject", "digest"),
@@ -141,9 +142,14 @@ def check_request(request: DecisionRequest) -> str | None:
 
 
 def check_inbox(record: InboxRecord) -> str | None:
-    payloads = (record.identity, record.feedback, record.request, record.merge, record.due_ms, record.settled)
-    if sum(payload is not None for payload in payloads) != 1:
-        return "exactly one of identity, feedback, request, merge, due_ms and settled must be set"
+    undoes = record.link is not None and record.link.kind in (LinkKind.SPLIT, LinkKind.REVIVE)
+    merge = None if undoes else record.merge
+    payloads = (record.identity, record.feedback, record.request, merge, record.due_ms,
+                record.settled, record.link)
+    if sum(payload is not None for payload in payloads) != 1 or (undoes and record.merge is None):
+        return "one of identity, feedback, request, merge, due_ms, settled and link must be set; to undo, merge too"
+    if record.link is not None and (problem := _time(record.link.at_ms)) is not None:
+        return "link." + problem
     for payload in (record.identity, record.feedback, record.request):
         if payload is not None and (problem := CHECKS[type(payload)](payload)) is not None:
             return problem

@@ -44,14 +44,17 @@ def scalars(entries: dict[str, Scalar]) -> dict[str, tuple[str, Scalar]]:
 class Plain:
     """One record type's way to a dict and back."""
 
-    def __init__(self, type_: type, schema: dict[str, Any]) -> None:
-        """`schema` as fastavro has parsed it. Raises TypeError where it and the type differ."""
+    def __init__(self, type_: type, schema: dict[str, Any], named: dict[str, Any] | None = None) -> None:
+        """`schema` as fastavro has parsed it; `named`: the records it may name that were written out before it.
+
+        Raises TypeError where it and the type differ.
+        """
         self._type = type_
         #: How to get each field's value as fastavro writes it, from a value of the type.
         self.fields: dict[str, Convert] = {}
         parts = []
         names: dict[str, Any] = {}
-        for name, convert in _converters(type_, schema).items():
+        for name, convert in _converters(type_, schema, {} if named is None else named).items():
             self.fields[name] = attrgetter(name) if convert is None else _after(attrgetter(name), convert)
             names[f"to_{name}"] = convert
             parts.append(f"{name!r}: v.{name}" if convert is None else f"{name!r}: to_{name}(v.{name})")
@@ -81,7 +84,7 @@ def allowed(type_: type, path: str) -> list[str]:
     return list(hint)
 
 
-def _converters(type_: type, schema: dict[str, Any]) -> dict[str, Convert | None]:
+def _converters(type_: type, schema: dict[str, Any], named: dict[str, Any]) -> dict[str, Convert | None]:
     """By field, in the schema's order; None: fastavro takes the value as it is."""
     hints = typing.get_type_hints(type_)
     written = {field["name"]: field["type"] for field in schema["fields"]}
@@ -90,25 +93,27 @@ def _converters(type_: type, schema: dict[str, Any]) -> dict[str, Convert | None
             f"{type_.__name__} has the fields {sorted(field.name for field in fields(type_))}, its schema "
             f"{sorted(written)}: add a version of the schema that has them all"
         )
-    return {name: _converter(hints[name], inner) for name, inner in written.items()}
+    return {name: _converter(hints[name], inner, named) for name, inner in written.items()}
 
 
-def _converter(hint: Any, schema: Any) -> Convert | None:
+def _converter(hint: Any, schema: Any, named: dict[str, Any]) -> Convert | None:
+    schema = named.get(schema, schema) if isinstance(schema, str) else schema
     if schema == SCALAR:
         raise TypeError("a scalar travels only as a map's value")
     if isinstance(schema, list):
         (hint,) = (arm for arm in typing.get_args(hint) if arm is not types.NoneType)
         (schema,) = (branch for branch in schema if branch != "null")
-        inner = _converter(hint, schema)
+        inner = _converter(hint, schema, named)
         return None if inner is None else _nullable(inner, schema)
     if hint is Profile:
         return state.encode
     if not isinstance(schema, dict):
         return None
     if schema["type"] == "record":
-        return Plain(hint, schema).to_dict
+        named[schema["name"]] = schema
+        return Plain(hint, schema, named).to_dict
     if schema["type"] == "array":
-        inner = _converter(typing.get_args(hint)[0], schema["items"])
+        inner = _converter(typing.get_args(hint)[0], schema["items"], named)
         return None if inner is None else _each(inner)
     return scalars if schema.get("values") == SCALAR else None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core.cel.build import Facts, Fn
+from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.rules import Number, Rule
 from pipeline.core.terms import Purpose as Purpose
 from pipeline.core.terms import Tcf as Tcf
@@ -381,3 +382,4 @@ class Policy:
     #: What other systems call our purposes (`purpose`, or `purpose/channel`), and how TC strings speak of them.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tcf: Tcf | None = None
+    identity: IdentityRules = DEFAULT

@@ -12,16 +12,14 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Final
 
+import phonenumbers
+
+from pipeline.core.identity_rules import ANONYMOUS_ID as ANONYMOUS_ID
+from pipeline.core.identity_rules import DEFAULT, DEVICE, EMAIL, IdentityRules
+from pipeline.core.identity_rules import PHONE as PHONE
+from pipeline.core.identity_rules import TYPES as TYPES
+from pipeline.core.identity_rules import USER_ID as USER_ID
 from pipeline.core.model import Identifier
-
-USER_ID: Final = "user_id"
-ANONYMOUS_ID: Final = "anonymous_id"
-EMAIL: Final = "email"
-PHONE: Final = "phone"
-DEVICE: Final = "device"
-
-#: A closed list: a misspelt type would silently be a second subject, with caps of its own.
-TYPES: Final = (USER_ID, ANONYMOUS_ID, EMAIL, PHONE, DEVICE, "cookie", "crm_id", "loyalty_id", "external_id")
 
 VALUE_CHARS_MAX: Final = 256
 
@@ -42,8 +40,6 @@ _ZEROS: Final = re.compile(r"[0\-_.\s]*")
 _PLACEHOLDER: Final = re.compile(r"(\{\{.*\}\}|\$\{.*\}|%%.*%%|<.*>|\[\[.*\]\])")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
-_PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}")
-_PHONE_FILLER: Final = re.compile(r"\(0\)|[\s\-.()/\u2010-\u2015]")
 
 
 class IdentifierError(ValueError):
@@ -64,7 +60,7 @@ def type_of(name: str) -> str:
     return found
 
 
-def normalised(type_: str, value: str) -> str:
+def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     """The one spelling of an identifier of a type from `TYPES`.
 
     Raises IdentifierError for a blocked, malformed or overlong value.
@@ -80,9 +76,14 @@ def normalised(type_: str, value: str) -> str:
         )
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise IdentifierError("the value has control characters or half a surrogate pair: send plain text")
-    text = _NORMALISERS.get(type_, _as_it_is)(text)
+    text = _phone(text, rules.phone_region) if type_ == PHONE else _NORMALISERS.get(type_, _as_it_is)(text)
     if len(text) > VALUE_CHARS_MAX:
         raise IdentifierError(f"the value is longer than {VALUE_CHARS_MAX} characters: send the identifier alone")
+    rule = rules.of(type_)
+    if text.lower() in rule.blocked or lowered in rule.blocked or any(one.fullmatch(text) for one in rule.patterns):
+        raise IdentifierError(
+            f"the policy blocks this value as a {type_}: leave the field out (identity.types.{type_}.blocked)"
+        )
     return text
 
 
@@ -93,14 +94,17 @@ def tenant_name(name: str) -> str:
     return name
 
 
-def identifier(tenant_key: bytes, tenant: str, type_: str, value: str) -> Identifier:
+def identifier(
+    tenant_key: bytes, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT
+) -> Identifier:
     """The hashed identifier. The same person has unrelated hashes in two tenants. Raises IdentifierError."""
-    return _hashed(tenant_key, tenant_name(tenant), type_of(type_), value)
+    known = type_of(type_)
+    return Identifier(known, _hashed(tenant_key, tenant_name(tenant), known, normalised(known, value, rules)))
 
 
-def subject_key(tenant_key: bytes, tenant: str, type_: str, value: str) -> str:
+def subject_key(tenant_key: bytes, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     """`tenant/hash`: the key of every record about this subject. Raises IdentifierError."""
-    return key_of(tenant, identifier(tenant_key, tenant, type_, value))
+    return key_of(tenant, identifier(tenant_key, tenant, type_, value, rules))
 
 
 def key_of(tenant: str, known: Identifier) -> str:
@@ -108,10 +112,10 @@ def key_of(tenant: str, known: Identifier) -> str:
     return f"{tenant}/{known.hash}"
 
 
-def _hashed(tenant_key: bytes, tenant: str, type_: str, value: str) -> Identifier:
+def _hashed(tenant_key: bytes, tenant: str, type_: str, text: str) -> str:
     # Tenant, type and value hold no control characters, so the separator keeps the parts apart.
-    said = "\x1f".join((tenant, type_, normalised(type_, value)))
-    return Identifier(type_, hmac.digest(tenant_key, said.encode(), "sha256").hex()[:HASH_HEX_DIGITS])
+    said = "\x1f".join((tenant, type_, text))
+    return hmac.digest(tenant_key, said.encode(), "sha256").hex()[:HASH_HEX_DIGITS]
 
 
 def _email(text: str) -> str:
@@ -120,13 +124,17 @@ def _email(text: str) -> str:
     return _lowered(text)
 
 
-def _phone(text: str) -> str:
-    digits = _PHONE_FILLER.sub("", text)
-    if digits.startswith("00"):
-        digits = "+" + digits[2:]
-    if not _PHONE.fullmatch(digits):
-        raise IdentifierError("this is no international phone number: send it with the country's code, as +14155550100")
-    return digits
+def _phone(text: str, region: str | None) -> str:
+    try:
+        number = phonenumbers.parse("+" + text[2:] if text.startswith("00") else text, region)
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is None or not phonenumbers.is_possible_number(number):
+        where = f" or as one in {region}" if region else ", or set identity.phone_region in the policy"
+        raise IdentifierError(
+            f"this is no international phone number: send it with the country's code, as +14155550100{where}"
+        )
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _device(text: str) -> str:
@@ -143,4 +151,4 @@ def _as_it_is(text: str) -> str:
 
 
 #: Every other type keeps its case: user-17 and User-17 may be two people.
-_NORMALISERS: Final[dict[str, Callable[[str], str]]] = {EMAIL: _email, PHONE: _phone, DEVICE: _device}
+_NORMALISERS: Final[dict[str, Callable[[str], str]]] = {EMAIL: _email, DEVICE: _device}

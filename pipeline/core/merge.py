@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core import accounts, answers, caps
+from pipeline.core import accounts, answers, caps, links
+from pipeline.core.identity_rules import MERGES_MAX
 from pipeline.core.profile import (
     EVENT_IDS_MAX,
     REQUESTS_MAX,
     STAGES_MAX,
+    Merge,
     Profile,
     Remembered,
     Trait,
@@ -17,8 +19,6 @@ from pipeline.core.profile import (
     newest,
 )
 from pipeline.core.words import Scalar
-
-_MERGED_MAX = 100
 
 
 def newer_trait(old: Trait | None, new: Trait) -> Trait:
@@ -32,15 +32,21 @@ def _rank(value: Scalar) -> tuple[str, str]:
     return type(value).__name__, repr(value)
 
 
-def merged(own: Profile, given: Profile) -> Profile:
+def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) -> Profile:
     """The winner's profile with everything the given-up one knew. Segments are the caller's to compute again."""
     traits = dict(own.traits)
+    displaced = {}
     for name, trait in given.traits.items():
-        traits[name] = newer_trait(traits.get(name), trait)
+        old = traits.get(name)
+        traits[name] = newer_trait(old, trait)
+        if old is not None and traits[name] is not old:
+            displaced[name] = old
+    members = accounts.merged(own.accounts, given.accounts)
+    left = {key: member for key, member in own.accounts.items() if members.get(key) != member}
     return changed(
         own,
         traits=traits,
-        accounts=accounts.merged(own.accounts, given.accounts),
+        accounts=members,
         consent=answers.merged(own.consent, given.consent),
         segments=_combined(own.segments, given.segments, min),
         stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],
@@ -50,16 +56,27 @@ def merged(own: Profile, given: Profile) -> Profile:
         assignments={**given.assignments, **own.assignments},
         requests=_requests(own.requests, given.requests),
         event_ids=tuple(dict.fromkeys((*given.event_ids, *own.event_ids)))[-EVENT_IDS_MAX:],
-        merged=_merged_names(own, given),
+        merged=_ledger(own, given, Merge(event_id, now_ms, displaced, left)),
+        links=links.joined(own, given, now_ms),
         segments_release="",
         alias_clock=max(own.alias_clock, given.alias_clock),
     )
 
 
-def _merged_names(own: Profile, given: Profile) -> tuple[str, ...]:
-    names = dict.fromkeys((*own.merged, *given.merged, given.profile_id))
-    names.pop(own.profile_id, None)
-    return tuple(names)[-_MERGED_MAX:]
+def substantial(given: Profile) -> bool:
+    """Whether a given-up profile held anything but identifiers: what is empty leaves nothing to undo."""
+    return bool(given.traits or given.consent or given.accounts or given.behaviour or given.counters or given.rests
+                or given.assignments or given.requests or given.merged)
+
+
+def _ledger(own: Profile, given: Profile, merge: Merge) -> dict[str, Merge]:
+    ledger = {**given.merged, **own.merged}
+    if substantial(given):
+        ledger[given.profile_id] = merge
+    ledger.pop(own.profile_id, None)
+    if len(ledger) > MERGES_MAX:
+        ledger = dict(sorted(ledger.items(), key=lambda entry: (entry[1].at_ms, entry[0]))[-MERGES_MAX:])
+    return ledger
 
 
 def _combined(a: Mapping[str, Any], b: Mapping[str, Any], both: Any) -> dict[str, Any]:

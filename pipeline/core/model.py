@@ -27,6 +27,10 @@ class IdentityKind(StrEnum):
     CONSENT = "consent"
     ALIAS = "alias"
     GROUP = "group"
+    #: A shared identifier is let go: what comes under it next belongs to nobody known.
+    LOGOUT = "logout"
+    #: What an identifier gave up comes back to it.
+    UNMERGE = "unmerge"
 
 
 class FeedbackKind(StrEnum):
@@ -62,6 +66,8 @@ class IdentityEvent:
     source: str = ""
     #: The partition of `decision.replies` on which to say that it is applied; None: nobody waits for that.
     reply_partition: int | None = None
+    #: The type of the identifier that `subject` is; "": the producer does not say.
+    subject_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +239,45 @@ class PolicyRelease:
     by: str = ""
 
 
+class LinkKind(StrEnum):
+    """The steps by which an identifier, and what is known under it, comes to a profile and leaves it again."""
+
+    #: From a profile: this identifier is mine.
+    CLAIM = "claim"
+    #: From a profile that has identifiers of its own: these would come along.
+    OFFER = "offer"
+    #: From the claimant: they fit, give yourself up.
+    ACCEPT = "accept"
+    #: To the profile an identifier left: it follows a later login, or was let go.
+    LEFT = "left"
+    #: To the profile that holds what an identifier gave up (in `merge`): give it back.
+    SPLIT = "split"
+    #: And back at the identifier (in `merge`): be a profile again.
+    REVIVE = "revive"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStep:
+    """One step about one identifier. `owner`: the profile that claims it, or that it left."""
+
+    kind: LinkKind
+    identifier: Identifier
+    owner: str
+    #: Event time of what the step came of.
+    at_ms: int
+    source: str = ""
+    #: An alias: somebody's word that two are one. Limits of types do not hold, and an alias may be aliased anew.
+    explicit: bool = False
+    #: offer, accept: what comes along.
+    identifiers: list[Identifier] = field(default_factory=list)
+    #: split, revive: the event that made the merge that is undone. left: why.
+    cause: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class InboxRecord:
-    """A record on its way to the profile it belongs to. Exactly one of the payloads is set, or it is due: nothing
-    happened, but time alone changes the profile now.
+    """A record on its way to the profile it belongs to. Exactly one of the payloads is set (a split and a revival are
+    `link` with `merge`), or it is due: nothing happened, but time alone changes the profile now.
     """
 
     event_id: str
@@ -252,6 +293,7 @@ class InboxRecord:
     #: Beside `request`: on the way to the account it asks for places, on the way back it brings them.
     loan: Loan | None = None
     settled: Settlement | None = None
+    link: LinkStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,41 @@ class Member:
 
 
 @value_type(frozen=True, slots=True)
+class Link:
+    """What tied an identifier to a profile, or kept it off: the evidence. `outcome`: see `pipeline.core.links`."""
+
+    type: str
+    outcome: str
+    event_id: str
+    #: Event time; and when the profile took it up, by which windows of limits count.
+    at_ms: int
+    since_ms: int
+    source: str = ""
+    #: What kept it off, or took it away.
+    cause: str = ""
+
+
+@value_type(frozen=True, slots=True)
+class Merge:
+    """A state that was merged into this one: by which event, when, and what it put out of force."""
+
+    event_id: str
+    at_ms: int
+    displaced: dict[str, Trait] = field(default_factory=dict)
+    accounts: dict[str, Member] = field(default_factory=dict)
+
+
+@value_type(frozen=True, slots=True)
+class Given:
+    """What an identifier gave up, kept at its own key to undo it: to whom, by which event, when."""
+
+    to: str
+    event_id: str
+    at_ms: int
+    state: Profile
+
+
+@value_type(frozen=True, slots=True)
 class Profile:
     """Everything about one subject. Replaced whole, never changed in place; its dicts are shared between versions."""
 
@@ -102,8 +137,8 @@ class Profile:
     assignments: dict[str, str] = field(default_factory=dict)
     requests: dict[str, Remembered] = field(default_factory=dict)
     event_ids: tuple[str, ...] = ()
-    #: Identifiers whose state was merged into this one.
-    merged: tuple[str, ...] = ()
+    #: By profile id: whose state was merged into this one.
+    merged: dict[str, Merge] = field(default_factory=dict)
     #: The event that made this an alias, and its place in the order of aliases (see `pipeline.agents.inbox`).
     alias_event: str = ""
     alias_at: int = 0
@@ -114,6 +149,9 @@ class Profile:
     #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it lent.
     version: int = 0
     loans: int = 0
+    #: By hash: the identifiers of this profile, and those that were kept off. At an alias: its own.
+    links: dict[str, Link] = field(default_factory=dict)
+    given: Given | None = None
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Profile))

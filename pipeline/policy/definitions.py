@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.policy.consent_definitions import ConsentDefinition
+from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.values import (
     Counted,
     Definition,
@@ -328,6 +329,7 @@ class PolicyDefinition(Definition):
     caps: dict[Id, CapDefinition] = {}
     rests: dict[Id, RestDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}
+    identity: IdentityDefinition = IdentityDefinition()
     lifecycle: LifecycleDefinition = LifecycleDefinition()
     experiments: dict[Id, ExperimentDefinition] = {}
     holdouts: dict[Id, HoldoutDefinition] = {}

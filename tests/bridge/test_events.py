@@ -69,7 +69,8 @@ async def test_in_a_batch_each_event_stands_for_itself(bridge: BridgeDouble, cli
     assert (body["accepted"], body["rejected"]) == (2, 3)
     assert [one["status"] for one in body["events"]] == ["accepted", "rejected", "rejected", "rejected", "accepted"]
     assert body["events"][1]["errors"] == [{
-        "pointer": "/batch/1/type", "message": "Input should be 'identify', 'track', 'page', 'alias' or 'group'",
+        "pointer": "/batch/1/type",
+        "message": "Input should be 'identify', 'track', 'page', 'alias', 'group', 'logout', 'reset' or 'unmerge'",
     }]
     assert body["events"][2]["errors"][0]["pointer"] == "/batch/2/userId"
     assert body["events"][3]["errors"] == [{"pointer": "/batch/3", "message": "Input should be an object"}]

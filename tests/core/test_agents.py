@@ -17,14 +17,14 @@ from pipeline.core.model import (
     FeedbackKind,
     IdentityEvent,
     IdentityKind,
-    InboxRecord,
     PolicyRelease,
 )
 from pipeline.core.profile import EVENT_IDS_MAX, REQUESTS_MAX, Profile, Trait
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
-from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
+from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
 
 from .build import SUBJECT, agreed, asked, made
+from .small_world import SmallWorld
 
 NOW_MS = 1_790_000_000_000
 LIVE = made({"segments": {"adults": {"rule": "profile.age >= 18"}},
@@ -180,13 +180,12 @@ def test_a_segment_that_is_entered_is_told_once() -> None:
     assert [emit.value.entered for emit in left.emits] == [False]  # type: ignore[attr-defined]
 
 
-def merge_into(winner: Profile | None, given_up: Profile | None, ctx: Context) -> tuple[Profile, Profile]:
+def merge_into(winner: Profile | None, given_up: Profile | None) -> tuple[Profile, Profile]:
     """The stub and the winner after `shop/device` was aliased to `shop/person`."""
-    given = accepted(identity.handle(alias("x", "shop/device", "shop/person"), given_up, ctx))
-    (emit,) = given.emits
-    assert emit.topic is PROFILE_INBOX and emit.key == "shop/person"
-    merged = accepted(inbox.handle(emit.value, winner, ctx))  # type: ignore[arg-type]
-    return given.state, merged.state
+    world = SmallWorld(NOW_MS, LIVE)
+    world.states = {state.profile_id: state for state in (winner, given_up) if state is not None}
+    world.send(alias("x", "shop/device", "shop/person"))
+    return world.states["shop/device"], world.states["shop/person"]
 
 
 def decided(profile_id: str, count: int) -> Profile:
@@ -200,7 +199,7 @@ def decided(profile_id: str, count: int) -> Profile:
 @pytest.mark.parametrize(
     ("device", "person", "left"), [(0, 0, 2), (1, 0, 1), (0, 1, 1), (1, 1, 0), (2, 0, 0), (2, 2, 0)])
 def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, person: int, left: int) -> None:
-    stub, winner = merge_into(decided("shop/person", person), decided("shop/device", device), Context())
+    stub, winner = merge_into(decided("shop/person", person), decided("shop/device", device))
     assert stub.alias_of == "shop/person" and stub.counters == {} and stub.traits == {}
     shown = 0
     for number in range(4):
@@ -212,7 +211,7 @@ def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, pers
 
 def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> None:
     request = asked("shop/device-0", digest="d", reply_partition=0)
-    stub, winner = merge_into(None, decided("shop/device", 1), Context())
+    stub, winner = merge_into(None, decided("shop/device", 1))
     sent_on = accepted(requests.handle(request, stub, Context()))
     (emit,) = sent_on.emits
     answered = inbox.handle(emit.value, winner, Context())  # type: ignore[arg-type]
@@ -221,10 +220,13 @@ def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> 
 
 
 def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_somebody_else_by_then() -> None:
-    stub, _ = merge_into(None, None, Context())
+    stub, _ = merge_into(None, None)
     request = asked("r", digest="d")
     first = accepted(requests.handle(request, stub, Context()))
-    moved = accepted(identity.handle(alias("y", "shop/device", "shop/other"), first.state, Context())).state
+    world = SmallWorld(NOW_MS, LIVE)
+    world.states["shop/device"] = first.state
+    world.send(alias("y", "shop/device", "shop/other"))
+    moved = world.states["shop/device"]
     assert moved.alias_of == "shop/other"
     again = requests.handle(request, moved, Context())
     assert isinstance(again, Redirect) and again.emit.key == "shop/person"
@@ -233,7 +235,7 @@ def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_someb
 
 
 def test_later_events_of_an_alias_reach_the_profile() -> None:
-    stub, winner = merge_into(None, None, Context())
+    stub, winner = merge_into(None, None)
     outcome = identity.handle(traits("e", subject="shop/device", age=30), stub, Context())
     assert isinstance(outcome, Redirect) and outcome.emit.key == "shop/person"
     after = accepted(inbox.handle(outcome.emit.value, winner, Context())).state  # type: ignore[arg-type]
@@ -247,10 +249,10 @@ def test_a_merge_keeps_the_newest_and_the_strictest() -> None:
                      consent={"marketing": ConsentGrant("marketing", False, 7)})
     person = Profile("shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
                      consent={"marketing": ConsentGrant("marketing", True, 7)})
-    _, winner = merge_into(person, device, Context())
+    _, winner = merge_into(person, device)
     assert winner.traits == {"plan": Trait("pro", 5), "age": Trait(4, 2)}
     assert winner.consent["marketing"].granted is False
-    assert winner.merged == ("shop/device",)
+    assert winner.merged.keys() == {"shop/device"}
 
 
 def test_an_alias_to_itself_or_another_tenant_is_refused() -> None:
@@ -260,25 +262,12 @@ def test_an_alias_to_itself_or_another_tenant_is_refused() -> None:
 
 
 def test_a_ring_of_aliases_is_cut_in_one_place_and_keeps_the_state() -> None:
-    ctx = Context()
-    one = decided("shop/one", 1)
-    states: dict[str, Profile | None] = {"shop/one": one, "shop/two": None}
-    travelling: list[InboxRecord] = []
-    for event in (alias("e1", "shop/two", "shop/one"), alias("e2", "shop/one", "shop/two")):
-        done = accepted(identity.handle(event, states[event.subject], ctx))
-        states[event.subject] = done.state
-        travelling += [emit.value for emit in done.emits]  # type: ignore[misc]
-    hops = 0
-    while travelling:
-        hops += 1
-        assert hops < 20, "nothing travels for ever"
-        record = travelling.pop(0)
-        outcome = inbox.handle(record, states[record.profile_id], ctx)
-        emits = (outcome.emit,) if isinstance(outcome, Redirect) else accepted(outcome).emits
-        if isinstance(outcome, Accept):
-            states[record.profile_id] = outcome.state
-        travelling += [emit.value for emit in emits if emit.topic is PROFILE_INBOX]  # type: ignore[misc]
-    real = [state for state in states.values() if state is not None and state.alias_of is None]
+    world, one = SmallWorld(NOW_MS, LIVE), decided("shop/one", 1)
+    world.states["shop/one"] = one
+    world.start(alias("e1", "shop/two", "shop/one"))
+    world.start(alias("e2", "shop/one", "shop/two"))
+    world.deliver()
+    real = [state for state in world.states.values() if state.alias_of is None]
     assert len(real) == 1, "one alias was undone, the other one stands"
     assert real[0].counters == one.counters
 

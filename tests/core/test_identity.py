@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.core.identity import TYPES, IdentifierError, identifier, normalised, subject_key, tenant_name, type_of
 
+from .build import made
+
 KEY = b"tenant key"
 
 
@@ -91,3 +93,31 @@ def test_any_text_is_an_identifier_or_refused_and_normalising_twice_changes_noth
         return
     assert normalised(type_, once) == once
     assert re.fullmatch(r"shop/[0-9a-f]{32}", subject_key(KEY, "shop", type_, value))
+
+
+RULES = made({"identity": {"phone_region": "DE", "types": {
+    "email": {"blocked": ["Test@Example.com", "n/a@x"], "blocked_patterns": [r".+@example\.org", "(foo|bar)@.+"]},
+    "phone": {"blocked": ["030 1234567"]}, "user_id": {"blocked": ["Guest-1"]},
+}}}).policy.identity
+
+
+@pytest.mark.parametrize(("type_", "value"), [
+    ("email", "test@example.com"), ("email", " TEST@example.com"), ("email", "ann@Example.org"),
+    ("email", "FOO@shop.de"),
+    ("phone", "+49 30 1234567"), ("phone", "030/1234567"), ("user_id", "guest-1"),
+])
+def test_a_policy_blocks_values_in_any_spelling_of_their_type(type_: str, value: str) -> None:
+    with pytest.raises(IdentifierError, match=f"the policy blocks this value as a {type_}"):
+        identifier(KEY, "shop", type_, value, RULES)
+    assert identifier(KEY, "shop", type_, value.replace("030", "+4930")), "without the policy it is one"
+
+
+@pytest.mark.parametrize(("type_", "value"), [
+    ("email", "ann@example.orga"), ("email", "afoo@shop.de"), ("phone", "030 12345678"), ("user_id", "guest-10")])
+def test_a_policy_blocks_whole_values_only(type_: str, value: str) -> None:
+    assert identifier(KEY, "shop", type_, value, RULES)
+
+
+def test_a_phone_number_without_a_country_is_of_the_policys_region() -> None:
+    spellings = ("030 12345678", "+49 (0)30 12345678", "0049 30 12345678", "+493012345678")
+    assert {normalised("phone", value, RULES) for value in spellings} == {"+493012345678"}

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import FeedbackEvent, FeedbackKind, InboxRecord, SegmentChange
+from pipeline.core.model import (
+    FeedbackEvent,
+    FeedbackKind,
+    Identifier,
+    IdentityEvent,
+    IdentityKind,
+    InboxRecord,
+    SegmentChange,
+)
 from pipeline.core.profile import Profile, changed
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Flow, Lane, Outcome, Reason
 from pipeline.runtime.memory import CrashError, MemoryPipeline
@@ -145,17 +153,19 @@ def test_a_bad_record_is_a_dead_letter_with_its_bytes_and_the_next_one_is_applie
 
 def test_what_a_crash_left_unsaid_goes_out_before_anything_new_of_its_key() -> None:
     pipeline = MemoryPipeline(FLOWS)
-    pipeline.send(IDENTITY_EVENTS, "shop/a", shop.alias("shop/a", "shop/b", 1))
+    joins = IdentityEvent("e1", "shop/a", IdentityKind.IDENTIFY, 1, identifiers=[Identifier("email", "b")])
+    pipeline.send(IDENTITY_EVENTS, "shop/a", joins)
     pipeline.crash_after = 1
     with pytest.raises(CrashError):
         pipeline.run()
     pipeline.crash_after = None
     # A topic that is read before the one whose output is missing.
-    pipeline.send(PROFILE_INBOX, "shop/a", InboxRecord("e2", "shop/a", "shop/x", identity=shop.traits("shop/x", 2)))
+    pipeline.send(PROFILE_INBOX, "shop/a",
+                  InboxRecord("e2", "shop/a", "shop/b", identity=shop.alias("shop/b", "shop/a", 2)))
     pipeline.restart()
     pipeline.run()
     arrived = [record for record in pipeline.values(PROFILE_INBOX) if record.profile_id == "shop/b"]
-    assert [record.merge is not None for record in arrived] == [True, False]
+    assert [record.link.explicit for record in arrived if record.link is not None] == [False, True]
 
 
 def test_a_record_beside_its_keys_partition_is_a_dead_letter_and_makes_no_second_state() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pipeline.agents import _apply
-from pipeline.agents import identity as identity_agent
+from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
 from pipeline.core import caps, learn
 from pipeline.core.gates import Sitting
@@ -41,7 +41,7 @@ def _forget_event_ids() -> Any:
 
 
 def _forget_merges() -> Any:
-    return _patched((identity_agent, "remember_event", lambda profile, _event_id: profile.event_ids))
+    return _patched((inbox_agent, "remember_event", lambda profile, _event_id: profile.event_ids))
 
 
 def _forget_requests() -> Any:
@@ -230,7 +230,6 @@ MUTANTS: dict[str, Mutant] = {
     "the outbox is pruned of what was not acknowledged": partial(_with_done, 1 << 60),
     "the outbox is never pruned": partial(_with_done, -1),
     "the outbox is not sent again": _never_send_again,
-    "the outbox is sent again after what is new": _send_again_late,
     "an account lends what it does not take": _lend_without_taking,
     "an unspent loan is not given back": _never_give_back,
     "an account is not asked": _spend_unasked,
@@ -245,6 +244,11 @@ MUTANTS: dict[str, Mutant] = {
     "gaps in the changelog are not noticed": _no_gap_check,
     "hidden values are not written again": _never_heal,
     "an idle owner does not announce itself again": _never_announce_again,
-    "what precedes the announcement is not read": _read_before_announcing_only,
     "partitions taken over while they are given up": _take_over_while_giving_up,
+}
+
+#: Found by one seed in many thousands: for a search by hand; tests of their own show them.
+RARE: dict[str, Mutant] = {
+    "the outbox is sent again after what is new": _send_again_late,
+    "what precedes the announcement is not read": _read_before_announcing_only,
 }

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
-from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, InboxRecord
+from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
@@ -49,12 +49,16 @@ class Oracle:
         self.feedback = self._inputs(FEEDBACK_EVENTS.name)
         self.requests = self._inputs(DECISION_REQUESTS.name)
         self.inbox = self._inputs(PROFILE_INBOX.name)
-        self.aliases = [(r, e) for r, e in self.identity if e.alias_of]
+        #: Who says that which identifier belongs to which profile: event, identifier, profile.
+        self.aliases = [(e, e.subject, e.alias_of) for _, e in self.identity if e.alias_of] + [
+            (e, f"shop/{one.hash}", e.subject) for _, e in self.identity for one in e.identifiers]
         self.consents = [(r, e) for r, e in self.identity if e.consent]
         subjects = {e.subject for _, e in (*self.identity, *self.feedback, *self.requests)}
-        self.sets = _joined(subjects, ((e.subject, e.alias_of) for _, e in self.aliases))
+        self.sets = _joined(subjects, ((old, new) for _, old, new in self.aliases))
+        #: The sets in which a merge was undone: they are one profile at some times and several at others.
+        self.parted = {self.sets[e.subject] for _, e in self.identity if e.kind is IdentityKind.UNMERGE}
         self._asked_for: dict[str, str] = {e.request_id: e.subject for _, e in self.requests}
-        self.ringed = self._ringed({e.subject: e.alias_of for _, e in self.aliases})
+        self.ringed = self._ringed({old: new for _, old, new in self.aliases})
         self.states = self._states()
         self._done: dict[str, int] = {}
         self._records: dict[str, list[Record]] = defaultdict(list)
@@ -156,6 +160,8 @@ class Oracle:
         """Each set of identifiers has one profile, every identifier leads to it, and it knows the newest of all."""
         for members in _sets(self.sets):
             holders = [name for name in members if name in self.states and self.states[name].alias_of is None]
+            if self.sets[members[0]] in self.parted:
+                continue
             events = [e for _, e in (*self.identity, *self.feedback) if e.subject in members]
             if len(holders) > 1 or (events and not holders):
                 self.wrong.append(f"{members} have the profiles {holders}")
@@ -249,7 +255,7 @@ class Oracle:
             asked.setdefault(request.request_id, record)
         for name, (record, decision) in decided.items():
             chosen = [one.item_id for one in decision.decisions if not one.fallback]
-            if not chosen or self.sets[self._subject(name)] in self.ringed:
+            if not chosen or self.sets[self._subject(name)] in self.ringed | self.parted:
                 continue
             subject, at_ms = self._subject(name), asked[name].at_ms
             known = self._known(subject, at_ms)
@@ -288,7 +294,7 @@ class Oracle:
 
     def _known(self, subject: str, at_ms: int) -> set[str]:
         """The identifiers that were known to be this subject's."""
-        done = [(e.subject, e.alias_of) for _, e in self.aliases if self.done_ms(e.event_id) < at_ms]
+        done = [(old, new) for event, old, new in self.aliases if self.done_ms(event.event_id) < at_ms]
         sets = _joined({subject}, done)
         return {name for name, root in sets.items() if root == sets[subject]}
 

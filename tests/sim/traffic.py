@@ -15,6 +15,7 @@ from pipeline.core.model import (
     DecisionRequest,
     FeedbackEvent,
     FeedbackKind,
+    Identifier,
     IdentityEvent,
     IdentityKind,
     Membership,
@@ -57,6 +58,10 @@ class Traffic:
         self._number = 0
         self._times: set[int] = set()
         self._weights = [rng.choice((1, 2, 6)) for _ in range(7)]
+        #: In some runs merges are undone, too; and an identify may say what an alias does.
+        self._undoes = rng.random() < 0.25
+        self._identifies = rng.choice((0.0, 0.5, 1.0))
+        self._aliased: list[str] = []
 
     def _plan_aliases(self) -> dict[str, str]:
         rng, subjects = self._rng, self.subjects
@@ -90,6 +95,8 @@ class Traffic:
                 return self._repeat(now_ms)
             case "alias" if self._waiting_aliases:
                 return self._alias(now_ms)
+            case "alias" if self._undoes and self._aliased:
+                return self._unmerge(now_ms)
         return self._request(now_ms)
 
     def poison(self) -> Outbound:
@@ -133,7 +140,16 @@ class Traffic:
         old, new = self._waiting_aliases.pop(self._rng.randrange(len(self._waiting_aliases)))
         self._hot = old
         self._burst = self._rng.choice(([], ["retry", "repeat"], ["repeat", "retry", "retry"]))
+        self._aliased.append(old)
         event = IdentityEvent(f"e{self._number}", old, IdentityKind.ALIAS, self._time(now_ms), alias_of=new)
+        if self._rng.random() < self._identifies:
+            known = Identifier("", old.partition("/")[2])
+            event = IdentityEvent(f"e{self._number}", new, IdentityKind.IDENTIFY, self._time(now_ms),
+                                  identifiers=[known])
+        return self._out(IDENTITY_EVENTS, event, now_ms)
+
+    def _unmerge(self, now_ms: int) -> Outbound:
+        event = IdentityEvent(f"e{self._number}", self._rng.choice(self._aliased), IdentityKind.UNMERGE, now_ms)
         return self._out(IDENTITY_EVENTS, event, now_ms)
 
     def _click(self, now_ms: int) -> Outbound:

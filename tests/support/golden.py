@@ -19,7 +19,7 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import Counter, Member, Profile, Remembered, Stage, Trait
+from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Stage, Trait
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -57,19 +57,24 @@ PROFILE = Profile(
     assignments={"hero-test": "b"},
     requests={"req-1": Remembered("d41d8cd9", AT_MS, REPLY)},
     event_ids=("e1", "e2"),
-    merged=("default/old",),
+    merged={"default/old": Merge("evt-0", AT_MS, {"plan": Trait("free", 1)},
+                                 {"default/@globex": Member(("buyer",), 1)})},
     alias_event="evt-0",
     alias_at=3,
     forwarded={"req-0": "default/other"},
     alias_clock=4,
     version=5,
     loans=6,
+    links={"9e107d9d372bb6826bd81d3542a419d6": Link("email", "limited", "evt-1", AT_MS, AT_MS + 5, "crm",
+                                                    "limit:email")},
+    given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=("e0",))),
 )
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
     [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")],
     model.Membership("default/@acme", ["admin", "buyer"], False, True), "default/other", "shop", 3,
+    "user_id",
 )
 FEEDBACK = model.FeedbackEvent(
     "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",

@@ -9,8 +9,9 @@ from typing import Any, Final
 from pipeline.core.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
+from pipeline.core.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import consents, limits, offers, subjects, trials
+from pipeline.core.release import consents, identities, limits, offers, subjects, trials
 from pipeline.core.release.book import Body, RuleBook
 
 #: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
@@ -62,6 +63,7 @@ def _compiled(data: Body, release: str) -> Policy:
         experiments=trialled,
         holdouts=tuple(trials.holdout(book, name, one, data)
                        for name, one in sorted(data.get("holdouts", {}).items())),
+        identity=identities.identity(problems, data["identity"]) if "identity" in data else DEFAULT_IDENTITY,
         lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
         timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages))),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),

@@ -1,0 +1,199 @@
+"""How an identifier comes to a profile: claim, offer, accept, and the state given up (docs/identity.md). Not an agent.
+
+Each step is one record through `profile.inbox`, decided by the owner of the key it goes to. A profile that has
+identifiers or merges of its own is first offered, so that the claimant, who alone knows its own, keeps the limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.core import links
+from pipeline.core.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.links import hash_of
+from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
+from pipeline.core.profile import Given, Link, Profile, changed, remember_event
+from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import PROFILE_INBOX
+
+#: Why an identifier left a profile.
+LATER_LOGIN, ALIAS, LOGOUT = "later_login", "alias", "logout"
+
+
+def tenant_of(key: str) -> str:
+    """The tenant in a subject key or profile id."""
+    return key.partition("/")[0]
+
+
+def rules_of(key: str, ctx: Context) -> IdentityRules:
+    """The rules about identifiers of the key's tenant."""
+    live = ctx.live(tenant_of(key))
+    return DEFAULT if live is None else live.policy.identity
+
+
+def to_inbox(event_id: str, to: str, origin: str, link: LinkStep) -> Emit:
+    """One step on its way."""
+    return Emit(PROFILE_INBOX, to, InboxRecord(event_id, to, origin, link=link))
+
+
+def claims(
+    event: IdentityEvent, owner: str, wanted: tuple[Identifier, ...], explicit: bool = False
+) -> tuple[Emit, ...]:
+    """The profile's claims on identifiers."""
+    return tuple(
+        to_inbox(event.event_id, f"{tenant_of(owner)}/{one.hash}", owner,
+                 LinkStep(LinkKind.CLAIM, one, owner, event.at_ms, event.source, explicit))
+        for one in wanted
+    )
+
+
+def take_alias(event: IdentityEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
+    """Somebody's word, at the profile named: that the event's subject belongs to it."""
+    profile = state or Profile(profile_id=profile_id)
+    if event.event_id in profile.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
+    if event.subject == profile_id:
+        return Drop(Reason.ALREADY_ONE)
+    after, one, cause = links.aliased(profile, event, rules_of(profile_id, ctx), ctx.now_ms)
+    after = changed(after, event_ids=remember_event(profile, event.event_id))
+    if cause:
+        return Accept(Reason.IDENTIFIER_LIMITED, after)
+    return Accept(Reason.LINKED, after, claims(event, profile_id, (one,), explicit=True))
+
+
+def claim(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """An identifier is claimed: here, or from the profile it belongs to, or it has come home already."""
+    if state is not None and state.alias_of is not None:
+        return _claim_alias(event, step, state, ctx)
+    if step.owner == event.profile_id:
+        return _has_it(step, state)
+    if state is not None and claim_id(event) in state.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
+    bring = _brought(event, step, state)
+    if state is None or not (bring or state.merged):
+        return give_up(event, step, state, ctx)
+    return _offered(event, step, bring)
+
+
+def _offered(event: InboxRecord, step: LinkStep, bring: list[Identifier]) -> Outcome:
+    offer = replace(step, kind=LinkKind.OFFER, identifiers=bring)
+    return Redirect(Reason.OFFERED, to_inbox(event.event_id, step.owner, event.profile_id, offer))
+
+
+def _brought(event: InboxRecord, step: LinkStep, state: Profile | None) -> list[Identifier]:
+    """What would come along with the claimed identifier."""
+    if state is None:
+        return []
+    own = hash_of(event.profile_id)
+    found = {one.hash: one for one in links.held(state)}
+    found.setdefault(own, Identifier("", own))
+    found.pop(step.identifier.hash, None)
+    return sorted(found.values(), key=lambda one: one.hash)
+
+
+def _has_it(step: LinkStep, state: Profile | None) -> Outcome:
+    link = None if state is None else state.links.get(step.identifier.hash)
+    if state is None or link is None or link.outcome != links.CLAIMED:
+        return Drop(Reason.ALREADY_ONE)
+    return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
+
+
+def _claim_alias(event: InboxRecord, step: LinkStep, stub: Profile, ctx: Context) -> Outcome:
+    """The key belongs to another profile: a shared identifier follows the latest login, any other one brings the
+    profile it belongs to."""
+    winner = stub.alias_of or ""
+    if step.owner == event.profile_id:
+        # The claimant was given up itself meanwhile, and its claims with it.
+        step = replace(step, owner=winner)
+    direct = hash_of(event.profile_id) == step.identifier.hash
+    known = stub.links.get(step.identifier.hash)
+    if direct and step.owner != winner and (step.explicit or rules_of(winner, ctx).of(step.identifier.type).follows):
+        if claim_id(event) in stub.event_ids:
+            return Drop(Reason.DUPLICATE_EVENT)
+        if known is not None and not step.explicit and known.at_ms > step.at_ms:
+            left = replace(step, kind=LinkKind.LEFT, cause=LATER_LOGIN, at_ms=known.at_ms)
+            return Redirect(Reason.LATER_LOGIN, to_inbox(event.event_id, step.owner, event.profile_id, left))
+        return give_up(event, step, stub, ctx)
+    return Redirect(Reason.FORWARDED, to_inbox(event.event_id, winner, event.from_subject, step))
+
+
+def claim_id(event: InboxRecord) -> str:
+    """Under which name a key remembers that it gave itself up for an event."""
+    return f"{event.event_id}>"
+
+
+def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """Leave a stub behind and send the state on, before any later record of the identifier can follow it.
+
+    A stub has no state left; it follows the claimant. The empty state still travels: it tells the claimant that the
+    identifier is its own now, and coming home, that the aliases form a ring (see the inbox).
+    """
+    key, winner = event.profile_id, step.owner
+    was_alias = state is not None and state.alias_of is not None
+    own = Profile(profile_id=key) if state is None or was_alias else state
+    place = (state.alias_clock if state is not None else 0) + 1
+    sent = changed(own, profile_id=key, event_ids=remember_event(own, claim_id(event)), alias_event=event.event_id,
+                   alias_at=place, alias_clock=place, given=None)
+    given = None if state is None else state.given
+    if state is not None and not was_alias:
+        given = Given(winner, event.event_id, ctx.now_ms, sent)
+    evidence = Link(step.identifier.type if hash_of(key) == step.identifier.hash else "", links.GIVEN_UP,
+                    event.event_id, step.at_ms, ctx.now_ms, step.source)
+    stub = Profile(
+        profile_id=key, alias_of=winner, alias_event=event.event_id, alias_at=place, alias_clock=place,
+        forwarded=state.forwarded if state is not None else {}, links={hash_of(key): evidence}, given=given,
+        event_ids=remember_event(state or own, claim_id(event)) if was_alias else (claim_id(event),),
+        segments_due_ms=None if given is None else given.at_ms + rules_of(key, ctx).undo_ms,
+    )
+    emits = [Emit(PROFILE_INBOX, winner, InboxRecord(event.event_id, winner, key, merge=sent))]
+    if state is not None and state.alias_of is not None:
+        left = replace(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN)
+        emits.append(to_inbox(event.event_id, state.alias_of, key, left))
+    return Accept(Reason.FORWARDED, stub, tuple(emits))
+
+
+def offer(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """What a claimed profile would bring: within the limits it is accepted, else the claimed identifier is left out."""
+    if state is not None and state.alias_of is not None:
+        return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, step))
+    link = None if state is None else state.links.get(step.identifier.hash)
+    if state is None or link is None or link.outcome != links.CLAIMED or event.from_subject == event.profile_id:
+        return Drop(Reason.NOT_LINKED)
+    own = hash_of(event.profile_id)
+    more = [one for one in step.identifiers
+            if one.hash != own and (one.hash not in state.links or state.links[one.hash].outcome not in links.HELD)]
+    cause = links.why_not(state, rules_of(event.profile_id, ctx), more, ctx.now_ms, explicit=step.explicit)
+    bringer = hash_of(event.from_subject)
+    if cause:
+        after = links.settled(links.released(state, bringer), step.identifier.hash, links.LIMITED, cause)
+        return Accept(Reason.IDENTIFIER_LIMITED, after)
+    after = links.reserved(state, more, bringer, event.event_id, step.at_ms, ctx.now_ms, step.source)
+    accept = replace(step, kind=LinkKind.ACCEPT, owner=event.profile_id)
+    return Accept(Reason.LINKED, after, (to_inbox(event.event_id, event.from_subject, event.profile_id, accept),))
+
+
+def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """The claimant has room: give up; offer again where more would come along by now."""
+    if state is not None and state.alias_of is not None:
+        again = replace(step, kind=LinkKind.CLAIM, identifiers=[])
+        return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, again))
+    if state is not None and claim_id(event) in state.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
+    bring = _brought(event, step, state)
+    if not {one.hash for one in bring} <= {one.hash for one in step.identifiers}:
+        return _offered(event, step, bring)
+    return give_up(event, step, state, ctx)
+
+
+def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """An identifier follows a later login, or was let go. Where this profile's login is later still, claim it anew."""
+    if state is not None and state.alias_of is not None:
+        return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, step))
+    link = None if state is None else state.links.get(step.identifier.hash)
+    if state is None or link is None or link.outcome not in links.HELD:
+        return Drop(Reason.NOT_LINKED)
+    if link.at_ms > step.at_ms and step.cause in (LATER_LOGIN, LOGOUT):
+        again = LinkStep(LinkKind.CLAIM, Identifier(link.type, step.identifier.hash), event.profile_id, link.at_ms,
+                         link.source)
+        return Redirect(Reason.LINKED, to_inbox(f"{event.event_id}<", event.from_subject, event.profile_id, again))
+    return Accept(Reason.RELEASED, links.settled(state, step.identifier.hash, links.LEFT, step.cause))

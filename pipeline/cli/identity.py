@@ -1,0 +1,168 @@
+"""`nextbest identity show|simulate|unmerge`: who belongs to whom, and why. No raw identifier is printed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pipeline.adapters import kafka, profile_reader
+from pipeline.adapters.follower import Follower
+from pipeline.adapters.system_clock import SystemClock
+from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.codecs import avro
+from pipeline.core import identity
+from pipeline.core.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.model import IdentityEvent, IdentityKind
+from pipeline.core.profile import Profile
+from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
+from pipeline.policy.directory import Directory
+from pipeline.policy.load import PolicyError, load
+from pipeline.settings import Settings
+from topics.catalog import CATALOG_ITEMS, IDENTITY_EVENTS, POLICY_RELEASES
+
+app = typer.Typer(no_args_is_help=True, add_completion=False,
+                  help="Identities: show a profile's links, try events before they join, undo a merge.")
+
+Who = Annotated[str, typer.Argument(metavar="WHO", help="TYPE:VALUE, as email:ann@example.com; or TENANT/HASH.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="The tenant; default: the configured one.")]
+_ANSWER_S = 15.0
+
+
+@app.command()
+def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Show the profile that an identifier belongs to, and its links with their evidence."""
+    settings = settings_for(bootstrap)
+    with answering(settings):
+        key, _ = _key(settings, who, tenant)
+        found = profile_reader.read(settings, [key])
+    chain = _chain(key, found)
+    profile = found.get(chain[-1])
+    if profile is None:
+        raise fail(f"Nothing is kept under {key}: no event of this identifier was applied yet, or not in this cluster.")
+    undo = {name: {"to": one.given.to, "event_id": one.given.event_id, "at_ms": one.given.at_ms}
+            for name, one in found.items() if name in chain and one.given is not None}
+    body = {"key": key, "profile": chain[-1], "chain": chain, "undoable": undo,
+            "links": [{"hash": hash_, **asdict(link)} for hash_, link in profile.links.items()],
+            "merged": {name: {"event_id": one.event_id, "at_ms": one.at_ms} for name, one in profile.merged.items()}}
+    if as_json:
+        typer.echo(encoded(body))
+        return
+    out.print(" → ".join(chain), markup=False, highlight=False)
+    table = Table("Type", "Hash", "Outcome", "Cause", "Event", "When", "Source")
+    for hash_, link in profile.links.items():
+        table.add_row(link.type, hash_, link.outcome, link.cause, link.event_id, _when(link.at_ms), link.source)
+    out.print(table)
+    out.print(f"{len(profile.merged)} merged states; to undo one: nextbest identity unmerge TYPE:VALUE")
+
+
+@app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(help="One event a line, as POST /v1/events takes it.", dir_okay=False)],
+    policy: Annotated[Path, typer.Option("--policy", help="The policy folder to try.")] = Path("policy"),
+    cluster: Annotated[bool, typer.Option("--cluster", help="Begin with the profiles of the running cluster.")] = False,
+    tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: AsJson = False,
+) -> None:
+    """Say what events would join, leave out and refuse, and why. Sends nothing."""
+    settings = settings_for(bootstrap)
+    name = tenant or settings.tenant
+    try:
+        live = load(policy).live(name)
+        text = file.read_bytes()
+    except PolicyError as error:
+        raise fail(f"{error}\nNothing was tried: correct the policy first.") from error
+    except OSError as error:
+        raise fail(f"{error.filename}: {error.strerror}") from error
+    trial = Simulation(live, name, _secret(settings), SystemClock().now_ms())
+    read = [trial.mapped(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if cluster:
+        with answering(settings):
+            keys = {key for _, events in read for key in subjects_of(events)}
+            trial.states |= profile_reader.read(settings, keys)
+    lines = [trial.take(line, events) for line, events in read]
+    summary = trial.summary(lines)
+    if as_json:
+        typer.echo(encoded({"events": [as_dict(line) for line in lines], "summary": summary}))
+    else:
+        _tell(lines, summary)
+
+
+@app.command()
+def unmerge(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Take an identifier, with what it brought, out of the profile it belongs to."""
+    settings = settings_for(bootstrap)
+    with answering(settings):
+        key, type_ = _key(settings, who, tenant)
+        event = IdentityEvent(f"unmerge-{os.urandom(8).hex()}", key, IdentityKind.UNMERGE, SystemClock().now_ms(),
+                              source="cli", subject_type=type_)
+        producer = kafka.producer(settings, "identity")
+        failed: list[str] = []
+        producer.produce(IDENTITY_EVENTS.name, key=key.encode(), value=avro.encode(IDENTITY_EVENTS, event),
+                         on_delivery=lambda error, _: failed.append(str(error)) if error else None)
+        if producer.flush(_ANSWER_S) or failed:
+            raise fail(f"The cluster at {settings.bootstrap} did not take it: {(failed or ['no answer'])[0]}.")
+    if as_json:
+        typer.echo(encoded({"event_id": event.event_id, "key": key}))
+    else:
+        out.print(f"{key} was asked back; `nextbest identity show {key}` says what became of it.", markup=False)
+
+
+def _tell(lines: list[Line], summary: dict[str, Any]) -> None:
+    table = Table("Line", "Event", "Identifier", "Outcome", "Cause", "Profile")
+    for line in lines:
+        for one in line.links:
+            table.add_row(str(line.line), line.type, f"{one.type} {one.hash[:8]}", one.outcome, one.cause, one.profile)
+        for what, texts in (("refused", line.errors), ("warning", line.warnings)):
+            for text in texts:
+                table.add_row(str(line.line), line.type, "", what, text, "")
+    out.print(table)
+    told = ", ".join(f"{count} {what}" for what, count in summary["links"].items()) or "nothing"
+    out.print(f"{summary['profiles']} profiles, {summary['aliases']} aliases; {told}")
+
+
+def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, str]:
+    """The subject key meant, and its type where it is said."""
+    type_, colon, value = who.partition(":")
+    if not colon:
+        if who.count("/") != 1:
+            raise fail("Name somebody as TYPE:VALUE (email:ann@example.com), or by a key TENANT/HASH.")
+        return who, ""
+    name = tenant or settings.tenant
+    try:
+        known = identity.identifier(_secret(settings), name, type_, value, _rules(settings, name))
+    except identity.IdentifierError as error:
+        raise fail(f"{type_}: {error}.") from error
+    return identity.key_of(name, known), known.type
+
+
+def _rules(settings: Settings, tenant: str) -> IdentityRules:
+    """The live policy's, which say how a value is spelt; the engine's own where none is live."""
+    directory = Directory()
+    follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), directory.apply)
+    follower.start()
+    caught_up = follower.caught_up.wait(_ANSWER_S)
+    follower.stop()
+    if not caught_up:
+        raise fail(f"The cluster at {settings.bootstrap} did not answer within {_ANSWER_S:.0f} s.")
+    live = directory.live(tenant)
+    return DEFAULT if live is None else live.policy.identity
+
+
+def _secret(settings: Settings) -> bytes:
+    return settings.tenant_key.get_secret_value().encode()
+
+
+def _chain(key: str, found: dict[str, Profile]) -> list[str]:
+    chain = [key]
+    while (state := found.get(chain[-1])) is not None and state.alias_of is not None and state.alias_of not in chain:
+        chain.append(state.alias_of)
+    return chain
+
+
+def _when(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,168 @@
+"""Which identifiers a profile has: what may be added, what is left out and why. The evidence is bounded.
+
+A link is *held* (it counts towards the limits and leads here) or it says why an identifier is not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from pipeline.core.identity_rules import LINKS_MAX, IdentityRules
+from pipeline.core.model import Identifier, IdentityEvent
+from pipeline.core.profile import Link, Profile, changed
+
+#: Held: the profile's own id; claimed, with the answer outstanding; it had nothing to bring; it brought a state.
+SELF: Final = "self"
+CLAIMED: Final = "claimed"
+LINKED: Final = "linked"
+JOINED: Final = "joined"
+#: Not held: a limit kept it off; it follows another login, or was let go; a merge was undone; at an alias's own key.
+LIMITED: Final = "limited"
+LEFT: Final = "left"
+UNMERGED: Final = "unmerged"
+GIVEN_UP: Final = "given_up"
+#: At an alias's own key: it was asked back, and the answer is under way.
+ASKED_BACK: Final = "asked_back"
+
+HELD: Final = frozenset((SELF, CLAIMED, LINKED, JOINED))
+
+#: Evidence of what is not held: the newest of so many.
+EVIDENCE_MAX: Final = 32
+
+#: What `why_not` says of the whole profile.
+MAX_LINKS: Final = "max_links"
+MAX_MERGES: Final = "max_merges"
+
+
+def hash_of(key: str) -> str:
+    """The identifier's hash in a subject key or profile id."""
+    return key.partition("/")[2]
+
+
+def held(profile: Profile) -> list[Identifier]:
+    """The identifiers that lead to the profile, as far as it knows."""
+    return [Identifier(link.type, hash_) for hash_, link in profile.links.items() if link.outcome in HELD]
+
+
+def why_not(
+    profile: Profile, rules: IdentityRules, more: Iterable[Identifier], now_ms: int, merges: int = 1,
+    explicit: bool = False,
+) -> str:
+    """What keeps the profile from having these identifiers too; "" for nothing. `explicit`: only maxima count."""
+    types = Counter(one.type for one in more)
+    own = [link for link in profile.links.values() if link.outcome in HELD]
+    if len(own) + types.total() > rules.links_max:
+        return MAX_LINKS
+    if len(profile.merged) + merges > rules.merges_max:
+        return MAX_MERGES
+    for type_ in () if explicit else sorted(types, key=lambda name: (rules.of(name).priority, name)):
+        rule = rules.of(type_)
+        if rule.limit is None:
+            continue
+        since_ms = 0 if rule.window_ms is None else now_ms - rule.window_ms
+        if sum(link.type == type_ and link.since_ms >= since_ms for link in own) + types[type_] > rule.limit:
+            return f"limit:{type_}"
+    return ""
+
+
+def identified(
+    profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
+) -> tuple[Profile, tuple[Identifier, ...], bool]:
+    """The profile after an event that names its identifiers, those to claim, and whether any was left out.
+
+    Strongest first: where not all of them fit, the weakest are those left out.
+    """
+    links = dict(profile.links)
+    own, at_ms = hash_of(profile.profile_id), min(event.at_ms, now_ms)
+    if event.subject == profile.profile_id and event.subject_type and own not in links:
+        links[own] = _link(event, event.subject_type, SELF, now_ms)
+    claims, limited = [], False
+    for one in sorted(event.identifiers, key=lambda one: (rules.of(one.type).priority, one.hash)):
+        known = links.get(one.hash)
+        if one.hash == own or (known is not None and known.outcome == UNMERGED and event.at_ms <= known.at_ms):
+            continue
+        if known is not None and known.outcome in HELD:
+            if at_ms > known.at_ms:
+                # A shared identifier follows the latest login, by event time.
+                links[one.hash] = Link(known.type, known.outcome, known.event_id, at_ms, known.since_ms,
+                                       known.source, known.cause)
+            continue
+        cause = why_not(changed(profile, links=links), rules, (one,), now_ms)
+        links[one.hash] = _link(event, one.type, LIMITED if cause else CLAIMED, now_ms, cause)
+        limited = limited or bool(cause)
+        if not cause:
+            claims.append(one)
+    return changed(profile, links=bounded(links)), tuple(claims), limited
+
+
+def aliased(
+    profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
+) -> tuple[Profile, Identifier, str]:
+    """The profile after somebody's word that an identifier is its own, that identifier, and what keeps it off."""
+    one = Identifier(event.subject_type, hash_of(event.subject))
+    known = profile.links.get(one.hash)
+    if known is not None and known.outcome in HELD:
+        return profile, one, ""
+    cause = why_not(profile, rules, (one,), now_ms, explicit=True)
+    link = _link(event, one.type, LIMITED if cause else CLAIMED, now_ms, cause)
+    return changed(profile, links=bounded({**profile.links, one.hash: link})), one, cause
+
+
+def _link(event: IdentityEvent, type_: str, outcome: str, now_ms: int, cause: str = "") -> Link:
+    return Link(type_, outcome, event.event_id, min(event.at_ms, now_ms), now_ms, event.source, cause)
+
+
+def settled(profile: Profile, hash_: str, outcome: str, cause: str = "", at_ms: int | None = None) -> Profile:
+    """The profile with what became of one link; one that it does not know is none of its business."""
+    link = profile.links.get(hash_)
+    if link is None:
+        return profile
+    link = Link(link.type, outcome, link.event_id, link.at_ms if at_ms is None else at_ms, link.since_ms, link.source,
+                cause)
+    return changed(profile, links=bounded({**profile.links, hash_: link}))
+
+
+def reserved(
+    profile: Profile, more: Iterable[Identifier], bringer: str, event_id: str, at_ms: int, now_ms: int, source: str
+) -> Profile:
+    """The profile with places taken for what an accepted join will bring."""
+    new = {one.hash: Link(one.type, CLAIMED, event_id, at_ms, now_ms, source, f"with:{bringer}") for one in more}
+    return changed(profile, links=bounded({**profile.links, **new}))
+
+
+def released(profile: Profile, bringer: str) -> Profile:
+    """The profile without the places that are still held for what a join was to bring: it has come, or will not."""
+    left = {hash_: link for hash_, link in profile.links.items()
+            if link.outcome != CLAIMED or link.cause != f"with:{bringer}"}
+    return profile if len(left) == len(profile.links) else changed(profile, links=left)
+
+
+def joined(own: Profile, given: Profile, now_ms: int) -> dict[str, Link]:
+    """The links of two profiles that became one. What the other one held is held here."""
+    result = dict(own.links)
+    for hash_, link in given.links.items():
+        mine = result.get(hash_)
+        if link.outcome in HELD and (mine is None or mine.outcome not in HELD or mine.outcome == CLAIMED):
+            outcome = LINKED if link.outcome == SELF else link.outcome
+            result[hash_] = Link(link.type, outcome, link.event_id, link.at_ms, link.since_ms, link.source, link.cause)
+        elif mine is None:
+            result[hash_] = link
+    result.pop(hash_of(own.profile_id), None)
+    mine = own.links.get(hash_of(own.profile_id)) or given.links.get(hash_of(own.profile_id))
+    if mine is not None:
+        result[hash_of(own.profile_id)] = Link(mine.type, SELF, mine.event_id, mine.at_ms, mine.since_ms, mine.source)
+    return bounded(result)
+
+
+def bounded(links: dict[str, Link]) -> dict[str, Link]:
+    """The links without the oldest evidence past the limit; what is held goes last."""
+    other = sorted((link.since_ms, hash_) for hash_, link in links.items() if link.outcome not in HELD)
+    for _, hash_ in other[: max(0, len(other) - EVIDENCE_MAX)]:
+        del links[hash_]
+    over = len(links) - LINKS_MAX - EVIDENCE_MAX
+    if over > 0:
+        for _, hash_ in sorted((link.since_ms, hash_) for hash_, link in links.items() if link.outcome != SELF)[:over]:
+            del links[hash_]
+    return links

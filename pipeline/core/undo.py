@@ -1,0 +1,113 @@
+"""A merge undone: what one profile had from another is taken out of it again, exactly once. What cannot be told apart
+stays (docs/identity.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Multiset
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from pipeline.core.links import HELD, UNMERGED, hash_of, settled
+from pipeline.core.merge import substantial
+from pipeline.core.profile import EVENT_IDS_MAX, Counter, Merge, Profile, changed
+
+_T = TypeVar("_T")
+
+
+def contains(profile: Profile, given: Profile, event_id: str) -> bool:
+    """Whether this very merge is in the profile; of an identifier that brought nothing: whether it is there."""
+    if not substantial(given):
+        link = profile.links.get(hash_of(given.profile_id))
+        return link is not None and link.outcome in HELD
+    merge = profile.merged.get(given.profile_id)
+    return merge is not None and merge.event_id == event_id
+
+
+def without(profile: Profile, given: Profile, at_ms: int) -> Profile:
+    """The profile without what it had from the given-up one. Segments are the caller's to compute again.
+
+    `at_ms`: when it was undone; events from before then join the two no more.
+    """
+    ledger = dict(profile.merged)
+    merge = ledger.pop(given.profile_id, Merge("", 0))
+    for name in given.merged:
+        ledger.pop(name, None)
+    links = dict(profile.links)
+    for hash_, link in given.links.items():
+        if link.outcome in HELD and hash_ != hash_of(given.profile_id) and hash_ != hash_of(profile.profile_id):
+            links.pop(hash_, None)
+    after = changed(
+        profile,
+        traits=_restored(profile.traits, given.traits, merge.displaced),
+        accounts=_restored(profile.accounts, given.accounts, merge.accounts),
+        consent={key: answer for key, answer in profile.consent.items()
+                 if not (answer.granted and answer == given.consent.get(key))},
+        stages=tuple(stage for stage in profile.stages if stage not in given.stages),
+        behaviour=_behaviour(profile.behaviour, given.behaviour),
+        counters=_counters(profile.counters, given.counters),
+        merged=ledger,
+        links=links,
+        segments_release="",
+    )
+    return settled(after, hash_of(given.profile_id), UNMERGED, at_ms=at_ms)
+
+
+def returned(given: Profile, holder: Profile) -> Profile:
+    """What the identifier gets back: its state as it was, with every refusal that was given to the whole since, and
+    with what the whole knows of repeats."""
+    consent = dict(given.consent)
+    for key, answer in holder.consent.items():
+        known = consent.get(key)
+        if not answer.granted and (known is None or answer.at_ms > known.at_ms):
+            consent[key] = answer
+    known_ids = tuple(dict.fromkeys((*given.event_ids, *holder.event_ids)))[-EVENT_IDS_MAX:]
+    return changed(given, consent=consent, event_ids=known_ids, segments_release="")
+
+
+def _restored(own: Mapping[str, _T], given: Mapping[str, _T], displaced: Mapping[str, _T]) -> dict[str, _T]:
+    """Without what came from the other side, with what that had put out of force."""
+    result = {}
+    for name, value in own.items():
+        if value != given.get(name):
+            result[name] = value
+        elif name in displaced:
+            result[name] = displaced[name]
+    return result
+
+
+def _behaviour(
+    own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    result = {}
+    for key, moments in own.items():
+        left = _minus(moments, given.get(key, ()))
+        if left:
+            result[key] = left
+    return result
+
+
+def _counters(own: Mapping[str, Counter], given: Mapping[str, Counter]) -> dict[str, Counter]:
+    result = dict(own)
+    for key, other in given.items():
+        mine = own.get(key)
+        if mine is None:
+            continue
+        left = Counter(_minus(mine.times, other.times), max(0, mine.total - other.total),
+                       {name: until for name, until in mine.held.items() if name not in other.held})
+        if left.total or left.held or left.times:
+            result[key] = left
+        else:
+            del result[key]
+    return result
+
+
+def _minus(moments: Iterable[int], less: Iterable[int]) -> tuple[int, ...]:
+    left = Multiset(less)
+    result = []
+    for moment in moments:
+        if left[moment] > 0:
+            left[moment] -= 1
+        else:
+            result.append(moment)
+    return tuple(result)

@@ -1,0 +1,84 @@
+"""The agents over dictionaries: one inbox, which delivers in order, when it is told to."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pipeline.agents import feedback, identity, inbox, requests
+from pipeline.core.live import Live
+from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, InboxRecord
+from pipeline.core.profile import Profile
+from pipeline.flow import Accept, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import PROFILE_INBOX
+
+HOPS_MAX = 200
+
+
+class Context:
+    """What handlers may know besides record and state."""
+
+    def __init__(self, now_ms: int, live: Live | None) -> None:
+        self.now_ms = now_ms
+        self._live = live
+
+    def live(self, tenant: str) -> Live | None:
+        return self._live
+
+
+class SmallWorld:
+    """`states` by key; `emits`: everything said to others than the inbox; `reasons`: how often each fate was met."""
+
+    def __init__(self, now_ms: int, live: Live | None = None) -> None:
+        self.now_ms = now_ms
+        self.live = live
+        self.states: dict[str, Profile] = {}
+        self.inbox: list[InboxRecord] = []
+        self.emits: list[Emit] = []
+        self.reasons: Counter[Reason] = Counter()
+
+    def send(self, *events: IdentityEvent | FeedbackEvent | DecisionRequest) -> None:
+        """Apply, each with everything that comes of it."""
+        for event in events:
+            self.start(event)
+            self.deliver()
+
+    def start(self, event: IdentityEvent | FeedbackEvent | DecisionRequest) -> None:
+        """Apply one event alone; what it sends on waits in the inbox."""
+        state, ctx = self.states.get(event.subject), Context(self.now_ms, self.live)
+        if isinstance(event, IdentityEvent):
+            self._take(event.subject, identity.handle(event, state, ctx))
+        elif isinstance(event, FeedbackEvent):
+            self._take(event.subject, feedback.handle(event, state, ctx))
+        else:
+            self._take(event.subject, requests.handle(event, state, ctx))
+
+    def deliver(self, count: int = HOPS_MAX) -> None:
+        """The next records of the inbox."""
+        for _ in range(count):
+            if not self.inbox:
+                return
+            record = self.inbox.pop(0)
+            state = self.states.get(record.profile_id)
+            self._take(record.profile_id, inbox.handle(record, state, Context(self.now_ms, self.live)))
+        assert count < HOPS_MAX or not self.inbox, "something travels for ever"
+
+    def owner(self, key: str) -> str:
+        """The profile that a key leads to."""
+        for _ in range(HOPS_MAX):
+            state = self.states.get(key)
+            if state is None or state.alias_of is None:
+                return key
+            key = state.alias_of
+        raise AssertionError("aliases in a ring")
+
+    def _take(self, key: str, outcome: Outcome) -> None:
+        assert isinstance(outcome, Accept | Drop | Redirect), outcome
+        self.reasons[outcome.reason] += 1
+        if isinstance(outcome, Accept) and outcome.state is not None:
+            self.states[key] = outcome.state
+        for emit in (outcome.emit,) if isinstance(outcome, Redirect) else outcome.emits:
+            if emit.topic is PROFILE_INBOX:
+                assert isinstance(emit.value, InboxRecord)
+                self.inbox.append(emit.value)
+            else:
+                self.emits.append(emit)
