@@ -61,8 +61,8 @@ sim: setup ## fault simulation: 10,000 seeds; make sim SEED=123 tells one
 integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)
 	@exec $(BIN)/pytest -m broker
 
-check: lint types imports ## everything that must hold: lint, types, imports, all tests
-	@exec $(BIN)/pytest
+check: lint types imports ## everything that must hold: lint, types, imports, all tests in two processes
+	@exec $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 test: check ## the same as check
 

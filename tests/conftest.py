@@ -16,3 +16,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """A test run ends with what started it, where that is asked for (`make test` does), and in order."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     parent.end_with_it()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs in two processes: one has the brokers, one test after the other; the other one the rest."""
+    for item in items:
+        if item.get_closest_marker("broker") is not None:
+            item.add_marker(pytest.mark.xdist_group("broker"))
