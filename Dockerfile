@@ -25,7 +25,7 @@ RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheel
 FROM python:3.11-slim
 COPY --from=build /opt/nextbest /opt/nextbest
 # The folder is there with its owner, so that a fresh volume belongs to nextbest as well.
-RUN useradd --system --uid 10001 --no-create-home --home-dir /data nextbest \
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data nextbest \
  && install --directory --owner nextbest --group nextbest /data
 ENV PATH=/opt/nextbest/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 NEXTBEST_DATA_DIR=/data
 USER nextbest

@@ -58,10 +58,12 @@ def test_the_broker_is_set_as_the_embedded_one(services: dict[str, Any]) -> None
     assert services["broker"]["image"] == IMAGE
     given = services["broker"]["environment"]
     for name in (
-        "auto.create.topics.enable", "default.replication.factor", "group.initial.rebalance.delay.ms",
-        "offsets.topic.replication.factor", "share.coordinator.state.topic.min.isr",
+        "auto.create.topics.enable", "broker.heartbeat.interval.ms", "broker.session.timeout.ms",
+        "default.replication.factor", "group.initial.rebalance.delay.ms", "log.cleaner.dedupe.buffer.size",
+        "offsets.topic.num.partitions", "offsets.topic.replication.factor",
+        "share.coordinator.state.topic.min.isr", "share.coordinator.state.topic.num.partitions",
         "share.coordinator.state.topic.replication.factor", "transaction.state.log.min.isr",
-        "transaction.state.log.replication.factor", "process.roles", "node.id",
+        "transaction.state.log.num.partitions", "transaction.state.log.replication.factor", "process.roles", "node.id",
     ):  # fmt: skip
         assert given["KAFKA_" + name.upper().replace(".", "_")] == properties(1, 2, "data")[name], name
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters import kafka, topic_admin
 from pipeline.adapters.topic_plan import declared
 from pipeline.runtime import ports
-from pipeline.runtime.broker import EmbeddedBroker, properties
+from pipeline.runtime.broker import HEAP, START_S_MAX, EmbeddedBroker, properties
 from pipeline.settings import Settings
 
 SETTING: Final = "NEXTBEST_TEST_BROKER"
@@ -65,16 +66,22 @@ def container() -> Iterator[str]:
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
     }
     del settings["controller.quorum.bootstrap.servers"]
-    image = DockerContainer(IMAGE).with_bind_ports(port, port)
+    image = DockerContainer(IMAGE).with_env("KAFKA_HEAP_OPTS", f"-Xmx{HEAP}")
+    # It asks nobody who they are: on this machine only.
+    image.ports[port] = ("127.0.0.1", port)  # type: ignore[index, assignment]  # what the engine takes
     for name, value in settings.items():
         image.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
     with image:
         address = f"127.0.0.1:{port}"
-        wait_until_ready(address)
+        try:
+            wait_until_ready(address)
+        except KafkaException:
+            said = b"".join(image.get_logs()).decode(errors="replace").splitlines()
+            pytest.fail(f"the broker in the container did not answer; its last words:\n{chr(10).join(said[-20:])}")
         yield address
 
 
-def wait_until_ready(address: str, timeout_s: float = 60.0) -> None:
+def wait_until_ready(address: str, timeout_s: float = START_S_MAX) -> None:
     """Until the broker answers. Raises KafkaException with the reason where it does not in time."""
     kafka.admin(Settings(bootstrap=address)).list_topics(timeout=timeout_s)
 
