@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # What a target starts ends with it, also after kill -9.
-demo test check unit integration bench: export NEXTBEST_DIE_WITH_PARENT = 1
+demo test check unit integration bench chaos: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit sim integration test check demo bench bench-core docs lock clean
+.PHONY: help setup fmt lint types imports unit sim chaos integration test check demo bench bench-core docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ unit: setup ## the tests that need no broker
 
 sim: setup ## fault simulation: 10,000 seeds; make sim SEED=123 tells one
 	@exec $(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED))
+
+chaos: setup ## the same promises on a real broker under attack, 8 minutes: make chaos ARGS="--requests 2000 --kills 3"
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)
 	@exec $(BIN)/pytest -m broker

@@ -9,8 +9,8 @@ decision must respect.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
@@ -19,9 +19,8 @@ from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, I
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
-from tests.sim.cluster import Change
+from tests.sim.cluster import Change, Changelog
 from tests.sim.policies import ACCOUNT_CAP
-from tests.sim.simulation import Simulation
 from tests.sim.traffic import ACCOUNT
 from topics.catalog import (
     BY_NAME,
@@ -39,10 +38,60 @@ CAP = 2
 DAY_MS = 86_400_000
 
 
+class Logs(Protocol):
+    """What the cluster holds in the end."""
+
+    @property
+    def changelogs(self) -> Sequence[Changelog]: ...
+
+    @property
+    def completed_ms(self) -> Mapping[tuple[str, int, int], int]: ...
+
+    def records(self, topic: str) -> list[Record]:
+        """All records of a topic, in order within a partition."""
+
+
+class Lanes(Protocol):
+    """What a worker decides for, and its copies of it."""
+
+    def partitions(self) -> list[int]: ...
+
+    def store(self, partition: int) -> Any: ...
+
+
+class Worker(Protocol):
+    """One that is alive in the end."""
+
+    @property
+    def lanes(self) -> Lanes: ...
+
+
+class Finished(Protocol):
+    """One run to be examined: a simulated one, or a part of one on a real broker (tests/chaos)."""
+
+    @property
+    def cluster(self) -> Logs: ...
+
+    @property
+    def workers(self) -> Sequence[Worker]: ...
+
+    #: What was seen while it ran.
+    @property
+    def misdeeds(self) -> Sequence[str]: ...
+
+    #: Whether topics were read in the order of appending.
+    @property
+    def in_order(self) -> bool: ...
+
+    #: Whether all subjects belong to one firm.
+    @property
+    def accounts(self) -> bool: ...
+
+
 class Oracle:
     """One finished run under examination."""
 
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Finished) -> None:
         self.sim = sim
         self.wrong: list[str] = []
         self.identity = self._inputs(IDENTITY_EVENTS.name)
@@ -314,7 +363,7 @@ class Oracle:
             self.wrong.append(f"{name} was decided for {subject} after consent was withdrawn")
 
 
-def judge(sim: Simulation) -> list[str]:
+def judge(sim: Finished) -> list[str]:
     """What is wrong after the run."""
     return Oracle(sim).judge()
 
