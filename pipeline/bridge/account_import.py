@@ -6,108 +6,53 @@ CSV: a column `id`; `contract.<part>`; `consent.<purpose>`; every other column i
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pipeline.bridge.group_mapping import CONTRACT, account_event, account_key
-from pipeline.bridge.problems import Problem
-from pipeline.codecs import avro
-from pipeline.codecs.errors import CodecError
-from pipeline.core.model import ConsentGrant
-from pipeline.ports import Outbound
-from topics.catalog import IDENTITY_EVENTS
+from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
+from pipeline.core.model import ConsentGrant, IdentityEvent
 
 SOURCE: Final = "accounts import"
-ERRORS_MAX: Final = 50
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,15}")
 _YES_NO: Final = {"true": True, "false": False, "yes": True, "no": False}
+_SHAPE: Final = '{"id": …, "traits": {…}}'
 _FIELDS: Final = frozenset(("id", "traits", "contract", "consent"))
-
-
-@dataclass(slots=True)
-class Import:
-    """What a file makes; where there are errors, nothing of it may be sent."""
-
-    records: list[Outbound] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def read(lines: Iterable[str], csv_format: bool, tenant_key: bytes, tenant: str, at_ms: int) -> Import:
     """The records of a file's lines; `at_ms` is when what they say was so."""
-    result = Import()
+    found = Import()
     seen: dict[str, int] = {}
-    for number, row in _csv(lines, result) if csv_format else _jsonl(lines, result):
-        warnings: list[str] = []
-        try:
-            key = account_key(tenant_key, tenant, _id_of(row), "/id")
-            if seen.setdefault(key, number) != number:
-                raise ValueError(f"the account is in line {seen[key]} already: say everything about it in one line")
-            event = account_event(f"import-{at_ms}-{number}", key, _traits_of(row), _consent_of(row, at_ms), at_ms,
-                                  SOURCE, warnings)
-            if event is None:
-                raise ValueError("nothing is said about the account: give it a trait, a contract or a consent")
-            result.records.append(Outbound(IDENTITY_EVENTS.name, key.encode(), avro.encode(IDENTITY_EVENTS, event)))
-        except Problem as problem:
-            result.errors += [f"line {number}: {one.pointer.lstrip('/')}: {one.message}" for one in problem.errors]
-        except (ValueError, CodecError) as error:
-            result.errors.append(f"line {number}: {error}")
-        result.warnings += [f"line {number}: {one}" for one in warnings]
-    if not result.records and not result.errors:
-        result.errors.append("the file names no account")
-    more = len(result.errors) - ERRORS_MAX
-    if more > 0:
-        result.errors[ERRORS_MAX:] = [f"and {more} more"]
-    return result
+
+    def event_of(number: int, row: Row, warnings: list[str]) -> IdentityEvent:
+        said = _row(row) if csv_format else row
+        key = account_key(tenant_key, tenant, _id_of(said), "/id")
+        if seen.setdefault(key, number) != number:
+            raise ValueError(f"the account is in line {seen[key]} already: say everything about it in one line")
+        event = account_event(f"import-{at_ms}-{number}", key, _traits_of(said), _consent_of(said, at_ms), at_ms,
+                              SOURCE, warnings)
+        if event is None:
+            raise ValueError("nothing is said about the account: give it a trait, a contract or a consent")
+        return event
+
+    rows = csv_rows(lines, found, _wrong_columns) if csv_format else json_rows(lines, found, _SHAPE, _unknown)
+    found.take(rows, event_of)
+    if not found.records and not found.errors.count:
+        found.errors.add("the file names no account")
+    return found
 
 
-def _jsonl(lines: Iterable[str], result: Import) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            result.errors.append(f"line {number}: is no JSON: {error}")
-            continue
-        if not isinstance(row, dict):
-            result.errors.append(f"line {number}: is no JSON object: write {{\"id\": …, \"traits\": {{…}}}}")
-        elif unknown := sorted(row.keys() - _FIELDS):
-            result.errors.append(f"line {number}: {unknown[0]!r} is not known here: traits go into \"traits\"")
-        else:
-            yield number, row
-
-
-def _csv(lines: Iterable[str], result: Import) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader(lines, strict=True)
-    columns: list[str] = []
-    try:
-        for cells in reader:
-            number = reader.line_num
-            if not columns:
-                columns = [cell.strip() for cell in cells]
-                wrong = _wrong_columns(columns)
-                if wrong:
-                    result.errors.append(f"line {number}: {wrong}")
-                    return
-            elif len(cells) != len(columns):
-                result.errors.append(f"line {number}: has {len(cells)} cells, the first line names {len(columns)}")
-            elif any(cells):
-                yield number, _row(dict(zip(columns, cells, strict=True)))
-    except csv.Error as error:
-        result.errors.append(f"line {reader.line_num}: is no CSV: {error}")
+def _unknown(row: Row) -> str:
+    unknown = sorted(row.keys() - _FIELDS)
+    return f"{unknown[0]!r} is not known here: traits go into \"traits\"" if unknown else ""
 
 
 def _wrong_columns(columns: list[str]) -> str:
     if "id" not in columns:
         return "the first line names the columns, one of them `id`: the account's id in your own words"
-    if len(set(columns)) < len(columns) or "" in columns:
-        return "every column has a name of its own"
     unknown = [name for name in columns
                if name.startswith("contract.") and name.removeprefix("contract.") not in CONTRACT]
     return f"{unknown[0]} is no part of a contract: it has {', '.join(CONTRACT)}" if unknown else ""

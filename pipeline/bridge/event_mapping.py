@@ -214,7 +214,7 @@ class _Said:
     def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
         if isinstance(stated, bool):
             return ConsentGrant(purpose, stated, self.at_ms, channel, self.source)
-        ends_ms = None if stated.expires_at is None else _epoch_ms(stated.expires_at)
+        ends_ms = None if stated.expires_at is None else epoch_ms(stated.expires_at)
         return ConsentGrant(purpose, stated.granted, self.at_ms, channel, stated.source or self.source, ends_ms,
                             stated.basis, stated.opt_in, stated.proof)
 
@@ -256,10 +256,10 @@ def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int
     happened = event.timestamp or event.original_timestamp
     if happened is None:
         return received_ms
-    at_ms = _epoch_ms(happened)
+    at_ms = epoch_ms(happened)
     corrected = event.timestamp is not None and event.original_timestamp is not None
     if event.sent_at is not None and not corrected:
-        at_ms = received_ms - (_epoch_ms(event.sent_at) - at_ms)
+        at_ms = received_ms - (epoch_ms(event.sent_at) - at_ms)
     if at_ms < 0:
         raise invalid(FieldError("/timestamp", "lies before 1970: send when it happened, or leave it out"))
     if at_ms > received_ms:
@@ -268,7 +268,8 @@ def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int
     return at_ms
 
 
-def _epoch_ms(moment: datetime) -> int:
+def epoch_ms(moment: datetime) -> int:
+    """A moment as epoch milliseconds; one without a zone is in UTC."""
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return int(aware.timestamp() * 1_000)
 

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
     "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
     "accounts": Entry("accounts:app", "Accounts (B2B): import a file of them, show one."),
+    "consent": Entry("consent:app", "Consent: import a file of what people allow."),
     "tenants": Entry("tenants:app", "Tenants: their policies, quotas and usage."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
     "identity": Entry("identity:app", "Identities: show a profile's links, try events before they join, undo a merge."),

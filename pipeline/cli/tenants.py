@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.bridge.quotas import OTHERS, Quota, QuotasError, parse
-from pipeline.cli.accounts import followed
+from pipeline.cli.importing import followed
 from pipeline.settings import Settings
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 

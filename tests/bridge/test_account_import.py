@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.bridge import account_import
+from pipeline.bridge.line_file import TOLD_MAX, Import
 from pipeline.codecs import avro
 from pipeline.core.accounts import account_key
 from pipeline.core.model import IdentityEvent
@@ -17,12 +18,12 @@ initech,"Initech, Ltd",,17,,,,,
 """
 
 
-def read(text: str, csv: bool = True) -> account_import.Import:
+def read(text: str, csv: bool = True) -> Import:
     return account_import.read(text.splitlines(keepends=True), csv, KEY, "shop", NOW_MS)
 
 
-def events(found: account_import.Import) -> list[IdentityEvent]:
-    assert found.errors == []
+def events(found: Import) -> list[IdentityEvent]:
+    assert found.errors.lines == []
     return [avro.decode(IDENTITY_EVENTS, record.value) for record in found.records]
 
 
@@ -67,11 +68,12 @@ def test_json_lines_say_exactly_what_they_say() -> None:
 ])
 def test_what_cannot_be_used_is_said_by_line(text: str, csv: bool, said: str) -> None:
     found = read(text, csv)
-    assert any(said in one for one in found.errors), found.errors
+    assert any(said in one for one in found.errors.lines), found.errors
 
 
 def test_what_is_personal_stays_here_and_errors_are_bounded() -> None:
     found = read("id,plan,email\na,x,ada@example.com\n")
     assert events(found)[0].traits == {"plan": "x"}
-    assert found.warnings == ["line 2: traits.email was dropped: personal data stays at the edge"]
-    assert len(read("id,plan\n" + "a\n" * 200).errors) == account_import.ERRORS_MAX + 1
+    assert found.warnings.lines == ["line 2: traits.email was dropped: personal data stays at the edge"]
+    errors = read("id,plan\n" + "a\n" * 200).errors
+    assert len(errors.lines) == TOLD_MAX + 1 and errors.lines[-1] == "and 150 more" and errors.count == 200

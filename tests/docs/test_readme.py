@@ -84,6 +84,15 @@ def test_what_the_page_on_accounts_says_to_type_works(up: Up) -> None:
     assert "default" in printed[1] and "decisions decided" in printed[1]
 
 
+@pytest.mark.broker
+def test_what_the_page_on_consent_says_to_type_works(up: Up) -> None:
+    page = (ROOT / "docs" / "consent.md").read_text(encoding="utf-8")
+    [printed] = [up.run(language, text) for live, language, text in BLOCK.findall(page) if live]
+    assert "2 lines can be imported for default" in printed
+    assert "2 lines were imported for default" in printed
+    assert "marketing" in printed and "personalization" in printed
+
+
 def test_no_command_of_the_readme_goes_untested() -> None:
     for live, language, text in BLOCKS:
         if not live and language == "sh":

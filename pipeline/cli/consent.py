@@ -1,0 +1,85 @@
+"""`nextbest consent import`: a door for what people allow. What a file says is read by `bridge.consent_import`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from pipeline.adapters.system_clock import SystemClock
+from pipeline.bridge import consent_import
+from pipeline.bridge.consent_import import ConsentImport, Format
+from pipeline.cli.importing import Bootstrap, Tenant, followed, is_csv, out, read, send, stop, tell
+from pipeline.core.identity import IdentifierError, tenant_name
+from pipeline.settings import Settings
+from topics.catalog import POLICY_RELEASES
+
+app = typer.Typer(help="Consent: import a file of what people allow.", no_args_is_help=True)
+
+
+@app.callback()
+def consent() -> None:
+    """Consent: import a file of what people allow."""
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="UTF-8, a subject a line; of TC strings: CSV (*.csv) or JSON lines.")],
+    form: Annotated[Format, typer.Option("--format", help="segment: Segment's events with consent. csv, jsonl: "
+                                                          "statements. tcf: TC strings of IAB's framework.")],
+    tenant: Tenant = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file by the live policy.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
+    """Check every line, then send what people allow; with an error in any line, nothing is sent."""
+    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    try:
+        name = tenant_name(tenant or settings.tenant)
+    except IdentifierError as error:
+        stop(f"--tenant: {error}")
+    live = followed(settings, (POLICY_RELEASES,)).live(name)
+    policy = live.policy if live else None
+    key, now_ms = settings.tenant_key.get_secret_value().encode(), SystemClock().now_ms()
+    found = read(file, lambda lines: consent_import.read(lines, form, is_csv(file), key, name, policy, now_ms))
+    said = json.dumps(summary(found, name, dry_run))
+    if as_json and found.errors.count:
+        out.print_json(said)
+    tell(file, found)
+    if not dry_run:
+        send(settings, found.records, "events")
+    if as_json:
+        out.print_json(said)
+    else:
+        out.print(_table(found))
+        out.print(f"{len(found.records)} lines {'can be' if dry_run else 'were'} imported for {name}; skipped: "
+                  f"{found.silent} that say nothing of a person's consent, {found.repeated} that repeat another")
+
+
+def summary(found: ConsentImport, tenant: str, dry_run: bool) -> dict[str, Any]:
+    """What a file says, or why it cannot be used."""
+    usable = not found.errors.count
+    return {
+        "tenant": tenant, "dry_run": dry_run, "usable": usable, "lines": len(found.records) if usable else 0,
+        "skipped": {"silent": found.silent, "repeated": found.repeated},
+        "statements": {purpose: {"granted": found.granted[purpose], "refused": found.refused[purpose]}
+                       for purpose in _purposes(found)},
+        "errors": {"count": found.errors.count, "first": found.errors.lines},
+        "warnings": {"count": found.warnings.count, "first": found.warnings.lines},
+    }
+
+
+def _purposes(found: ConsentImport) -> list[str]:
+    return sorted({*found.granted, *found.refused})
+
+
+def _table(found: ConsentImport) -> Table:
+    table = Table()
+    for column in ("purpose", "granted", "refused"):
+        table.add_column(column)
+    for purpose in _purposes(found):
+        table.add_row(purpose, f"{found.granted[purpose]:,}", f"{found.refused[purpose]:,}")
+    return table
