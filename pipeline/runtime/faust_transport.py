@@ -16,7 +16,7 @@ from typing import Any, cast
 import aiokafka
 from aiokafka.protocol.group import SyncGroupRequest
 from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -232,6 +232,16 @@ class LaneRecovery(Recovery):
 
     def need_recovery(self) -> bool:
         return False
+
+    async def _wait(self, coro: Any, timeout: Any = None) -> None:
+        """Faust takes a wait that ran out of time for its own end: nothing would be recovered ever again, and the
+        worker would keep its place in the group and decide nothing. It stops instead."""
+        try:
+            await super()._wait(coro, timeout)
+        except ServiceStopped:
+            if not self.should_stop:
+                crash.stop("the broker did not answer in time while partitions were taken over")
+            raise
 
 
 class LaneTableManager(TableManager):
