@@ -114,7 +114,7 @@ def _settled(answers: Answers, purpose: Purpose, channel: str, register: str, no
     if own is None:
         return _MISSING if general is None else Finding(_state(general, purpose, now_ms), general)
     state = _state(own, purpose, now_ms)
-    if state == GRANTED and general is not None and own.at_ms <= general.at_ms:
+    if own.granted and general is not None and own.at_ms <= general.at_ms:
         over = _state(general, purpose, now_ms)
         if over != GRANTED:
             return Finding(over, general)
