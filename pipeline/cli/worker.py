@@ -25,4 +25,4 @@ def worker(bootstrap: Bootstrap = None, data_dir: DataDir = None, port: WorkerPo
     from pipeline.runtime import faust_app
 
     reachable(settings)
-    raise typer.Exit(faust_app.run(settings))
+    faust_app.run(settings)

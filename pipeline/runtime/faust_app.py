@@ -6,10 +6,9 @@ import asyncio
 import logging
 import os
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import faust
 import uvloop
@@ -41,6 +40,9 @@ log = logging.getLogger(__name__)
 
 #: How often the worker looks for profiles that time alone changes.
 DUE_EVERY_S = 1.0
+
+#: How long an orderly stop may take; what it leaves undone is read again.
+STOP_S_MAX = 8.0
 
 #: How long a worker waits at its start for the catalog and the policy to be in memory.
 FOLLOWER_S = 60.0
@@ -209,24 +211,34 @@ class Worker:
             self.publisher.stop()
 
 
-def run(settings: Settings, argv: Sequence[str] = ()) -> int:
-    """Run a worker until it is told to stop; returns the exit code."""
+class _Process(faust.Worker):
+    """Faust's process around the app: stops in order when told to, but within a bound."""
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        crash.end_within(STOP_S_MAX)
+        super()._schedule_shutdown(signal)
+
+
+def run(settings: Settings) -> NoReturn:
+    """Run a worker until it is told to stop, and end the process."""
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = Worker(settings)
     worker.prepare(loop)
     set_for_latency()
-    faust_worker = faust.Worker(
+    process = _Process(
         worker.app, loop=loop, loglevel=settings.log_level.upper(), quiet=False, redirect_stdouts=False
     )
+    code = 0
     try:
-        faust_worker.execute_from_commandline()
+        process.execute_from_commandline()
     except SystemExit as exit_:
-        return int(exit_.code or 0)
+        code = int(exit_.code or 0)
     finally:
         worker.close()
+    crash.leave(code)
 
 
 if __name__ == "__main__":
-    sys.exit(run(Settings()))
+    run(Settings())
