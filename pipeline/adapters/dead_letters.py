@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -24,8 +24,6 @@ REPLAYED_HEADER: Final = "nextbest-replayed"
 
 #: Without an answer for this long, the cluster counts as gone.
 SILENCE_S: Final = 15.0
-_TELL_THE_END: Final[dict[str, Any]] = {"enable.partition.eof": True}
-
 #: Told now and then: records read so far, and how many there are.
 Progress = Callable[[int, int], None]
 
@@ -152,7 +150,7 @@ def _replayed(message: Message) -> str | None:
 
 
 def _read_to_the_end(settings: Settings, since_ms: int | None, progress: Progress | None) -> Iterator[Message]:
-    consumer = kafka.consumer(settings, name="dead-letters", **_TELL_THE_END)
+    consumer = kafka.consumer(settings, name="dead-letters", **kafka.TELL_THE_END)
     try:
         starts, total = _starts(consumer, since_ms)
         if progress is not None:

@@ -27,8 +27,6 @@ POLL_S: Final = 0.2
 RETRY_S: Final = 0.5
 METADATA_TIMEOUT_S: Final = 2.0
 
-_TELL_THE_END: Final[dict[str, Any]] = {"enable.partition.eof": True}
-
 _log = logging.getLogger("nextbest.follower")
 
 
@@ -62,7 +60,7 @@ class Follower:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            consumer = kafka.consumer(self._settings, name="follower", **_TELL_THE_END)
+            consumer = kafka.consumer(self._settings, name="follower", **kafka.TELL_THE_END)
             try:
                 self._follow(consumer)
             except KafkaException as error:

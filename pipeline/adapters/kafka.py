@@ -28,6 +28,10 @@ BATCH_BYTES_MAX: Final = 1_000_000
 REPEATED_LOG_S: Final = 10.0
 
 
+#: A consumer with it is told where a partition ends.
+TELL_THE_END: Final[dict[str, Any]] = {"enable.partition.eof": True}
+
+
 class _Unrepeated(logging.Filter):
     """Lets one complaint of a kind and client through and drops its repeats for a while."""
 

@@ -6,7 +6,7 @@ Reads the partitions of the keys asked for to their end, once for each step of a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -20,8 +20,6 @@ from topics.partitions import subject_partition
 _SILENCE_S: Final = 15.0
 _WAIT_S: Final = 0.1
 _BATCH: Final = 5_000
-_TELL_THE_END: Final[dict[str, Any]] = {"enable.partition.eof": True}
-
 #: A chain of aliases longer than this is not followed.
 HOPS_MAX: Final = 20
 
@@ -56,7 +54,7 @@ def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
 
 
 def _changes(settings: Settings, partition: int) -> Iterator[tuple[bytes, bytes | None, int]]:
-    consumer = kafka.consumer(settings, name="profiles", **_TELL_THE_END)
+    consumer = kafka.consumer(settings, name="profiles", **kafka.TELL_THE_END)
     try:
         topic = PROFILES_BY_ID.changelog(settings.app_id)
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])

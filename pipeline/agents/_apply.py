@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from pipeline.agents._lending import asked, given_back, settlement
 from pipeline.agents._links import claims, rules_of, take_alias
-from pipeline.agents._links import tenant_of as tenant_of
 from pipeline.core import accounts, learn, lending, links
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
+from pipeline.core.identity import tenant_of
 from pipeline.core.live import Live
 from pipeline.core.model import (
     Account,

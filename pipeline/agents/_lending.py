@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pipeline.core import lending
 from pipeline.core.accounts import is_account
+from pipeline.core.identity import tenant_of
 from pipeline.core.model import DecisionRequest, InboxRecord, Loan, Settlement
 from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
@@ -44,7 +45,7 @@ def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     account = state or Profile(profile_id=event.profile_id)
     if event.event_id in account.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
-    live = ctx.live(event.profile_id.partition("/")[0])
+    live = ctx.live(tenant_of(event.profile_id))
     limits = live.caps if live is not None else {}
     if event.settled is not None:
         after = lending.settled(account, event.settled, limits, ctx.now_ms)

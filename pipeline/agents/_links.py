@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.core import links
+from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.links import hash_of
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
@@ -18,11 +19,6 @@ from topics.catalog import PROFILE_INBOX
 
 #: Why an identifier left a profile.
 LATER_LOGIN, ALIAS, LOGOUT = "later_login", "alias", "logout"
-
-
-def tenant_of(key: str) -> str:
-    """The tenant in a subject key or profile id."""
-    return key.partition("/")[0]
 
 
 def rules_of(key: str, ctx: Context) -> IdentityRules:
@@ -41,7 +37,7 @@ def claims(
 ) -> tuple[Emit, ...]:
     """The profile's claims on identifiers."""
     return tuple(
-        to_inbox(event.event_id, f"{tenant_of(owner)}/{one.hash}", owner,
+        to_inbox(event.event_id, key_of(tenant_of(owner), one), owner,
                  LinkStep(LinkKind.CLAIM, one, owner, event.at_ms, event.source, explicit))
         for one in wanted
     )

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.agents._apply import segment_changes
-from pipeline.agents._links import LOGOUT, rules_of, tenant_of, to_inbox
+from pipeline.agents._links import LOGOUT, rules_of, to_inbox
 from pipeline.core import merge, segments, undo
+from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.links import ASKED_BACK, hash_of, settled
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
 from pipeline.core.profile import Profile, changed, remember_event
@@ -22,7 +23,7 @@ from topics.catalog import PROFILE_INBOX
 def log_out(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
     """A shared identifier is let go: an empty profile of its own until the next login. Others go by the inbox."""
     others = tuple(
-        to_inbox(event.event_id, f"{tenant_of(event.subject)}/{one.hash}", event.subject,
+        to_inbox(event.event_id, key_of(tenant_of(event.subject), one), event.subject,
                  LinkStep(LinkKind.LEFT, one, "", event.at_ms, event.source, cause=LOGOUT))
         for one in event.identifiers
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipeline.agents import _undo
-from pipeline.agents._apply import apply_account, apply_identity, forward_event, tenant_of, way_of
+from pipeline.agents._apply import apply_account, apply_identity, forward_event, way_of
 from pipeline.core.accounts import is_account
+from pipeline.core.identity import tenant_of
 from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect

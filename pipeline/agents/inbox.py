@@ -19,11 +19,11 @@ from pipeline.agents._apply import (
     forward_event,
     forward_request,
     segment_changes,
-    tenant_of,
 )
 from pipeline.agents._lending import serve
 from pipeline.core import accounts, links, merge, segments
 from pipeline.core.accounts import is_account
+from pipeline.core.identity import tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord, LinkKind, LinkStep
 from pipeline.core.profile import Profile, changed, remember_event

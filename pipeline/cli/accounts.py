@@ -12,10 +12,10 @@ from rich.table import Table
 
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge import account_import
-from pipeline.cli.importing import Bootstrap, Tenant, followed, is_csv, out, read, send, stop, tell
+from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
+from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
 from pipeline.core.accounts import account_key
 from pipeline.core.identity import IdentifierError
-from pipeline.settings import Settings
 from topics.catalog import ACCOUNTS
 
 app = typer.Typer(help="Accounts (B2B): import a file of them, show one.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def import_(
     bootstrap: Bootstrap = None,
 ) -> None:
     """Check every line, then send what the file says about accounts; with an error in any line, nothing is sent."""
-    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    settings = settings_for(bootstrap)
     name = tenant or settings.tenant
     key, now_ms = settings.tenant_key.get_secret_value().encode(), SystemClock().now_ms()
     found = read(file, lambda lines: account_import.read(lines, is_csv(file), key, name, now_ms))
@@ -41,11 +41,11 @@ def import_(
 def show(
     account_id: Annotated[str, typer.Argument(metavar="ID", help="The account's id, as sent in groupId.")],
     tenant: Tenant = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: AsJson = False,
     bootstrap: Bootstrap = None,
 ) -> None:
     """What members' decisions know of an account: traits, contract, consent, version."""
-    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    settings = settings_for(bootstrap)
     name = tenant or settings.tenant
     try:
         key = account_key(settings.tenant_key.get_secret_value().encode(), name, account_id)

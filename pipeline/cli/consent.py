@@ -12,9 +12,9 @@ from rich.table import Table
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge import consent_import
 from pipeline.bridge.consent_import import ConsentImport, Format
-from pipeline.cli.importing import Bootstrap, Tenant, followed, is_csv, out, read, send, stop, tell
+from pipeline.cli.cluster import Bootstrap, settings_for
+from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
 from pipeline.core.identity import IdentifierError, tenant_name
-from pipeline.settings import Settings
 from topics.catalog import POLICY_RELEASES
 
 app = typer.Typer(help="Consent: import a file of what people allow.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def import_(
     bootstrap: Bootstrap = None,
 ) -> None:
     """Check every line, then send what people allow; with an error in any line, nothing is sent."""
-    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    settings = settings_for(bootstrap)
     try:
         name = tenant_name(tenant or settings.tenant)
     except IdentifierError as error:

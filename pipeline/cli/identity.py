@@ -12,16 +12,15 @@ import typer
 from rich.table import Table
 
 from pipeline.adapters import kafka, profile_reader
-from pipeline.adapters.follower import Follower
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.cli.importing import followed
 from pipeline.codecs import avro
 from pipeline.core import identity
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.model import IdentityEvent, IdentityKind
 from pipeline.core.profile import Profile
 from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
-from pipeline.policy.directory import Directory
 from pipeline.policy.load import PolicyError, load
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, IDENTITY_EVENTS, POLICY_RELEASES
@@ -142,14 +141,7 @@ def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, str]:
 
 def _rules(settings: Settings, tenant: str) -> IdentityRules:
     """The live policy's, which say how a value is spelt; the engine's own where none is live."""
-    directory = Directory()
-    follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), directory.apply)
-    follower.start()
-    caught_up = follower.caught_up.wait(_ANSWER_S)
-    follower.stop()
-    if not caught_up:
-        raise fail(f"The cluster at {settings.bootstrap} did not answer within {_ANSWER_S:.0f} s.")
-    live = directory.live(tenant)
+    live = followed(settings, (POLICY_RELEASES, CATALOG_ITEMS)).live(tenant)
     return DEFAULT if live is None else live.policy.identity
 
 

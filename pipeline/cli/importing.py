@@ -13,6 +13,7 @@ from rich.progress import Progress
 from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
 from pipeline.bridge.line_file import Import
+from pipeline.cli.cluster import fail
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
@@ -22,7 +23,6 @@ _ANSWER_S = 15.0
 _Found = TypeVar("_Found", bound=Import)
 
 Tenant = Annotated[str | None, typer.Option(help="The tenant they belong to; default: the configured one.")]
-Bootstrap = Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT.")]
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -90,5 +90,4 @@ def followed(settings: Settings, topics: tuple[Topic, ...]) -> Directory:
 
 def stop(said: str) -> NoReturn:
     """Say why, and exit with 1."""
-    err.print(said, style="red", markup=False)
-    raise typer.Exit(1)
+    raise fail(said)

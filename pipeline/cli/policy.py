@@ -12,6 +12,7 @@ from rich.console import Console
 from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.system_clock import SystemClock
+from pipeline.cli.cluster import Bootstrap, settings_for
 from pipeline.policy.directory import Directory
 from pipeline.policy.load import Checked, PolicyError, load
 from pipeline.policy.publish import Publication, prepare
@@ -39,11 +40,11 @@ def check(folder: _Folder = Path("policy")) -> None:
 def publish(
     folder: _Folder = Path("policy"),
     tenant: Annotated[str | None, typer.Option(help="The tenant it is for; default: the configured one.")] = None,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT.")] = None,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Check, then make it live: the release, the catalog's changes, and the activation."""
     checked = _load(folder)
-    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    settings = settings_for(bootstrap)
     done = publish_checked(checked, settings, tenant or settings.tenant)
     _out.print(f"release {done.release} is live for {tenant or settings.tenant}: "
                f"{done.changed_items} items changed, {done.removed_items} removed")

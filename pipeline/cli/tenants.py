@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.bridge.quotas import OTHERS, Quota, QuotasError, parse
+from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import followed
-from pipeline.settings import Settings
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 
 app = typer.Typer(help="Tenants: their policies, quotas and usage.", no_args_is_help=True)
@@ -30,13 +30,13 @@ def tenants() -> None:
 
 @app.command("list")
 def list_(
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: AsJson = False,
     bridge: Annotated[str | None, typer.Option(help="Address of a bridge, for its usage; default: of the settings.")]
     = None,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka bootstrap servers, HOST:PORT.")] = None,
+    bootstrap: Bootstrap = None,
 ) -> None:
     """Every tenant of which anything was published or a quota is set, with the usage that one bridge has counted."""
-    settings = Settings() if bootstrap is None else Settings(bootstrap=bootstrap)
+    settings = settings_for(bootstrap)
     try:
         quotas = parse(settings.tenant_quotas)
     except QuotasError as error:

@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX, is_account
+from pipeline.core.identity import tenant_of
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
@@ -113,7 +114,7 @@ def _membership(event: IdentityEvent) -> str | None:
     if membership is None:
         return None
     tenant, _, name = membership.account.partition("/")
-    if tenant != event.subject.partition("/")[0] or not is_account(membership.account) or len(name) > NAME_CHARS_MAX:
+    if tenant != tenant_of(event.subject) or not is_account(membership.account) or len(name) > NAME_CHARS_MAX:
         said = membership.account[:NAME_CHARS_MAX]
         return f"membership.account is {said!r}: send tenant/@hash of the subject's tenant"
     if len(membership.roles) > ROLES_MAX or any(not 0 < len(role) <= ROLE_CHARS_MAX for role in membership.roles):

@@ -112,6 +112,11 @@ def key_of(tenant: str, known: Identifier) -> str:
     return f"{tenant}/{known.hash}"
 
 
+def tenant_of(key: str) -> str:
+    """The tenant in a subject key or profile id."""
+    return key.partition("/")[0]
+
+
 def _hashed(tenant_key: bytes, tenant: str, type_: str, text: str) -> str:
     # Tenant, type and value hold no control characters, so the separator keeps the parts apart.
     said = "\x1f".join((tenant, type_, text))

@@ -18,7 +18,7 @@ from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_key
 from pipeline.bridge.problems import Problem
-from pipeline.core.identity import identifier
+from pipeline.core.identity import identifier, key_of, tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
@@ -143,8 +143,7 @@ def subjects_of(events: Iterable[IdentityEvent | FeedbackEvent]) -> set[str]:
     for event in events:
         keys.add(event.subject)
         if isinstance(event, IdentityEvent):
-            tenant = event.subject.partition("/")[0]
-            keys |= {f"{tenant}/{one.hash}" for one in event.identifiers}
+            keys |= {key_of(tenant_of(event.subject), one) for one in event.identifiers}
             keys |= {event.alias_of} if event.alias_of else set()
     return keys
 

@@ -171,7 +171,7 @@ class Worker:
             flows=BATCH_FLOWS,
             changelog=changelog,
             state_dir=settings.data_dir / "state" / PROFILES_BY_ID.name,
-            new_reader=partial(kafka.consumer, settings, None, "takeover", **{"enable.partition.eof": True}),
+            new_reader=partial(kafka.consumer, settings, None, "takeover", **kafka.TELL_THE_END),
             input_ids=kafka.topic_ids(settings, [flow.reads.name for flow in BATCH_FLOWS]),
             live=self.directory.live,
             clock=self.clock,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,19 +44,41 @@ def client(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
 
 
 @pytest.fixture
-def workers(bootstrap: str, client: Client, tmp_path: Path) -> Iterator[list[WorkerProcess]]:
-    started = [WorkerProcess(bootstrap, tmp_path / f"worker-{n}", APP_ID) for n in range(2)]
-    ready(started)
-    yield started
+def start(bootstrap: str, client: Client, tmp_path: Path) -> Iterator[Callable[[str], WorkerProcess]]:
+    """Starts a worker on the data of this name; none is left behind, whatever fails."""
+    started: list[WorkerProcess] = []
+
+    def one(name: str) -> WorkerProcess:
+        started.append(WorkerProcess(bootstrap, tmp_path / name, APP_ID))
+        return started[-1]
+
+    yield one
     for worker in started:
         worker.stop()
 
 
+@pytest.fixture
+def workers(start: Callable[[str], WorkerProcess]) -> list[WorkerProcess]:
+    started = [start(f"worker-{n}") for n in range(2)]
+    ready(started)
+    return started
+
+
+def consented(client: Client, subjects: list[str]) -> None:
+    """They agree, and it is applied: two topics keep no order between them."""
+    since = client.ends(DECISION_REPLIES)
+    events = [replace(shop.consent(subject, 1), reply_partition=0) for subject in subjects]
+    for event in events:
+        client.send(IDENTITY_EVENTS, event.subject, event)
+    client.flush()
+    wanted = {event.event_id for event in events}
+    wait_until(lambda: wanted <= {reply.request_id for reply in client.values(DECISION_REPLIES, since)},
+               what="the consents to be in force")
+
+
 def asked(client: Client, name: str, subjects: int, seconds: float, rate: float, during: threading.Event) -> list[str]:
     """Open-loop requests from consenting subjects; sets `during` once a third of the time has passed."""
-    for number in range(subjects):
-        subject = f"shop/{name}-{number}"
-        client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    consented(client, [f"shop/{name}-{number}" for number in range(subjects)])
     ids: list[str] = []
     started = time.monotonic()
     while (elapsed := time.monotonic() - started) < seconds:
@@ -122,15 +145,13 @@ def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client,
 
 
 def test_workers_that_join_and_leave_under_load_skip_nothing(
-    bootstrap: str, client: Client, workers: list[WorkerProcess], tmp_path: Path
+    client: Client, workers: list[WorkerProcess], start: Callable[[str], WorkerProcess]
 ) -> None:
     since, during = positions(client), threading.Event()
 
     def shuffle() -> None:
         during.wait(30)
-        third = WorkerProcess(bootstrap, tmp_path / "third", APP_ID)
-        workers.append(third)
-        ready(workers)
+        ready([*workers, start("third")])
         workers[0].stop()
 
     shuffler = threading.Thread(target=shuffle)
@@ -138,7 +159,6 @@ def test_workers_that_join_and_leave_under_load_skip_nothing(
     ids = asked(client, "shuffled", subjects=40, seconds=15.0, rate=150.0, during=during)
     shuffler.join()
     check_answers(client, ids, since)
-    workers.pop(0)
 
 
 def test_poison_of_every_kind_is_kept_with_its_bytes_and_stops_nobody(
@@ -179,8 +199,7 @@ def test_a_policy_is_live_in_every_worker_within_a_second(
     client: Client, workers: list[WorkerProcess], tmp_path: Path
 ) -> None:
     subjects = [f"shop/live-{n}" for n in range(16)]
-    for subject in subjects:
-        client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    consented(client, subjects)
     text = shop.POLICY.replace("priority: 50", "priority: 5")
     for record in shop.publication(tmp_path / "policy", text, at_ms=2):
         client.send(BY_NAME[record.topic], record.key, record.value)
@@ -200,11 +219,13 @@ def test_a_policy_is_live_in_every_worker_within_a_second(
     client.flush()
 
 
-def test_a_worker_restarted_on_its_data_goes_on_where_it_was(bootstrap: str, client: Client, tmp_path: Path) -> None:
-    first = WorkerProcess(bootstrap, tmp_path / "w", APP_ID)
+def test_a_worker_restarted_on_its_data_goes_on_where_it_was(
+    client: Client, start: Callable[[str], WorkerProcess]
+) -> None:
+    first = start("restarted")
     ready([first])
     subject = "shop/restart"
-    client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    consented(client, [subject])
     since = client.ends(DECISION_REPLIES)
     for number in range(2):
         client.send(DECISION_REQUESTS, subject, shop.request(f"restart-{number}", subject))
@@ -214,7 +235,7 @@ def test_a_worker_restarted_on_its_data_goes_on_where_it_was(bootstrap: str, cli
 
     client.send(DECISION_REQUESTS, subject, shop.request("restart-2", subject))
     client.flush()
-    second = WorkerProcess(bootstrap, tmp_path / "w", APP_ID)
+    second = start("restarted")
     ready([second])
     replies = wait_until(
         lambda: (found := client.values(DECISION_REPLIES, since)) and len(found) >= 3 and found, what="the third answer"
