@@ -120,12 +120,14 @@ class Asker:
             asked = replace(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
             record = Outbound(DECISION_REQUESTS.name, key, avro.encode(DECISION_REQUESTS, asked), headers=headers)
             waiting = _Waiting(decision_id, request.digest)
+            # Before it is sent: the thread that reads replies drops what nobody waits for, and may be faster than this.
+            self._waiting.setdefault(request.request_id, []).append(waiting)
             try:
                 self._wire.send(record, lambda: waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE)))
             except WireFullError:
+                self._forget(request.request_id, waiting)
                 answer = Unanswered(PIPELINE_UNAVAILABLE)
             else:
-                self._waiting.setdefault(request.request_id, []).append(waiting)
                 answer = await self._wait(request.request_id, waiting, wait_ms)
         finally:
             self._judge(breaker, permit, answer, wait_ms)

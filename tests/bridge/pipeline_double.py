@@ -63,7 +63,7 @@ class WireDouble:
             loop.call_soon(undelivered)
         elif self.mode == "answers":
             self.deliver(record)
-            loop.call_soon(self.hand_over)
+            self.hand_over()
 
     def deliver(self, record: Outbound) -> None:
         """The pipeline gets the record and does what it does."""
@@ -71,12 +71,16 @@ class WireDouble:
         self.pipeline.run()
 
     def hand_over(self) -> None:
-        """Every reply that has come since, as from a partition that only this bridge writes to."""
+        """Every reply that has come since, as from a partition that only this bridge writes to.
+
+        They are read at once, before `send` returns, as another thread may: what nobody waits for yet is lost.
+        """
         logs = self.pipeline.logs.get(DECISION_REPLIES.name, [[] for _ in range(self.reply_partition + 1)])
         records = logs[self.reply_partition][self._replies_read :]
         self._replies_read += len(records)
         wanted = [record for record in records if self.asker.wants((record.key or b"").decode())]
-        self.asker.replied([avro.decode(DECISION_REPLIES, record.value) for record in wanted])
+        replies = [avro.decode(DECISION_REPLIES, record.value) for record in wanted]
+        asyncio.get_running_loop().call_soon(self.asker.replied, replies)
 
     async def publish(self, records: Sequence[Outbound]) -> list[bool]:
         taken = [record.topic not in self.refused_topics for record in records]
@@ -85,7 +89,7 @@ class WireDouble:
                 self.published.append(record)
                 if self.mode == "answers":
                     self.deliver(record)
-        asyncio.get_running_loop().call_soon(self.hand_over)
+        self.hand_over()
         return taken
 
 
