@@ -58,6 +58,8 @@ class Topic:
     value_bytes_max: int = MIB
     #: What the broker takes, where that is more than such a value needs.
     broker_bytes_max: int | None = None
+    #: Whether somebody waits for a record on it, a caller or the next step of a merge; others may travel together.
+    awaited: bool = True
     doc: str = ""
 
     @property
@@ -147,6 +149,7 @@ DECISIONS: Final = Topic(
     "decision",
     SUBJECT_PARTITIONS,
     value_bytes_max=DECISION_BYTES_MAX,
+    awaited=False,
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
@@ -156,6 +159,7 @@ DECISION_AUDIT: Final = Topic(
     SUBJECT_PARTITIONS,
     90 * DAY_MS,
     value_bytes_max=AUDIT_BYTES_MAX,
+    awaited=False,
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
@@ -163,6 +167,7 @@ SEGMENT_CHANGES: Final = Topic(
     "profile id",
     "segment_change",
     SUBJECT_PARTITIONS,
+    awaited=False,
     doc="A profile entered or left a segment.",
 )
 CATALOG_ITEMS: Final = Topic(

@@ -1,7 +1,10 @@
-"""Reads assigned inputs with librdkafka, on a thread of its own, and hands whole fetches to an event loop.
+"""Reads assigned inputs with librdkafka, on threads of its own, and hands whole fetches to an event loop.
 
-A plain consumer without a group: whoever owns the membership says what to read and from where. It neither commits nor
-judges offsets; what it read under an assignment that was replaced meanwhile is forgotten, not handed over.
+Plain consumers without a group: whoever owns the membership says what to read and from where. They neither commit nor
+judge offsets; what was read under an assignment that was replaced meanwhile is forgotten, not handed over.
+
+A fetch names every partition that its client reads, and the broker looks at each of them whenever one has something.
+So a topic that has something all the time is best read by a client of its own.
 """
 
 from __future__ import annotations
@@ -44,29 +47,26 @@ def reading_consumer(settings: Settings) -> Consumer:
 
 
 class BatchReader:
-    """One consumer and its thread. `read_from`, `next` and `stop` belong to the loop."""
+    """Some consumers, each for its topics and with its thread. `read_from`, `next` and `stop` belong to the loop."""
 
     def __init__(
         self,
-        consumer: Consumer,
+        consumers: Sequence[tuple[Sequence[str], Consumer]],
         loop: asyncio.AbstractEventLoop,
-        order: Sequence[str],
         on_failure: Callable[[str, BaseException], None],
     ) -> None:
-        """`order`: the topics in the order in which the records of one fetch are handed over. `on_failure` is called
-        on the loop, once, when nothing can be read any more."""
-        self._consumer = consumer
+        """`consumers`: topics and who reads them, both in the order in which records that are there at the same time
+        are handed over. `on_failure` is called on the loop, once, when nothing can be read any more."""
         self._loop = loop
-        self._place = {topic: place for place, topic in enumerate(order)}
         self._on_failure = on_failure
-        self._batches: deque[tuple[int, list[Fetched]]] = deque()
         self._there = asyncio.Event()
-        self._room = threading.Semaphore(BATCHES_AHEAD)
         #: What to read, and its number: a batch of an earlier assignment is not handed over.
         self._assignment: tuple[int, list[TopicPartition]] = (0, [])
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
-        self._thread.start()
+        self._failed = False
+        self._parts = [_Part(self, topics, consumer) for topics, consumer in consumers]
+        for part in self._parts:
+            part.thread.start()
 
     def read_from(self, positions: Mapping[tuple[str, int], int]) -> None:
         """Read these inputs and no others, from these offsets; begins within a moment."""
@@ -76,35 +76,84 @@ class BatchReader:
     async def next(self) -> list[Fetched]:
         """The next fetch; waits for one."""
         while True:
-            while not self._batches:
+            for part in self._parts:
+                if part.batches:
+                    number, batch = part.batches.popleft()
+                    part.room.release()
+                    if number == self._assignment[0]:
+                        return batch
+                    break
+            else:
                 self._there.clear()
                 await self._there.wait()
-            number, batch = self._batches.popleft()
-            self._room.release()
-            if number == self._assignment[0]:
-                return batch
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread and leave the broker; repeatable."""
+        """End the threads and leave the broker; repeatable."""
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._room.release()
-        self._thread.join(timeout_s)
+        for part in self._parts:
+            part.room.release()
+        for part in self._parts:
+            part.thread.join(timeout_s)
 
-    # -- the thread -----------------------------------------------------------------------------------------------
+    # -- the threads ----------------------------------------------------------------------------------------------
+
+    # -- for the threads ------------------------------------------------------------------------------------------
+
+    def assignment(self) -> tuple[int, list[TopicPartition]]:
+        """What to read now, and its number."""
+        return self._assignment
+
+    def stopping(self) -> bool:
+        """Whether to end."""
+        return self._stopping.is_set()
+
+    def hand_over(self, part: _Part, number: int, batch: list[Fetched]) -> None:
+        """Leave a batch for the loop."""
+        self._on_loop(partial(self._take, part, number, batch))
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing can be read any more."""
+        self._on_loop(partial(self._report, error))
+
+    def _take(self, part: _Part, number: int, batch: list[Fetched]) -> None:
+        part.batches.append((number, batch))
+        self._there.set()
+
+    def _report(self, error: BaseException) -> None:
+        if not self._failed:
+            self._failed = True
+            self._on_failure("the inputs cannot be read", error)
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+
+class _Part:
+    """One consumer at work."""
+
+    def __init__(self, reader: BatchReader, topics: Sequence[str], consumer: Consumer) -> None:
+        self._reader = reader
+        self._place = {topic: place for place, topic in enumerate(topics)}
+        self._consumer = consumer
+        #: Of the loop: what was handed over and not taken yet, with its assignment's number.
+        self.batches: deque[tuple[int, list[Fetched]]] = deque()
+        self.room = threading.Semaphore(BATCHES_AHEAD)
+        self.thread = threading.Thread(target=self._run, name=f"reader-{topics[0]}", daemon=True)
 
     def _run(self) -> None:
         reading = 0
         try:
-            while not self._stopping.is_set():
-                number, places = self._assignment
+            while not self._reader.stopping():
+                number, places = self._reader.assignment()
                 if number != reading:
-                    self._consumer.assign(places)
+                    self._consumer.assign([place for place in places if place.topic in self._place])
                     reading = number
                 self._read(number)
         except Exception as error:
-            self._on_loop(partial(self._on_failure, "the inputs cannot be read", error))
+            self._reader.fail(error)
         finally:
             self._consumer.close()
 
@@ -116,8 +165,8 @@ class BatchReader:
             return
         batch = self._sorted([first, *self._consumer.consume(BATCH_RECORDS_MAX - 1, 0)])
         if batch:
-            self._room.acquire()
-            self._on_loop(partial(self._hand_over, number, batch))
+            self.room.acquire()
+            self._reader.hand_over(self, number, batch)
 
     def _sorted(self, messages: Sequence[Message]) -> list[Fetched]:
         by_input: dict[tuple[str, int], list[Record]] = {}
@@ -132,14 +181,6 @@ class BatchReader:
                 _log.warning("%s[%s]: %s", message.topic(), message.partition(), error.str())
         found = [(topic, partition, records) for (topic, partition), records in by_input.items()]
         return sorted(found, key=lambda one: self._place[one[0]]) if len(found) > 1 else found
-
-    def _hand_over(self, number: int, batch: list[Fetched]) -> None:
-        self._batches.append((number, batch))
-        self._there.set()
-
-    def _on_loop(self, callback: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback)
 
 
 def _record(message: Message) -> Record:

@@ -1,13 +1,14 @@
-"""The Publisher port on one idempotent librdkafka producer.
+"""The Publisher port on two idempotent librdkafka producers: one sends at once, the other what may wait a moment.
 
-Delivery reports are served by a thread of their own: the event loop is woken once per group of records, not per record.
+Every topic has its producer, so that a topic's records keep their order. Delivery reports are served by threads of
+their own: the event loop is woken once per group of records, not per record.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -19,14 +20,28 @@ POLL_S = 0.1
 class KafkaPublisher:
     """Publishes for one event loop; `on_failure` is called there, once, with what the broker would not take."""
 
-    def __init__(self, producer: Producer, loop: asyncio.AbstractEventLoop, on_failure: Callable[[str], None]) -> None:
-        self._producer = producer
+    def __init__(
+        self,
+        prompt: Producer,
+        lingering: Producer,
+        lingers: Collection[str],
+        loop: asyncio.AbstractEventLoop,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        """`lingers`: the topics of the lingering producer."""
+        self._prompt = prompt
+        self._lingering = lingering
+        self._lingers = frozenset(lingers)
         self._loop = loop
         self._on_failure = on_failure
         self._failed = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._serve_reports, name="publisher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve_reports, args=(producer,), name=name, daemon=True)
+            for name, producer in (("publisher", prompt), ("lingering-publisher", lingering))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def send(self, records: Sequence[Outbound], done: Callable[[int | None], None]) -> None:
         """See the port. Waits for room where librdkafka's queue is full."""
@@ -34,26 +49,28 @@ class KafkaPublisher:
             done(None)
             return
         delivered = _Group(len(records), self, done).delivered
-        produce = self._producer.produce
         for record in records:
+            producer = self._lingering if record.topic in self._lingers else self._prompt
             partition = -1 if record.partition is None else record.partition
             headers: list[tuple[str, str | bytes | None]] | None = list(record.headers) or None
             while True:
                 try:
-                    produce(record.topic, record.value, record.key, partition, delivered, headers=headers)
+                    producer.produce(record.topic, record.value, record.key, partition, delivered, headers=headers)
                     break
                 except BufferError:
-                    self._producer.poll(0.01)
+                    producer.poll(0.01)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Flush what is queued, for at most `timeout_s`, and end the thread."""
-        self._producer.flush(timeout_s)
+        """Flush what is queued, for at most `timeout_s` each, and end the threads."""
+        self._prompt.flush(timeout_s)
+        self._lingering.flush(timeout_s)
         self._stopping.set()
-        self._thread.join(timeout_s)
+        for thread in self._threads:
+            thread.join(timeout_s)
 
-    def _serve_reports(self) -> None:
+    def _serve_reports(self, producer: Producer) -> None:
         while not self._stopping.is_set():
-            self._producer.poll(POLL_S)
+            producer.poll(POLL_S)
 
     def on_loop(self, callback: Callable[[int | None], None], offset: int | None) -> None:
         """Run the callback on the owner's loop; a loop that has closed no longer wants to know."""

@@ -74,6 +74,13 @@ class Plain:
         return msgspec.convert(plain, self._type)
 
 
+def field_names(type_: Any) -> set[str]:
+    """The fields of one of the core's types."""
+    if issubclass(type_, msgspec.Struct):
+        return set(type_.__struct_fields__)
+    return {field.name for field in fields(type_)}
+
+
 def allowed(type_: type, path: str) -> list[str]:
     """The members of the enumeration at a path such as `identity.consent[0].basis` in a record type."""
     hint: Any = type_
@@ -88,10 +95,10 @@ def _converters(type_: type, schema: dict[str, Any], named: dict[str, Any]) -> d
     """By field, in the schema's order; None: fastavro takes the value as it is."""
     hints = typing.get_type_hints(type_)
     written = {field["name"]: field["type"] for field in schema["fields"]}
-    if written.keys() != {field.name for field in fields(type_)}:
+    if written.keys() != (own := field_names(type_)):
         raise TypeError(
-            f"{type_.__name__} has the fields {sorted(field.name for field in fields(type_))}, its schema "
-            f"{sorted(written)}: add a version of the schema that has them all"
+            f"{type_.__name__} has the fields {sorted(own)}, its schema {sorted(written)}: "
+            "add a version of the schema that has them all"
         )
     return {name: _converter(hints[name], inner, named) for name, inner in written.items()}
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from pipeline.core.profile import Profile
-from pipeline.core.values import value_type
+from pipeline.core.values import Value, value_type
 from pipeline.core.words import Basis as Basis
 from pipeline.core.words import Chosen as Chosen
 from pipeline.core.words import ConsentGrant as ConsentGrant
@@ -129,8 +129,7 @@ class Decision:
     exposures: list[str] = field(default_factory=list)
 
 
-@value_type(frozen=True, slots=True)
-class CandidateAudit:
+class CandidateAudit(Value, frozen=True):
     """What became of one candidate: chosen, or the first clause that stopped it and the values that clause saw."""
 
     item_id: str
@@ -142,9 +141,9 @@ class CandidateAudit:
     stage: str
     #: The clause's text (rule, cap, …) and the values it saw, JSON-encoded by name.
     clause: str = ""
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = {}  # noqa: RUF012  # every struct gets one of its own
     score: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)
+    terms: dict[str, float] = {}  # noqa: RUF012
 
 
 @value_type(frozen=True, slots=True)

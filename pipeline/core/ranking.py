@@ -10,11 +10,10 @@ from pipeline.core.cel.build import CANDIDATE, Facts
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.definitions import Item, Model, Ranking
 from pipeline.core.rules import Number
-from pipeline.core.values import value_type
+from pipeline.core.values import Value
 
 
-@value_type(frozen=True, slots=True)
-class Score:
+class Score(Value, frozen=True):
     """`terms`: the numbers that made it, by name. `unknown`: what was missing; the score then means nothing."""
 
     value: float

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
 from pipeline.core.cel.functions import EvaluationError
 from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
-from pipeline.core.values import value_type
+from pipeline.core.values import Value
 
 #: JSON as text, without escaping what is not ASCII.
 encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -62,8 +62,7 @@ class Number:
     only_of_candidate: bool = False
 
 
-@value_type(frozen=True, slots=True)
-class Stop:
+class Stop(Value, frozen=True):
     """Why a rule did not pass: the clause; `unknown` names the attribute that was missing ("" where it was false)."""
 
     clause: str

@@ -213,6 +213,9 @@ def properties(port: int, controller_port: int, data: str) -> dict[str, str]:
         "transaction.state.log.num.partitions": "8",
         "share.coordinator.state.topic.num.partitions": "8",
         "group.initial.rebalance.delay.ms": "0",
+        # Small requests, and few cores: more threads only wake one another.
+        "num.network.threads": "1",
+        "num.io.threads": "2",
         # After a kill the node waits for its own earlier session to end before it serves again.
         "broker.session.timeout.ms": "5000",
         "broker.heartbeat.interval.ms": "1000",

@@ -34,7 +34,15 @@ from pipeline.runtime.lane_driver import Lease
 from pipeline.runtime.lanes import Lanes, LaneSetup
 from pipeline.settings import Settings
 from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS
-from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES, PROFILES_BY_ID, SUBJECT_PARTITIONS
+from topics.catalog import (
+    ACCOUNTS,
+    CATALOG_ITEMS,
+    DECISION_REQUESTS,
+    POLICY_RELEASES,
+    PROFILES_BY_ID,
+    SUBJECT_PARTITIONS,
+    TOPICS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,9 @@ DUE_EVERY_S = 1.0
 
 #: How long an orderly stop may take; what it leaves undone is read again.
 STOP_S_MAX = 8.0
+
+#: How long records that nobody waits for may wait for others to travel with: the broker's work is by the request.
+LINGER_MS = 100
 
 #: How long a worker waits at its start for the catalog and the policy to be in memory.
 FOLLOWER_S = 60.0
@@ -161,8 +172,11 @@ class Worker:
     def prepare(self, loop: Any) -> None:
         """Everything that must exist before the consumer: producer, lanes, the world in memory."""
         settings = self.settings
+        in_time = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
         self.publisher = KafkaPublisher(
-            kafka.producer(settings, "worker", **{"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}),
+            kafka.producer(settings, "worker", **in_time),
+            kafka.producer(settings, "worker-lingering", **in_time, **{"linger.ms": LINGER_MS}),
+            [topic.name for topic in TOPICS if not topic.awaited],
             loop,
             crash.stop,
         )
@@ -183,8 +197,11 @@ class Worker:
         self.app.lanes = lanes
         transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes
+        others = [flow.reads.name for flow in BATCH_FLOWS if flow.reads is not DECISION_REQUESTS]
         transport.reader = BatchReader(
-            reading_consumer(settings), loop, [flow.reads.name for flow in BATCH_FLOWS], crash.stop
+            # Who asks is waiting; what happened before that and is there too is applied first.
+            [(others, reading_consumer(settings)), ([DECISION_REQUESTS.name], reading_consumer(settings))],
+            loop, crash.stop,
         )
         store = LaneStore("lanes://", self.app, self.table, key_type=bytes, value_type=bytes)
         store.lanes = lanes

@@ -20,6 +20,7 @@ from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.core import model
 from pipeline.core.profile import Profile
+from pipeline.core.values import Value
 from pipeline.flow import Reason
 from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
 from topics import catalog
@@ -46,7 +47,7 @@ def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
         return st.lists(values_of(typing.get_args(hint)[0]), max_size=4)
     if typing.get_origin(hint) is dict:
         return st.dictionaries(TEXT, values_of(typing.get_args(hint)[1]), max_size=4)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, Value)):
         hints = typing.get_type_hints(hint)
         return st.builds(hint, **{field: values_of(inner, field) for field, inner in hints.items()})
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -59,6 +60,8 @@ def as_fastavro(value: Any) -> Any:
     """The value as fastavro takes it: dicts, and the state codec's bytes for a profile."""
     if isinstance(value, Profile):
         return state.encode(value)
+    if isinstance(value, Value):
+        return {name: as_fastavro(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: as_fastavro(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [as_fastavro(item) for item in value] if isinstance(value, list) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -79,12 +80,11 @@ class FakeConsumer:
 
 class World:
     def __init__(self) -> None:
-        self.consumer = FakeConsumer()
+        self.consumer, self.other = FakeConsumer(), FakeConsumer()
         self.failures: list[str] = []
         self.reader = BatchReader(
-            self.consumer,  # type: ignore[arg-type]
+            [(("first", "second"), self.consumer), (("asked",), self.other)],  # type: ignore[list-item]
             asyncio.get_running_loop(),
-            ("first", "second"),
             lambda reason, error: self.failures.append(f"{reason}: {error}"),
         )
 
@@ -101,6 +101,7 @@ def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         finally:
             world.reader.stop()
             assert world.consumer.closed.wait(5)
+            assert world.other.closed.wait(5)
 
     asyncio.run(whole())
 
@@ -109,6 +110,28 @@ def test_a_fetch_comes_whole_and_in_the_order_of_the_flows() -> None:
     async def test(world: World) -> None:
         world.consumer.fetches.put([Said("second", 5), Said("first", 0), Said("second", 6), Said("first", 1)])
         assert await world.next() == [("first", [0, 1]), ("second", [5, 6])]
+
+    run(test)
+
+
+def test_of_what_is_there_at_the_same_time_the_first_consumers_comes_first() -> None:
+    async def test(world: World) -> None:
+        world.other.fetches.put([Said("asked", 0)])
+        world.consumer.fetches.put([Said("first", 0)])
+        while world.consumer.polled + world.other.polled < 2:
+            # Nothing is taken over meanwhile: the loop does not run.
+            time.sleep(0.001)
+        time.sleep(0.02)
+        await asyncio.sleep(0)
+        assert [await world.next(), await world.next()] == [[("first", [0])], [("asked", [0])]]
+
+    run(test)
+
+
+def test_each_consumer_is_given_its_own_topics() -> None:
+    async def test(world: World) -> None:
+        world.reader.read_from({("first", 0): 7, ("asked", 0): 9})
+        assert sorted([await world.next(), await world.next()]) == [[("asked", [9])], [("first", [7])]]
 
     run(test)
 

@@ -20,6 +20,7 @@ from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
 from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Stage, Trait
+from pipeline.core.values import Value
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -120,6 +121,8 @@ TOPIC_OF: Final[dict[str, Topic]] = {topic.schema: topic for topic in TOPICS if 
 
 def plain(value: Any) -> Any:
     """The value as JSON would hold it; bytes as hex."""
+    if isinstance(value, Value):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):

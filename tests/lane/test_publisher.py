@@ -1,0 +1,109 @@
+"""The publisher on two producers: each topic through its own, and one report when all of a group are taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import KafkaError
+
+from pipeline.adapters.publisher import KafkaPublisher
+from pipeline.ports import Outbound
+
+
+class Taken:
+    """A delivery report's record."""
+
+    def __init__(self, topic: str, offset: int) -> None:
+        self._topic, self._offset = topic, offset
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+
+class FakeProducer:
+    """Keeps what it is given until the test says that the broker has taken it, or will not."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, Callable[[Any, Any], None]]] = []
+        self.flushed = False
+
+    def produce(
+        self, topic: str, _value: bytes, _key: bytes, _partition: int, on_delivery: Callable[[Any, Any], None],
+        headers: object = None,
+    ) -> None:
+        self.waiting.append((topic, on_delivery))
+
+    def poll(self, _timeout: float) -> int:
+        return 0
+
+    def flush(self, _timeout: float) -> int:
+        self.flushed = True
+        return 0
+
+    def report(self, offset: int, error: KafkaError | None = None) -> None:
+        topic, on_delivery = self.waiting.pop(0)
+        on_delivery(error, Taken(topic, offset))
+
+
+def record(topic: str) -> Outbound:
+    return Outbound(topic, b"k", b"v")
+
+
+async def settled() -> None:
+    """What other threads have left for the loop is done."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> None:
+    async def test() -> None:
+        prompt, lingering = FakeProducer(), FakeProducer()
+        failures: list[str] = []
+        publisher = KafkaPublisher(
+            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append  # type: ignore[arg-type]
+        )
+        done: list[int | None] = []
+        publisher.send([record("replies"), record("audit"), record("replies")], done.append)
+        assert ([topic for topic, _ in prompt.waiting], [topic for topic, _ in lingering.waiting]) == (
+            ["replies", "replies"], ["audit"])
+        prompt.report(7)
+        prompt.report(8)
+        await settled()
+        assert done == []
+        lingering.report(3)
+        await settled()
+        assert done == [8]
+        publisher.stop()
+        assert prompt.flushed
+        assert lingering.flushed
+        assert failures == []
+
+    asyncio.run(test())
+
+
+def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_group_never_done() -> None:
+    async def test() -> None:
+        prompt, lingering = FakeProducer(), FakeProducer()
+        failures: list[str] = []
+        publisher = KafkaPublisher(
+            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append  # type: ignore[arg-type]
+        )
+        done: list[int | None] = []
+        publisher.send([record("audit"), record("replies")], done.append)
+        lingering.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        prompt.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        await settled()
+        publisher.stop()
+        assert len(failures) == 1
+        assert "audit[0] did not take a record" in failures[0]
+        assert done == []
+
+    asyncio.run(test())
