@@ -26,7 +26,7 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.policy.directory import Directory
-from pipeline.runtime import crash, ports
+from pipeline.runtime import crash, membership, ports
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.faust_store import LaneStore
 from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, LaneTransport
@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 
 #: How often the worker looks for profiles that time alone changes.
 DUE_EVERY_S = 1.0
+
+#: How often the group hears of a worker, and a worker of a rebalance: part of the stall when another one dies.
+HEARTBEAT_S = 0.5
 
 #: How long an orderly stop may take; what it leaves undone is read again.
 STOP_S_MAX = 8.0
@@ -100,7 +103,7 @@ class Worker:
             stream_wait_empty=False,
             broker_commit_interval=settings.commit_interval_ms / 1000,
             broker_session_timeout=session_s,
-            broker_heartbeat_interval=session_s / 4,
+            broker_heartbeat_interval=min(session_s / 4, HEARTBEAT_S),
             broker_request_timeout=max(30.0, session_s),
             broker_rebalance_timeout=10.0,
             broker_max_poll_records=2_000,
@@ -197,6 +200,7 @@ class Worker:
         self.app.lanes = lanes
         transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes
+        transport.on_joined = partial(membership.note, settings.data_dir)
         others = [flow.reads.name for flow in BATCH_FLOWS if flow.reads is not DECISION_REQUESTS]
         transport.reader = BatchReader(
             # Who asks is waiting; what happened before that and is there too is applied first.

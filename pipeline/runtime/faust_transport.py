@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
@@ -46,6 +46,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         coordinator = consumer._coordinator
         heartbeat = coordinator._do_heartbeat
         lease = cast(LaneConsumer, self.consumer).lanes.lease
+        on_joined = cast(LaneConsumer, self.consumer).on_joined
 
         async def heartbeat_and_renew() -> bool:
             asked_s = lease.now_s()
@@ -62,6 +63,7 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             # Joining takes longer than a session may last, and the first heartbeat comes only later.
             if isinstance(request, SyncGroupRequest) and not response.error_code:
                 lease.renew(asked_s)
+                on_joined(coordinator.member_id)
             return response
 
         coordinator._do_heartbeat = heartbeat_and_renew
@@ -120,6 +122,11 @@ class LaneConsumer(driver.Consumer):
     def reader(self) -> BatchReader:
         """What reads the lanes' inputs, set on the transport before the app starts."""
         return cast(LaneTransport, self.transport).reader
+
+    @property
+    def on_joined(self) -> Callable[[str], None]:
+        """Told the member id at every successful join, on the consumer's thread."""
+        return cast(LaneTransport, self.transport).on_joined
 
     def _new_consumer_thread(self) -> LaneConsumerThread:
         thread = LaneConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -225,6 +232,7 @@ class LaneTransport(driver.Transport):
     Consumer = LaneConsumer
     lanes: Lanes
     reader: BatchReader
+    on_joined: Callable[[str], None]
 
 
 class LaneRecovery(Recovery):

@@ -15,10 +15,10 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from pipeline.runtime import logs, parent, ports
+from pipeline.runtime import logs, membership, parent, ports
 from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.runtime.guarded import Guarded
-from pipeline.runtime.supervisor import Supervisor
+from pipeline.runtime.supervisor import Part, Supervisor
 from pipeline.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
@@ -36,7 +36,7 @@ class ProcessPart:
         self.metrics_url = metrics_url
         # -P: the caller's folder may hold a `pipeline` of its own.
         self._command = (sys.executable, "-P", "-m", "pipeline.cli.main", command)
-        self._settings = settings
+        self.settings = settings
         self._process: Guarded | None = None
 
     @property
@@ -45,7 +45,7 @@ class ProcessPart:
 
     def launch(self) -> None:
         with logs.append_to(self.log_path) as log:
-            self._process = Guarded.start(self._command, log=log, grace_s=GRACE_S, env=environment(self._settings))
+            self._process = Guarded.start(self._command, log=log, grace_s=GRACE_S, env=environment(self.settings))
 
     def poll(self) -> int | None:
         return self._process.poll() if self._process else None
@@ -109,7 +109,8 @@ class Stack:
         self._tell(f"Preparing topics and policy at {self.settings.bootstrap}")
         prepare(self.settings)
         self._tell(f"Starting the bridge and {self._workers} worker{'s' if self._workers > 1 else ''}")
-        self.supervisor.start([self._worker(number + 1) for number in range(self._workers)], self._broker_answers)
+        workers = [self._worker(number + 1) for number in range(self._workers)]
+        self.supervisor.start(workers, self._broker_answers, self._leave_group)
         bridge = self._process("bridge", "bridge", self.settings, f"{self.http_url}/metrics")
         self.supervisor.start([bridge], self._broker_answers)
 
@@ -126,6 +127,11 @@ class Stack:
     def stop(self) -> None:
         """Stop the bridge, then the workers, then the broker. Repeatable."""
         self.supervisor.stop(self._tell)
+
+    def _leave_group(self, worker: Part) -> None:
+        """The others need not wait for the session of one that is known to be dead."""
+        if isinstance(worker, ProcessPart):
+            membership.leave_soon(worker.settings)
 
     def _broker_answers(self) -> bool:
         return self._broker is None or self._broker.answers()

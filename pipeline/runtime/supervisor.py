@@ -59,6 +59,8 @@ class Watched:
     part: Part
     #: Whether it can do anything now; a crashed part is not started before.
     may_start: Callable[[], bool]
+    #: Told at once when it has crashed; must not wait for anything.
+    on_crash: Callable[[Part], None]
     restarts: Restarts = field(default_factory=Restarts)
     state: State = State.STOPPED
     since_s: float = 0.0
@@ -74,6 +76,7 @@ class Watched:
         if self.state is State.RUNNING and (code := self.part.poll()) is not None:
             delay_s = self.restarts.delay_s(now_s)
             self.state, self.since_s, self.exit_code = State.CRASHED, now_s, code
+            self.on_crash(self.part)
             if delay_s is None:
                 raise StartupError(
                     f"{self.part.name} ended {CRASHES_MAX} times within {WINDOW_S:.0f} s, at last with status {code}, "
@@ -96,9 +99,12 @@ class Supervisor:
         """All parts, in order."""
         return [watched for group in self._groups for watched in group]
 
-    def start(self, parts: Sequence[Part], may_start: Callable[[], bool] = lambda: True) -> None:
+    def start(
+        self, parts: Sequence[Part], may_start: Callable[[], bool] = lambda: True,
+        on_crash: Callable[[Part], None] = lambda part: None,
+    ) -> None:
         """Start a group of parts without waiting for them. Raises StartupError."""
-        group = [Watched(part, may_start) for part in parts]
+        group = [Watched(part, may_start, on_crash) for part in parts]
         self._groups.append(group)
         for watched in group:
             watched.start(self._clock_s())

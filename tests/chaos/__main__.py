@@ -38,6 +38,7 @@ _HELP: Final = {
     "freeze_s": "how long a worker is frozen: longer than its session",
     "over_topics": "share of the requests and events that goes over the topics instead of HTTP",
     "away_s": "how long a killed worker stays away at most",
+    "told": "share of the kills after which the group is told, as `nextbest up` does",
     "session_timeout_ms": "NEXTBEST_SESSION_TIMEOUT_MS of the workers",
     "mutant": "take this safeguard out of every worker; one of: " + "; ".join(MUTANTS),
 }

@@ -1,6 +1,6 @@
 """Who wrote what, from the heads of the record batches in the broker's own files: clients are not told.
 
-Every worker has one idempotent producer, and its id is in every batch (Kafka's message format, version 2).
+Every worker has two idempotent producers, and the id of one is in every batch (Kafka's message format, version 2).
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class Done:
     worker: str = ""
     partitions: list[int] = field(default_factory=list)
     until_ms: float = 0.0
+    #: Of a kill: whether the group was told.
+    told: bool = False
 
 
 class Faults:
@@ -108,9 +110,9 @@ class Faults:
 
     def _end(self, fault: Fault, worker: Process) -> None:
         owned = worker.partitions()
-        done = self._note(Done(fault.kind, _now_ms(), worker.worker, owned))
+        done = self._note(Done(fault.kind, _now_ms(), worker.worker, owned, told=fault.told))
         if fault.kind == KILL:
-            self._at.kill(worker, fault.lasts_s)
+            self._at.kill(worker, fault.lasts_s, fault.told)
             done.until_ms = done.at_ms + fault.lasts_s * 1000
         else:
             worker.ask_to_stop()

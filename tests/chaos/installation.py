@@ -16,7 +16,7 @@ from typing import Final
 
 from bench.parts import answers_ok
 from pipeline.adapters.topic_admin import ensure_topics
-from pipeline.runtime import logs
+from pipeline.runtime import logs, membership
 from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.settings import Settings
 from tests.chaos.families import TENANT
@@ -109,6 +109,7 @@ class Installation:
             if worker.start_at_s <= 0.0:
                 self.ended.append(Ended(time.time() * 1000, worker.worker, code, worker.last_words()))
                 worker.start_at_s = now_s
+                membership.leave_soon(self._settings_of(worker))
             if now_s >= worker.start_at_s and self.broker_up.is_set():
                 worker.start_at_s = 0.0
                 worker.start()
@@ -116,13 +117,18 @@ class Installation:
             if bridge.poll() is not None:
                 raise ChaosError(f"{bridge.name} ended; {logs.last_words(bridge.log)}")
 
-    def kill(self, worker: Process, away_s: float) -> None:
-        """kill -9; it is started again after so long."""
+    def kill(self, worker: Process, away_s: float, tell: bool) -> None:
+        """kill -9; it is started again after so long. `tell`: the group is told, as by a supervisor."""
         worker.signal(signal.SIGKILL)
         end_s = time.monotonic() + 5.0
         while worker.poll() is None and time.monotonic() < end_s:
             time.sleep(0.005)
+        if tell:
+            membership.leave_soon(self._settings_of(worker))
         worker.start_at_s = time.monotonic() + max(away_s, 0.001)
+
+    def _settings_of(self, worker: Process) -> Settings:
+        return self.settings.model_copy(update={"data_dir": worker.data_dir})
 
     def restart_broker(self) -> None:
         """Stop it and start it again. Blocks."""

@@ -31,6 +31,8 @@ class Options:
     over_topics: float = 0.2
     #: How long a killed worker stays away at most.
     away_s: float = 3.0
+    #: The share of the kills after which the group is told, as `nextbest up` does; of the others the session runs out.
+    told: float = 0.7
     session_timeout_ms: int = 6_000
     #: A safeguard to take out of every worker (tests/sim/mutants.py), to see that it is noticed.
     mutant: str = ""
@@ -50,6 +52,7 @@ class Fault:
     chance: float
     #: How long the worker stays away (kill) or frozen.
     lasts_s: float = 0.0
+    told: bool = False
 
 
 def faults(options: Options) -> list[Fault]:
@@ -67,7 +70,7 @@ def faults(options: Options) -> list[Fault]:
     share_s = max(options.load_s - CALM_S, 1.0) / len(kinds)
     plan = [
         Fault(CALM_S + share_s * (place + rng.random() * 0.9), kind, rng.random(),
-              rng.uniform(0.0, options.away_s) if kind == KILL else 0.0)
+              rng.uniform(0.0, options.away_s) if kind == KILL else 0.0, kind == KILL and rng.random() < options.told)
         for place, kind in enumerate(kinds)
     ]
     latest_s = max(options.load_s - options.freeze_s, CALM_S)

@@ -75,7 +75,10 @@ def _load(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _stalls(figures: dict[str, Any]) -> Iterator[str]:
-    for name, of in (("that came alone", figures["alone"]), ("of all kinds", figures["all"])):
+    for name, of in (
+        ("that the group was told of", figures["told"]), ("that it was not told of", figures["untold"]),
+        ("of all kinds", figures["all"]),
+    ):
         if not of["kills"]:
             yield f"Kills {name}: none"
             continue

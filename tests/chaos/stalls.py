@@ -32,6 +32,8 @@ class Stall:
     fallbacks: int
     #: No other fault came in between, and the group had recovered from those before.
     alone: bool = True
+    #: The group was told; else its session had to run out.
+    told: bool = False
 
 
 def stalls(done: Sequence[Done], asked: Sequence[Asked], logs: Logs) -> Iterator[Stall]:
@@ -53,13 +55,13 @@ def stalls(done: Sequence[Done], asked: Sequence[Asked], logs: Logs) -> Iterator
                 fault.worker, fault.at_ms, fault.partitions, _since(fault, first), _since(fault, owned_by),
                 _since(fault, deciding_by),
                 sum(not one.decided for one in asked if fault.at_ms <= one.due_ms < end_ms),
-                alone=not meanwhile and fault.at_ms > quiet_ms and bool(fault.partitions),
+                alone=not meanwhile and fault.at_ms > quiet_ms and bool(fault.partitions), told=fault.told,
             )
         quiet_ms = max(quiet_ms, fault.until_ms, end_ms if end_ms != float("inf") else 0.0)
 
 
 def summary(found: Sequence[Stall]) -> dict[str, Any]:
-    """Medians and worst, of the kills that came alone and of all."""
+    """Medians and worst, of the kills that came alone, by whether the group was told, and of all."""
 
     def of(some: Sequence[Stall]) -> dict[str, Any]:
         figures: dict[str, Any] = {"kills": len(some), "fallbacks": sum(one.fallbacks for one in some)}
@@ -68,7 +70,11 @@ def summary(found: Sequence[Stall]) -> dict[str, Any]:
             figures[name] = {"median": round(median(values), 2), "max": round(max(values), 2)} if values else None
         return figures
 
-    return {"alone": of([one for one in found if one.alone]), "all": of(found)}
+    alone = [one for one in found if one.alone]
+    return {
+        "told": of([one for one in alone if one.told]), "untold": of([one for one in alone if not one.told]),
+        "all": of(found),
+    }
 
 
 def _sorted_by_partition(asked: Sequence[Asked]) -> list[list[float]]:

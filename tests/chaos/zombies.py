@@ -6,12 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.chaos.batches import Batch, batches
 from tests.chaos.faults import Done
 from tests.chaos.logs import OUTPUTS, Announcement, Logs
 from tests.chaos.plan import FREEZE
 from topics.catalog import PROFILE_INBOX, PROFILES_BY_ID, SEGMENT_CHANGES, SUBJECT_PARTITIONS
+
+#: What was written so long after one owner's announcement and before the next one's was written by that owner.
+APART_MS: Final = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,13 @@ class Zombie:
 def zombies(done: Sequence[Done], logs: Logs, data: Path, app_id: str) -> Iterator[Zombie]:
     """What became of every frozen worker; `data`: the broker's directory."""
     changelog = list(batches(data, PROFILES_BY_ID.changelog(app_id), SUBJECT_PARTITIONS))
-    written = changelog + [
-        batch for topic in (*OUTPUTS, PROFILE_INBOX, SEGMENT_CHANGES)
-        for batch in batches(data, topic.name, topic.partitions)
-    ]
+    outputs = {topic: list(batches(data, topic.name, topic.partitions))
+               for topic in (*OUTPUTS, PROFILE_INBOX, SEGMENT_CHANGES)}
+    written = [*changelog, *(batch for some in outputs.values() for batch in some)]
     producers = _producers(changelog, logs.announcements)
+    lingering = [batch for topic, some in outputs.items() if not topic.awaited for batch in some]
+    for worker, more in _lingering(lingering, logs.announcements).items():
+        producers[worker] |= more
     for fault in done:
         if fault.kind == FREEZE:
             yield _zombie(fault, logs, written, producers[fault.worker])
@@ -73,6 +79,20 @@ def _producers(changelog: list[Batch], announcements: Sequence[Announcement]) ->
         for batch in at[one.partition]:
             if batch.first <= one.offset <= batch.last:
                 found[one.worker].add(batch.producer)
+    return found
+
+
+def _lingering(written: list[Batch], announcements: Sequence[Announcement]) -> dict[str, set[int]]:
+    """The ids of each worker's other producer: what was written to a partition well within a term of its own."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for partition in range(SUBJECT_PARTITIONS):
+        terms = sorted((one.at_ms, one.worker) for one in announcements if one.partition == partition)
+        ends = [at_ms for at_ms, _ in terms[1:]] + [float("inf")]
+        for (from_ms, worker), until_ms in zip(terms, ends, strict=True):
+            found[worker] |= {
+                batch.producer for batch in written
+                if batch.partition == partition and from_ms + APART_MS < batch.latest_ms < until_ms - APART_MS
+            }
     return found
 
 

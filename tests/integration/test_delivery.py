@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
+from pipeline.runtime import membership
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.stack import Client, WorkerProcess, ready, wait_until
@@ -142,6 +143,25 @@ def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client,
     killer.join()
     check_answers(client, ids, since)
     wait_until(lambda: workers[1].partitions() == list(range(SUBJECT_PARTITIONS)), what="the survivor's take-over")
+
+
+def test_a_dead_workers_place_is_given_up_in_its_name_long_before_its_session_ends(
+    bootstrap: str, client: Client, tmp_path: Path
+) -> None:
+    settings = Settings(bootstrap=bootstrap, app_id="told", data_dir=tmp_path / "0")
+    ensure_topics(settings)
+    workers = [
+        WorkerProcess(bootstrap, tmp_path / f"{number}", "told", session_timeout_ms=120_000) for number in range(2)
+    ]
+    try:
+        ready(workers)
+        workers[0].kill()
+        assert membership.leave(settings)
+        wait_until(lambda: workers[1].partitions() == list(range(SUBJECT_PARTITIONS)), what="the survivor's take-over")
+        assert not membership.leave(settings), "nothing is left to give up"
+    finally:
+        for worker in workers:
+            worker.stop()
 
 
 def test_workers_that_join_and_leave_under_load_skip_nothing(

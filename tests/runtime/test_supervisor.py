@@ -78,6 +78,21 @@ def test_a_crashed_part_is_started_again_after_its_delay(
     assert (watched.state, part.launches, watched.restarts.total) == (State.RUNNING, 2, 1)
 
 
+def test_a_crash_is_told_once_at_once_and_an_orderly_end_not(
+    supervisor: Supervisor, clock: Clock, journal: list[str], tmp_path: Path
+) -> None:
+    part = FakePart("worker", tmp_path, journal)
+    supervisor.start([part], on_crash=lambda crashed: journal.append(f"crashed {crashed.name}"))
+    supervisor.look()
+    part.exit_code = 137
+    supervisor.look()
+    supervisor.look()
+    clock.now_s += 1.0
+    supervisor.look()
+    supervisor.stop()
+    assert journal == ["launch worker", "crashed worker", "launch worker", "ask worker", "stop worker"]
+
+
 def test_a_part_is_not_started_before_what_it_needs_is_there(
     supervisor: Supervisor, clock: Clock, journal: list[str], tmp_path: Path
 ) -> None:
