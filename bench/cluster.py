@@ -84,13 +84,13 @@ class Cluster:
             return False
         return bool(described.state.name == "STABLE" and described.members)
 
-    def read(self, topic: Topic, since: list[int]) -> list[bytes]:
-        """The values of every record from `since` up to now. Blocks. Raises KafkaException."""
+    def read(self, topic: Topic, since: list[int]) -> list[tuple[bytes, bytes]]:
+        """Key and value of every record from `since` up to now. Blocks. Raises KafkaException."""
         ends = self.ends([topic])[topic.name]
         left = {number: end for number, (start, end) in enumerate(zip(since, ends, strict=True)) if start < end}
         consumer = kafka.consumer(self.settings, name="bench-read")
         consumer.assign([TopicPartition(topic.name, number, since[number]) for number in left])
-        values: list[bytes] = []
+        values: list[tuple[bytes, bytes]] = []
         try:
             while left:
                 batch = consumer.consume(1_000, timeout=0.2)
@@ -100,7 +100,7 @@ class Cluster:
                         raise KafkaException(error)
                     number, offset = message.partition() or 0, message.offset() or 0
                     if offset < ends[number]:
-                        values.append(bytes(message.value() or b""))
+                        values.append((bytes(message.key() or b""), bytes(message.value() or b"")))
                     if offset + 1 >= ends[number]:
                         left.pop(number, None)
         finally:

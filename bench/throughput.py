@@ -20,7 +20,7 @@ from bench.figures import spread
 from bench.inputs import Encoded, Subjects
 from bench.parts import BenchError, Part, Parts, cpu_s
 from bench.plan import Plan
-from pipeline.codecs import avro
+from pipeline.adapters.keys import Keys
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISION_REQUESTS, DECISIONS, IDENTITY_EVENTS, Topic
 
 #: Every request has exactly one of each.
@@ -141,8 +141,9 @@ def _decisions(cluster: Cluster, side: Side, before: dict[str, list[int]]) -> di
     """What was decided for each request, without the times at which it was."""
     topic = side.outputs[0]
     found = {}
-    for value in cluster.read(topic, before[topic.name]):
-        decision = avro.decode(DECISIONS, value)
+    with Keys(cluster.settings) as keys:
+        decisions = [keys.value(DECISIONS, *record) for record in cluster.read(topic, before[topic.name])]
+    for decision in decisions:
         found[decision.request_id] = (
             decision.decision_id, decision.profile_id, decision.fallback, decision.reason, decision.release,
             [(one.item_id, one.variant, one.priority, one.score, one.content) for one in decision.decisions],

@@ -168,19 +168,25 @@ def _key(topic: Topic) -> str:
     return '"default/spring-sale"' if topic is CATALOG_ITEMS else "ada"
 
 
-def _fields(record: dict[str, Any]) -> Iterator[str]:
+def _fields(record: dict[str, Any], inside: bool = False) -> Iterator[str]:
     """A table of the record's fields, then one of each record inside it."""
     inner: list[dict[str, Any]] = []
-    yield "| field | type | default | meaning |"
-    yield "|---|---|---|---|"
+    theirs: set[str] = set()
+    yield "| field | type | default | personal | meaning |"
+    yield "|---|---|---|---|---|"
     for field in record["fields"]:
+        known = len(inner)
+        kind = _type(field["type"], inner)
+        if field.get("personal", inside):
+            theirs |= {one["name"] for one in inner[known:]}
         default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
-        yield f"| `{field['name']}` | {_type(field['type'], inner)} | {default} | {_cell(field['doc'])} |"
+        personal = "yes" if field.get("personal", inside) else ""
+        yield f"| `{field['name']}` | {kind} | {default} | {personal} | {_cell(field['doc'])} |"
     for nested in inner:
         yield ""
         yield f"**{nested['name']}**: {nested['doc']}"
         yield ""
-        yield from _fields(nested)
+        yield from _fields(nested, nested["name"] in theirs)
 
 
 def _type(schema: Any, inner: list[dict[str, Any]]) -> str:

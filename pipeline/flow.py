@@ -52,6 +52,7 @@ class Reason(StrEnum):
     NOT_LINKED = "not_linked"
     LATER_LOGIN = "later_login"
     NOTHING_TO_UNDO = "nothing_to_undo"
+    ERASED = "erased"
     # dead-letter
     NOT_AVRO = "not_avro"
     UNKNOWN_SCHEMA = "unknown_schema"

@@ -22,6 +22,11 @@ class Settings(BaseSettings):
         SecretStr("nextbest-development-key"),
         description="Key of the identifier hashes. The default is for development; set your own before real data.",
     )
+    privacy_key: SecretStr = Field(
+        SecretStr("nextbest-development-key"),
+        description="Key that wraps every subject's own, `new[,earlier…]`. The default is for development; set your "
+        "own before real data and keep it: without it nothing about anybody can be read.",
+    )
     http_host: str = Field("127.0.0.1", description="Address the bridge listens on.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the bridge listens on.")
     worker_host: str = Field("127.0.0.1", description="Address of a worker's metrics and health.")

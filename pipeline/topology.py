@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from pipeline.agents import catalog, feedback, identity, inbox, policy, requests
+from pipeline.agents import catalog, erasure, feedback, identity, inbox, policy, requests
 from pipeline.core.model import InboxRecord
 from pipeline.flow import Flow, Lane
 from topics.catalog import (
@@ -18,6 +18,8 @@ from topics.catalog import (
     DECISION_REPLIES,
     DECISION_REQUESTS,
     DECISIONS,
+    ERASURE_RECEIPTS,
+    ERASURE_REQUESTS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     POLICY_RELEASES,
@@ -41,13 +43,23 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "inbox",
         reads=PROFILE_INBOX,
-        writes=(*_DECIDED, PROFILE_INBOX, DEAD_LETTERS),
+        writes=(*_DECIDED, PROFILE_INBOX, ERASURE_RECEIPTS, DEAD_LETTERS),
         table=PROFILES_BY_ID,
         handle=inbox.handle,
         lane=Lane.BATCH,
         key=attrgetter("profile_id"),
         deadline_ms=_inbox_deadline_ms,
         doc="Merge what an alias gave up; apply what was sent to it; lend an account's places.",
+    ),
+    Flow(
+        "erasure",
+        reads=ERASURE_REQUESTS,
+        writes=(ERASURE_RECEIPTS, PROFILE_INBOX, DEAD_LETTERS),
+        table=PROFILES_BY_ID,
+        handle=erasure.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("subject"),
+        doc="Forget a subject: destroy the key, keep that it was erased.",
     ),
     Flow(
         "identity",

@@ -19,6 +19,12 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 
+#: Within this the broker removes what a newer record of a changelog has replaced, destroyed keys above all.
+PURGE_MS: Final = DAY_MS
+
+#: How long it can be proved what was erased, and when: the limitation period of most claims.
+EVIDENCE_MS: Final = 3 * 365 * DAY_MS
+
 MIB: Final = 1_048_576
 
 #: The largest input that is processed; a larger one is a dead letter.
@@ -56,6 +62,8 @@ class Topic:
     log_append_time: bool = False
     #: The largest value that is written to it and read from it; a larger one cannot be used.
     value_bytes_max: int = MIB
+    #: Whether the worker seals the personal fields with the subject's key, and names the subject by pseudonym.
+    sealed: bool = False
     #: What the broker takes, where that is more than such a value needs.
     broker_bytes_max: int | None = None
     #: Whether somebody waits for a record on it, a caller or the next step of a merge; others may travel together.
@@ -145,29 +153,32 @@ DECISION_REPLIES: Final = Topic(
 )
 DECISIONS: Final = Topic(
     "decisions",
-    "profile id",
+    "subject's pseudonym",
     "decision",
     SUBJECT_PARTITIONS,
     value_bytes_max=DECISION_BYTES_MAX,
     awaited=False,
+    sealed=True,
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
     "decision.audit",
-    "profile id",
+    "subject's pseudonym",
     "audit_record",
     SUBJECT_PARTITIONS,
     90 * DAY_MS,
     value_bytes_max=AUDIT_BYTES_MAX,
     awaited=False,
+    sealed=True,
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
     "segment.changes",
-    "profile id",
+    "subject's pseudonym",
     "segment_change",
     SUBJECT_PARTITIONS,
     awaited=False,
+    sealed=True,
     doc="A profile entered or left a segment.",
 )
 CATALOG_ITEMS: Final = Topic(
@@ -198,12 +209,33 @@ ACCOUNTS: Final = Topic(
 )
 DEAD_LETTERS: Final = Topic(
     "dead.letters",
-    "source key",
+    "subject's pseudonym; empty where no key is known",
     "dead_letter",
     SUBJECT_PARTITIONS,
     30 * DAY_MS,
     value_bytes_max=10 * MIB,
+    sealed=True,
     doc="Original bytes of every record that could not be used: fate, reason, where it came from.",
+)
+
+ERASURE_REQUESTS: Final = Topic(
+    "erasure.requests",
+    "subject key",
+    "erasure_request",
+    SUBJECT_PARTITIONS,
+    EVIDENCE_MS,
+    log_append_time=True,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
+    doc="Whose data is to be erased or given out.",
+)
+ERASURE_RECEIPTS: Final = Topic(
+    "erasure.receipts",
+    "subject key",
+    "erasure_receipt",
+    SUBJECT_PARTITIONS,
+    EVIDENCE_MS,
+    doc="What was done about it, identifier by identifier: the proof, and the word to whoever keeps copies (sinks).",
 )
 
 TOPICS: Final[tuple[Topic, ...]] = (
@@ -219,6 +251,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     POLICY_RELEASES,
     ACCOUNTS,
     DEAD_LETTERS,
+    ERASURE_REQUESTS,
+    ERASURE_RECEIPTS,
 )
 
 PROFILES_BY_ID: Final = Table(
@@ -226,7 +260,12 @@ PROFILES_BY_ID: Final = Table(
     "profile id",
     doc="One value per profile: traits, consent, segments, behaviour, cap counters, recent requests and answers.",
     # A zombie's late write must not push the owner's value out by compaction before recovery has read both.
-    config={"min.compaction.lag.ms": str(HOUR_MS), "max.message.bytes": str(ENVELOPE_BYTES_MAX + FRAME_BYTES_MAX)},
+    # A destroyed key must leave the disk too, however quiet the partition.
+    config={
+        "min.compaction.lag.ms": str(HOUR_MS),
+        "max.compaction.lag.ms": str(PURGE_MS),
+        "max.message.bytes": str(ENVELOPE_BYTES_MAX + FRAME_BYTES_MAX),
+    },
 )
 
 TABLES: Final[tuple[Table, ...]] = (PROFILES_BY_ID,)

@@ -41,10 +41,10 @@ def _record(letter: Letter) -> dict[str, Any]:
 
 
 def _mark(letter: Letter) -> dict[str, Any]:
-    """Beside the letter, under its key, so that whoever reads one reads the other."""
+    """Beside the letter, so that whoever reads one reads the other; without the key, which may say whose it is."""
     return {
         "topic": DEAD_LETTERS.name,
-        "key": letter.record.key,
+        "key": None,
         "value": None,
         "partition": letter.partition,
         "headers": [(REPLAYED_HEADER, letter.origin.encode())],

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.adapters import kafka
-from pipeline.codecs import avro
+from pipeline.adapters import kafka, reading
+from pipeline.adapters.keys import Keys
+from pipeline.codecs.errors import CodecError
 from pipeline.core.model import DeadLetterRecord
 from pipeline.flow import Reason
 from pipeline.settings import Settings
@@ -22,8 +23,6 @@ from topics.catalog import DEAD_LETTERS
 #: On a marker in `dead.letters`: which letter was replayed.
 REPLAYED_HEADER: Final = "nextbest-replayed"
 
-#: Without an answer for this long, the cluster counts as gone.
-SILENCE_S: Final = 15.0
 #: Told now and then: records read so far, and how many there are.
 Progress = Callable[[int, int], None]
 
@@ -103,16 +102,17 @@ def find(settings: Settings, wanted: Filter, progress: Progress | None = None) -
     letters: dict[str, Letter] = {}
     replays: dict[str, int] = {}
     unreadable = 0
-    for message in _read_to_the_end(settings, wanted.since_ms, progress):
-        replayed = _replayed(message)
-        if replayed is not None:
-            replays[replayed] = replays.get(replayed, 0) + 1
-            continue
-        letter = _letter(message)
-        if letter is None:
-            unreadable += 1
-        elif wanted.takes(letter) and letter.origin not in letters:
-            letters[letter.origin] = replace(letter, record=replace(letter.record, value=None))
+    with Keys(settings) as keys:
+        for message in _read_to_the_end(settings, wanted.since_ms, progress):
+            replayed = _replayed(message)
+            if replayed is not None:
+                replays[replayed] = replays.get(replayed, 0) + 1
+                continue
+            letter = _letter(message, keys)
+            if letter is None:
+                unreadable += 1
+            elif wanted.takes(letter) and letter.origin not in letters:
+                letters[letter.origin] = replace(letter, record=replace(letter.record, value=None))
     counted = (replace(letter, replays=replays.get(origin, 0)) for origin, letter in letters.items())
     return Found(tuple(sorted(counted, key=lambda letter: (letter.written_at_ms, letter.id))), unreadable)
 
@@ -124,18 +124,21 @@ def with_values(settings: Settings, letters: Iterable[Letter], progress: Progres
     """
     left = {letter.origin: letter for letter in letters}
     since_ms = min((letter.written_at_ms for letter in left.values()), default=None)
-    for message in _read_to_the_end(settings, since_ms, progress) if left else ():
-        letter = None if message.value() is None else _letter(message)
-        found = left.pop(letter.origin, None) if letter is not None else None
-        if letter is not None and found is not None:
-            yield replace(letter, replays=found.replays)
+    with Keys(settings) as keys:
+        for message in _read_to_the_end(settings, since_ms, progress) if left else ():
+            letter = None if message.value() is None else _letter(message, keys)
+            found = left.pop(letter.origin, None) if letter is not None else None
+            if letter is not None and found is not None:
+                yield replace(letter, replays=found.replays)
 
 
-def _letter(message: Message) -> Letter | None:
-    """None where the record is no letter."""
+def _letter(message: Message, keys: Keys) -> Letter | None:
+    """None where the record is no letter, or one of a subject that was erased."""
     try:
-        record: DeadLetterRecord = avro.decode(DEAD_LETTERS, message.value())
-    except avro.CodecError:
+        record: DeadLetterRecord = keys.value(DEAD_LETTERS, message.key(), message.value())
+    except CodecError:
+        return None
+    if record.sealed is not None:
         return None
     return Letter(record, message.timestamp()[1], message.partition() or 0)
 
@@ -150,41 +153,30 @@ def _replayed(message: Message) -> str | None:
 
 
 def _read_to_the_end(settings: Settings, since_ms: int | None, progress: Progress | None) -> Iterator[Message]:
-    consumer = kafka.consumer(settings, name="dead-letters", **kafka.TELL_THE_END)
+    consumer = reading.reader(settings, "dead-letters")
     try:
         starts, total = _starts(consumer, since_ms)
+        done = 0
         if progress is not None:
             progress(0, total)
-        waiting = {start.partition for start in starts}
-        consumer.assign(starts)
-        done = 0
-        while waiting:
-            message = consumer.poll(SILENCE_S)
-            if message is None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer for {SILENCE_S:g} s"))
-            error = message.error()
-            if error is None:
-                done += 1
-                if progress is not None and done % 200 == 0:
-                    progress(done, max(done, total))
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
-                waiting.discard(message.partition() or 0)
-            else:
-                raise KafkaException(error)
+        for message in reading.read(consumer, starts):
+            done += 1
+            if progress is not None and done % 200 == 0:
+                progress(done, max(done, total))
+            yield message
         if progress is not None:
             progress(done, done)
     finally:
         consumer.close()
 
 
-def _starts(consumer: Consumer, since_ms: int | None) -> tuple[list[TopicPartition], int]:
+def _starts(consumer: Consumer, since_ms: int | None) -> tuple[dict[reading.Place, int], int]:
     """Where to begin in each partition that holds anything to read, and how many records that is at most."""
     topic = DEAD_LETTERS.name
     known = consumer.list_topics(topic, timeout=kafka.ADMIN_TIMEOUT_S).topics[topic]
     if known.error is not None:
         raise KafkaException(known.error)
-    starts, total = [], 0
+    starts, total = {}, 0
     for number in known.partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=kafka.ADMIN_TIMEOUT_S)
         start = low
@@ -193,6 +185,6 @@ def _starts(consumer: Consumer, since_ms: int | None) -> tuple[list[TopicPartiti
             (answer,) = consumer.offsets_for_times(asked, timeout=kafka.ADMIN_TIMEOUT_S)
             start = high if answer.offset == OFFSET_END else max(low, answer.offset)
         if start < high:
-            starts.append(TopicPartition(topic, number, start))
+            starts[topic, number] = start
             total += high - start
     return starts, total

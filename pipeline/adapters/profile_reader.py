@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
-from pipeline.adapters import kafka
-from pipeline.codecs import envelope, state
+from pipeline.adapters import reading
+from pipeline.adapters.keys import vault_of
+from pipeline.codecs import envelope, sealed_values, state
+from pipeline.codecs.vault import SealError, Vault
 from pipeline.core.profile import Profile
 from pipeline.settings import Settings
 from topics.catalog import PROFILES_BY_ID
 from topics.partitions import subject_partition
 
-_SILENCE_S: Final = 15.0
-_WAIT_S: Final = 0.1
-_BATCH: Final = 5_000
 #: A chain of aliases longer than this is not followed.
 HOPS_MAX: Final = 20
 
@@ -27,7 +26,7 @@ HOPS_MAX: Final = 20
 def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
     """The profiles of the keys that have one, and of everybody they are aliases of. Blocks.
 
-    Raises KafkaException where the cluster does not answer.
+    Raises KafkaException where the cluster does not answer, SealError where the installation's key does not fit.
     """
     found: dict[str, Profile] = {}
     wanted = set(keys)
@@ -43,35 +42,31 @@ def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
 
 def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
-    for partition in sorted({subject_partition(key) for key in keys}):
-        wanted = {*keys, envelope.EPOCH_KEY}
-        changes = (change for change in _changes(settings, partition) if change[0] in wanted)
-        for key, value in envelope.recover(changes, -1, 0, None).writes.items():
-            held = envelope.decode(value).state if key in keys and value is not None else None
-            if held is not None:
-                profiles[key.decode()] = state.decode(held)
+    vault, changelog = vault_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
+    consumer = reading.reader(settings, "profiles")
+    try:
+        for partition in sorted({subject_partition(key) for key in keys}):
+            found = envelope.recover(_changes(consumer, (changelog, partition), keys), -1, 0, None).writes
+            for key, value in found.items():
+                held = _opened(vault, key, value) if key in keys and value is not None else None
+                if held is not None:
+                    profiles[key.decode()] = state.decode(held)
+    finally:
+        consumer.close()
     return profiles
 
 
-def _changes(settings: Settings, partition: int) -> Iterator[tuple[bytes, bytes | None, int]]:
-    consumer = kafka.consumer(settings, name="profiles", **kafka.TELL_THE_END)
+def _changes(consumer: Consumer, place: reading.Place, keys: set[bytes]) -> Iterator[tuple[bytes, bytes | None, int]]:
+    """Those of the keys, and every owner's announcement."""
+    for message in reading.read(consumer, {place: 0}):
+        key = message.key()
+        if isinstance(key, bytes) and (key in keys or key == envelope.EPOCH_KEY):
+            value = message.value()
+            yield key, value if isinstance(value, bytes) else None, message.offset() or 0
+
+
+def _opened(vault: Vault, key: bytes, value: bytes) -> bytes | None:
     try:
-        topic = PROFILES_BY_ID.changelog(settings.app_id)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
-        silent = 0
-        while True:
-            # It waits for a whole batch, or this long.
-            messages = consumer.consume(_BATCH, _WAIT_S)
-            silent = 0 if messages else silent + 1
-            if silent * _WAIT_S > _SILENCE_S:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer for {_SILENCE_S:g} s"))
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message.key() or b"", message.value(), message.offset() or 0
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    return
-                else:
-                    raise KafkaException(error)
-    finally:
-        consumer.close()
+        return sealed_values.opened(vault, key, value)[0].state
+    except SealError as error:
+        raise SealError(f"the profile {key.decode()} cannot be opened: {error}") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from pipeline.agents._lending import asked, given_back, settlement
-from pipeline.agents._links import claims, rules_of, take_alias
-from pipeline.core import accounts, learn, lending, links
+from pipeline.agents._links import ERASED, claims, rules_of, take_alias, to_inbox
+from pipeline.core import accounts, erasure, learn, lending, links
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import tenant_of
@@ -17,11 +19,16 @@ from pipeline.core.model import (
     Decision,
     DecisionReply,
     DecisionRequest,
+    ErasureAction,
+    ErasureReceipt,
+    ErasureRequest,
     FeedbackEvent,
     Identifier,
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    LinkKind,
+    LinkStep,
     Loan,
     Scalar,
     SegmentChange,
@@ -29,7 +36,20 @@ from pipeline.core.model import (
 from pipeline.core.profile import Profile, changed, remember_event, remember_forwarded, remember_request
 from pipeline.core.segments import Change
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
-from topics.catalog import ACCOUNTS, DECISION_AUDIT, DECISION_REPLIES, DECISIONS, PROFILE_INBOX, SEGMENT_CHANGES
+from topics.catalog import (
+    ACCOUNTS,
+    DECISION_AUDIT,
+    DECISION_REPLIES,
+    DECISIONS,
+    ERASURE_RECEIPTS,
+    PROFILE_INBOX,
+    PROFILES_BY_ID,
+    SEGMENT_CHANGES,
+    TOPICS,
+)
+
+#: Where what lies there about a subject is nobody's any more once her key is destroyed.
+ERASED_WITH_THE_KEY: Final = (PROFILES_BY_ID.name, *(topic.name for topic in TOPICS if topic.sealed))
 
 
 def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
@@ -39,6 +59,10 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None,
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT, _confirmation(event))
+    if profile.suppressed and erasure.begins_again(profile, event):
+        profile = erasure.reborn(profile)
+    elif erasure.refused(profile, event.at_ms):
+        return Drop(Reason.ERASED, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
     wanted: tuple[Identifier, ...] = ()
@@ -56,6 +80,8 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None,
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
+    if erasure.refused(profile, event.at_ms):
+        return Drop(Reason.ERASED)
     live = ctx.live(tenant_of(profile_id))
     learnt = learn.feedback(profile, event, live, ctx.now_ms)
     if learnt is None:
@@ -104,6 +130,9 @@ def apply_request(
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))
         return Drop(Reason.REPEATED_REQUEST, _reply(request, reply))
     live = ctx.live(tenant_of(profile_id))
+    if state is not None and state.suppressed:
+        reply = _unremembered(request, profile_id, live, ctx.now_ms)
+        return Drop(Reason.ERASED, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
         reply = DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
                               "no_policy")
@@ -154,6 +183,41 @@ def _decided(
     return Accept(Reason.DECIDED, after, emits)
 
 
+def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
+    """Forget the profile and have its other identifiers forgotten; or say which they are. Repeatable.
+
+    A part of somebody may be a profile with identifiers of its own again: they go with it.
+    """
+    names = erasure.identifiers(profile_id, state, profile_id if request.part_of else request.subject)
+    known = state is not None and not state.suppressed
+    if request.action is ErasureAction.EXPORT:
+        return Drop(Reason.APPLIED, (_receipt(request, profile_id, names, ctx.now_ms, known),))
+    at_ms = ctx.now_ms
+    if state is not None and state.suppressed and state.erased_at_ms is not None:
+        at_ms = state.erased_at_ms
+    parts = tuple(
+        Emit(PROFILE_INBOX, name, InboxRecord(request.job_id, name, profile_id,
+                                              erasure=replace(request, part_of=profile_id)))
+        for name in names[1:] if name != request.part_of
+    )
+    if state is not None and state.alias_of is not None and state.alias_of != request.part_of:
+        # A shared identifier that follows somebody else by now, who is to know that it does not any more.
+        left = LinkStep(LinkKind.LEFT, Identifier("", links.hash_of(profile_id)), state.alias_of, at_ms, cause=ERASED)
+        parts += (to_inbox(request.job_id, state.alias_of, profile_id, left),)
+    told = [] if request.part_of else names
+    return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms),
+                  (*parts, _receipt(request, profile_id, told, at_ms, known, ERASED_WITH_THE_KEY)))
+
+
+def forget_the_given(event: InboxRecord, given: Profile) -> Outcome:
+    """A profile given up to one that was erased meanwhile: it was the same subject's, and goes the same way."""
+    return Drop(Reason.ERASED, tuple(
+        Emit(PROFILE_INBOX, name, InboxRecord(event.event_id, name, event.profile_id, erasure=ErasureRequest(
+            event.event_id, name, ErasureAction.ERASE, 0, part_of=event.profile_id)))
+        for name in erasure.identifiers(given.profile_id, given, event.from_subject) if name != event.profile_id
+    ))
+
+
 def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outcome:
     """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
     winner = stub.forwarded.get(request_id)
@@ -189,6 +253,26 @@ def segment_changes(
              SegmentChange(profile_id, change.segment, change.entered, now_ms, cause, release))
         for change in changes
     )
+
+
+def _receipt(
+    request: ErasureRequest, profile_id: str, names: list[str], at_ms: int, known: bool, unreadable: Sequence[str] = ()
+) -> Emit:
+    receipt = ErasureReceipt(request.job_id, request.subject, request.action, profile_id, names, at_ms, known,
+                             list(unreadable), request.part_of)
+    return Emit(ERASURE_RECEIPTS, request.subject, receipt)
+
+
+def _unremembered(request: DecisionRequest, profile_id: str, live: Live | None, now_ms: int) -> DecisionReply:
+    """What somebody of whom nothing may be known is shown: the declared default content."""
+    if live is None:
+        return DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
+                             "no_policy")
+    ruling = decide(replace(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
+    if ruling.error is not None:
+        return _error(request, ruling.error)
+    return DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
+                         live.release)
 
 
 def _audit(

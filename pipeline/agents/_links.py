@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.core import links
+from pipeline.core import erasure, links
 from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.links import hash_of
@@ -18,7 +18,7 @@ from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
 #: Why an identifier left a profile.
-LATER_LOGIN, ALIAS, LOGOUT = "later_login", "alias", "logout"
+LATER_LOGIN, ALIAS, LOGOUT, ERASED = "later_login", "alias", "logout", "erased"
 
 
 def rules_of(key: str, ctx: Context) -> IdentityRules:
@@ -48,6 +48,8 @@ def take_alias(event: IdentityEvent, profile_id: str, state: Profile | None, ctx
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
+    if erasure.refused(profile, event.at_ms):
+        return Drop(Reason.ERASED)
     if event.subject == profile_id:
         return Drop(Reason.ALREADY_ONE)
     after, one, cause = links.aliased(profile, event, rules_of(profile_id, ctx), ctx.now_ms)
@@ -182,7 +184,7 @@ def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Conte
 
 
 def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
-    """An identifier follows a later login, or was let go. Where this profile's login is later still, claim it anew."""
+    """An identifier follows a later login, was let go or erased. Where this one's login is later still, claim it."""
     if state is not None and state.alias_of is not None:
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, step))
     link = None if state is None else state.links.get(step.identifier.hash)
@@ -192,4 +194,7 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
         again = LinkStep(LinkKind.CLAIM, Identifier(link.type, step.identifier.hash), event.profile_id, link.at_ms,
                          link.source)
         return Redirect(Reason.LINKED, to_inbox(f"{event.event_id}<", event.from_subject, event.profile_id, again))
-    return Accept(Reason.RELEASED, links.settled(state, step.identifier.hash, links.LEFT, step.cause))
+    after = links.settled(state, step.identifier.hash, links.LEFT, step.cause)
+    if step.cause == ERASED:
+        after = links.released(after, hash_of(event.from_subject))
+    return Accept(Reason.RELEASED, after)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents import _undo
 from pipeline.agents._apply import apply_account, apply_identity, forward_event, way_of
+from pipeline.core import erasure
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import tenant_of
 from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord
@@ -37,5 +38,7 @@ def _alias(event: IdentityEvent, state: Profile | None) -> Outcome:
         return DeadLetter(Reason.INVALID, "alias_of names the subject itself: name the profile it belongs to")
     if state is not None and state.alias_of == winner:
         return Drop(Reason.DUPLICATE_EVENT)
+    if erasure.refused(state, event.at_ms):
+        return Drop(Reason.ERASED)
     return Redirect(Reason.FORWARDED,
                     Emit(PROFILE_INBOX, winner, InboxRecord(event.event_id, winner, event.subject, identity=event)))

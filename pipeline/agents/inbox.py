@@ -13,15 +13,17 @@ from typing import Final
 
 from pipeline.agents import _links, _undo
 from pipeline.agents._apply import (
+    apply_erasure,
     apply_feedback,
     apply_identity,
     apply_request,
+    forget_the_given,
     forward_event,
     forward_request,
     segment_changes,
 )
 from pipeline.agents._lending import serve
-from pipeline.core import accounts, links, merge, segments
+from pipeline.core import accounts, erasure, links, merge, segments
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import tenant_of
 from pipeline.core.links import hash_of
@@ -37,6 +39,8 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return serve(event, state, ctx)
     if event.due_ms is not None:
         return _look_again(event, state, ctx)
+    if event.erasure is not None and (event.erasure.part_of or state is None or state.alias_of is None):
+        return apply_erasure(event.erasure, event.profile_id, state, ctx)
     if event.link is not None:
         return _step(event, event.link, state, ctx)
     if state is not None and state.alias_of is not None:
@@ -60,17 +64,28 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return apply_request(event.request, event.profile_id, state, ctx, event)
     if event.merge is not None:
         return _merge(event, event.merge, state, ctx)
-    return DeadLetter(Reason.INVALID, "an inbox record carries identity, feedback, request, merge, due_ms, "
-                      "settled or link")
+    return DeadLetter(Reason.INVALID, "an inbox record must carry one of its payloads, or due_ms")
 
 
 def _step(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    if erasure.refused(state, step.at_ms):
+        return _refused(event, step)
     if event.merge is not None:
         undo = _undo.split if step.kind is LinkKind.SPLIT else _undo.revive
         return undo(event, step, event.merge, state, ctx)
     if step.kind is LinkKind.LEFT and hash_of(event.profile_id) == step.identifier.hash:
         return _undo.let_go(event.event_id, event.profile_id, step.identifier.type, step.at_ms, step.source, state, ctx)
     return _STEPS[step.kind](event, step, state, ctx)
+
+
+def _refused(event: InboxRecord, step: LinkStep) -> Outcome:
+    """Nothing joins or leaves somebody erased. Whoever waits for her identifier is told, and holds no place for it."""
+    if step.kind is LinkKind.SPLIT and event.merge is not None:
+        return forget_the_given(event, event.merge)
+    if step.kind not in (LinkKind.CLAIM, LinkKind.ACCEPT) or step.owner == event.profile_id:
+        return Drop(Reason.ERASED)
+    left = replace(step, kind=LinkKind.LEFT, cause=_links.ERASED, identifiers=[])
+    return Drop(Reason.ERASED, (_links.to_inbox(event.event_id, step.owner, event.profile_id, left),))
 
 
 _STEPS: Final = {
@@ -82,11 +97,13 @@ _STEPS: Final = {
 def _look_again(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     """Recompute what time alone changes. Asked for twice, it changes nothing the second time."""
     live = ctx.live(tenant_of(event.profile_id))
+    if state is not None and state.suppressed and state.segments_due_ms is not None:
+        return Accept(Reason.APPLIED, changed(state, segments_due_ms=None))
     if state is not None and state.alias_of is not None and state.given is not None and (
             event.due_ms or 0) <= ctx.now_ms and event.due_ms == state.segments_due_ms:
         # The time to undo the merge is over.
         return Accept(Reason.APPLIED, changed(state, given=None, segments_due_ms=None))
-    if state is None or state.alias_of is not None or live is None:
+    if live is None or state is None or state.alias_of is not None or state.suppressed:
         return Drop(Reason.NOTHING_DUE)
     after, changes = segments.refresh(state, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
     if after is state:
@@ -119,6 +136,8 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
     if merge_id in own.event_ids:
         # The same given-up profile once more: what was sent before a crash is sent again after it.
         return Drop(Reason.DUPLICATE_EVENT)
+    if erasure.outlived(state, given):
+        return forget_the_given(event, given)
     after = merge.merged(own, given, event.event_id, ctx.now_ms)
     after = links.released(after, hash_of(given.profile_id))
     after = links.settled(after, hash_of(given.profile_id), links.JOINED if merge.substantial(given) else links.LINKED)

@@ -13,7 +13,8 @@ from pipeline.core.identity import IdentifierError, tenant_name
 
 DECIDE: Final = "decide"
 EVENTS_WRITE: Final = "events:write"
-SCOPES: Final = (DECIDE, EVENTS_WRITE)
+PRIVACY: Final = "privacy"
+SCOPES: Final = (DECIDE, EVENTS_WRITE, PRIVACY)
 ANY_TENANT: Final = "*"
 _TENANT: Final = "tenant:"
 _HOW: Final = "key=scope scope tenant:name"

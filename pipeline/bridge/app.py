@@ -17,17 +17,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from pipeline.bridge import openapi, problems
+from pipeline.bridge import openapi, privacy_openapi, problems
 from pipeline.bridge.counting import CountingMiddleware
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.privacy_door import JOBS_PATH, PrivacyDoor
 from pipeline.bridge.problems import Kind, Problem
 from pipeline.bridge.readiness import Readiness
 
 DECIDE_PATH: Final = "/personalization/decide"
 EVENTS_PATH: Final = "/v1/events"
-COUNTED_PATHS: Final = frozenset({DECIDE_PATH, EVENTS_PATH, "/healthz", "/readyz", "/metrics"})
+ERASE_PATH: Final = "/privacy/erase"
+EXPORT_PATH: Final = "/privacy/export"
+JOB_PATH: Final = JOBS_PATH + "{job_id}"
+COUNTED_PATHS: Final = frozenset({DECIDE_PATH, EVENTS_PATH, ERASE_PATH, EXPORT_PATH, "/healthz", "/readyz", "/metrics"})
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -40,6 +44,7 @@ class Doors:
 
     decide: DecideDoor
     events: EventsDoor
+    privacy: PrivacyDoor
     readiness: Readiness
     metrics: BridgeMetrics
 
@@ -54,6 +59,7 @@ def create(doors: Doors, lifespan: Lifespan | None = None) -> FastAPI:
     _add_operations(app, doors)
     _add_errors(app)
     openapi.complete(app, DECIDE_PATH, EVENTS_PATH)
+    privacy_openapi.complete(app, ERASE_PATH, EXPORT_PATH, JOB_PATH)
     app.add_middleware(CountingMiddleware, doors=COUNTED_PATHS, count=doors.metrics.http)
     return app
 
@@ -62,6 +68,9 @@ def _add_doors(app: FastAPI, doors: Doors) -> None:
     # Plain routes: the doors parse their bodies once, straight into the models that `openapi` declares.
     app.router.routes.insert(0, Route(DECIDE_PATH, doors.decide.decide, methods=["POST"]))
     app.router.routes.insert(1, Route(EVENTS_PATH, doors.events.take, methods=["POST"]))
+    app.router.routes.insert(2, Route(ERASE_PATH, doors.privacy.erase, methods=["POST"]))
+    app.router.routes.insert(3, Route(EXPORT_PATH, doors.privacy.export, methods=["POST"]))
+    app.router.routes.insert(4, Route(JOB_PATH, doors.privacy.job, methods=["GET"]))
 
 
 def _add_operations(app: FastAPI, doors: Doors) -> None:

@@ -24,7 +24,7 @@ DESCRIPTION: Final = (
     "Errors are RFC 9457 problem details; each `type` is explained at its own address."
 )
 
-_REF: Final = "#/components/schemas/{model}"
+REF: Final = "#/components/schemas/{model}"
 
 _DECIDE_HEADERS: Final = (
     ("Idempotency-Key", "Your id of this request; the same as `request_id` in the body.", {"type": "string"}),
@@ -35,12 +35,12 @@ _EVENT_HEADERS: Final = (
     ("X-Tenant-Id", "The tenant; the installation's default one where left out.", {"type": "string"}),
     ("traceparent", "W3C trace context, passed on with the events.", {"type": "string"}),
 )
-_EVERY_DOOR: Final = (
+EVERY_DOOR: Final = (
     problems.MALFORMED_JSON, problems.UNAUTHORIZED, problems.FORBIDDEN, problems.BODY_TOO_LARGE,
     problems.UNSUPPORTED_MEDIA_TYPE, problems.INVALID_REQUEST,
 )
 _DECIDE_PROBLEMS: Final = (
-    *_EVERY_DOOR, problems.NO_POLICY, problems.UNKNOWN_PLACEMENT, problems.UNKNOWN_CHANNEL,
+    *EVERY_DOOR, problems.NO_POLICY, problems.UNKNOWN_PLACEMENT, problems.UNKNOWN_CHANNEL,
     problems.REQUEST_ID_REUSED, problems.TOO_MANY_REQUESTS, problems.NOT_READY,
 )
 
@@ -92,34 +92,35 @@ def _schemas() -> dict[str, Any]:
     _, schema = models_json_schema(
         [(DecideBody, "validation"), (SegmentEvent, "validation"), (Batch, "validation"),
          (DecideReply, "serialization"), (EventsReply, "serialization"), (ProblemBody, "serialization")],
-        ref_template=_REF,
+        ref_template=REF,
     )
     found: dict[str, Any] = schema["$defs"]
     return found
 
 
 def _decide() -> dict[str, Any]:
-    return _operation(
+    return operation(
         "decide", "decisions", "Ask for the next best action, offer or content",
         "Answers within the deadline, with each placement's declared fallback where the pipeline does not.",
-        [_ref("DecideBody")], ("200", "Decided, or the declared fallback", "DecideReply"), _DECIDE_PROBLEMS,
+        [ref("DecideBody")], ("200", "Decided, or the declared fallback", "DecideReply"), _DECIDE_PROBLEMS,
         _DECIDE_HEADERS,
     )
 
 
 def _events() -> dict[str, Any]:
-    return _operation(
+    return operation(
         "events", "events", "Send events, one or a batch",
         "Segment's identify, track, page and alias. Answers once the broker has acknowledged every accepted event.",
-        [_ref("SegmentEvent"), _ref("Batch")], ("202", "Acknowledged by the broker", "EventsReply"),
-        (*_EVERY_DOOR, problems.EVENTS_UNAVAILABLE), _EVENT_HEADERS,
+        [ref("SegmentEvent"), ref("Batch")], ("202", "Acknowledged by the broker", "EventsReply"),
+        (*EVERY_DOOR, problems.EVENTS_UNAVAILABLE), _EVENT_HEADERS,
     )
 
 
-def _operation(
+def operation(
     name: str, tag: str, summary: str, description: str, bodies: list[dict[str, str]], success: tuple[str, str, str],
     kinds: tuple[Kind, ...], headers: tuple[tuple[str, str, dict[str, Any]], ...],
 ) -> dict[str, Any]:
+    """One operation with a body."""
     status, meaning, model = success
     return {
         "tags": [tag], "summary": summary, "description": description, "operationId": name,
@@ -132,7 +133,7 @@ def _operation(
             "schema": bodies[0] if len(bodies) == 1 else {"anyOf": bodies},
         }}},
         "responses": {
-            status: {"description": meaning, "content": {"application/json": {"schema": _ref(model)}}},
+            status: {"description": meaning, "content": {"application/json": {"schema": ref(model)}}},
             **problem_responses(kinds),
         },
     }
@@ -147,7 +148,7 @@ def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
         str(status): {
             "description": " / ".join(kind.title for kind in same),
             "content": {problems.MEDIA_TYPE: {
-                "schema": _ref("ProblemBody"),
+                "schema": ref("ProblemBody"),
                 "examples": {kind.slug: {"value": {
                     "type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.advice,
                 }} for kind in same},
@@ -157,5 +158,6 @@ def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
     }
 
 
-def _ref(model: str) -> dict[str, str]:
-    return {"$ref": _REF.format(model=model)}
+def ref(model: str) -> dict[str, str]:
+    """A model of the document, by name."""
+    return {"$ref": REF.format(model=model)}

@@ -76,6 +76,9 @@ NO_POLICY: Final = Kind(
     "no-policy", 404, "This tenant has no live policy",
     "Check `tenant_id`, or publish a policy: `nextbest policy publish <folder>`.",
 )
+UNKNOWN_JOB: Final = Kind(
+    "unknown-job", 404, "There is no such privacy job", "Use the `job_id` that asking for it was answered with."
+)
 METHOD_NOT_ALLOWED: Final = Kind(
     "method-not-allowed", 405, "Not with this method", "Use a method that the Allow header names."
 )
@@ -123,7 +126,7 @@ CONSENT_NOT_IN_FORCE: Final = Kind(
 )
 
 KINDS: Final = (
-    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
+    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, UNKNOWN_JOB, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED,
     TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
     CONSENT_NOT_IN_FORCE,

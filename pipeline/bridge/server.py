@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Final
 
 import uvicorn
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
+from pipeline.adapters.privacy_archive import open_archive
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
 from pipeline.bridge.app import Doors, create
@@ -24,6 +26,7 @@ from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.privacy_door import PrivacyDoor
 from pipeline.bridge.quotas import Quotas, QuotasError
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.bridge.world import no_policy
@@ -64,7 +67,8 @@ class Bridge:
         caught_up = self._follower.caught_up.is_set
         decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
         events = EventsDoor(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
-        self.app = create(Doors(decide, events, self._readiness, metrics), self._lifespan)
+        privacy = PrivacyDoor(settings, keys, self._wire, partial(open_archive, settings), clock)
+        self.app = create(Doors(decide, events, privacy, self._readiness, metrics), self._lifespan)
 
     def _policy_missing(self, tenant: str | None) -> str | None:
         if not self._follower.caught_up.is_set():

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.adapters import kafka
 from pipeline.adapters.topic_plan import declared
+from pipeline.codecs.vault import SealError
 from pipeline.settings import Settings
 
 Bootstrap = Annotated[
@@ -38,7 +39,7 @@ def fail(text: str) -> typer.Exit:
 
 @contextmanager
 def answering(settings: Settings) -> Iterator[None]:
-    """Turns the cluster's silence or refusal into one line that says what to do."""
+    """Turns the cluster's silence or refusal, or a key that does not fit, into one line that says what to do."""
     try:
         yield
     except KafkaException as error:
@@ -51,6 +52,8 @@ def answering(settings: Settings) -> Iterator[None]:
             f"The cluster at {settings.bootstrap} did not do it: {cause.str()}. Start one with `nextbest up` or "
             "`nextbest broker`, or name yours with --bootstrap HOST:PORT."
         ) from error
+    except SealError as error:
+        raise fail(f"{error}. Give this command the workers' NEXTBEST_PRIVACY_KEY.") from error
 
 
 def reachable(settings: Settings) -> None:

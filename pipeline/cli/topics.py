@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from pipeline.adapters.topic_admin import BROKER_DEFAULT, TopicsError, apply_plan, make_plan
 from pipeline.adapters.topic_plan import Action, Step
 from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, out, settings_for
+from topics.catalog import DAY_MS, MINUTE_MS
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Compare the declared topics with a cluster, and make them so."
@@ -63,16 +64,28 @@ def _print(steps: Sequence[Step], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_as_dict(step) for step in steps], indent=2))
         return
-    table = Table(Column("Topic", no_wrap=True), "Action", "Partitions", "Difference")
+    table = Table(Column("Topic", no_wrap=True), "Action", "Partitions", "Kept", "Difference")
     for step in steps:
         style = _STYLE[step.action]
-        table.add_row(step.topic.name, f"[{style}]{step.action}[/]", str(step.topic.partitions), _difference(step))
+        table.add_row(
+            step.topic.name, f"[{style}]{step.action}[/]", str(step.topic.partitions), _kept(step),
+            _difference(step),
+        )
     out.print(table)
     for step in steps:
         if step.advice:
             err.print(step.advice, style="red", markup=False, highlight=False, soft_wrap=True)
     if all(step.action is Action.UNCHANGED for step in steps):
         out.print(f"All {len(steps)} topics are as declared.")
+
+
+def _kept(step: Step) -> str:
+    """How long its records stay, as declared."""
+    retention_ms = step.topic.config.get("retention.ms")
+    if retention_ms is None:
+        return "newest per key"
+    days = int(retention_ms) / DAY_MS
+    return f"{days:g} days" if days >= 1 else f"{int(retention_ms) // MINUTE_MS} minutes"
 
 
 def _difference(step: Step) -> str:

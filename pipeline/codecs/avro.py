@@ -14,10 +14,12 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from pipeline.codecs import refusals
 from pipeline.codecs.checks import CHECKS
 from pipeline.codecs.errors import CodecError as CodecError
+from pipeline.codecs.personal import Opened, PersonalFields
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.state import StateError
 from pipeline.codecs.types import VALUE_TYPES
+from pipeline.codecs.vault import Cipher
 from pipeline.flow import Reason
 from topics.catalog import Topic
 
@@ -38,14 +40,18 @@ class _Codec:
         self.header = b"\0" + self.newest.id.to_bytes(4, "big")
         self.check = CHECKS.get(self.type)
         self.limit = topic.value_bytes_max
+        self.personal = PersonalFields(self.newest, self.plain) if topic.sealed else None
 
-    def encode(self, value: Any) -> bytes:
+    def encode(self, value: Any, cipher: Cipher | None = None) -> bytes:
         if type(value) is not self.type:
             raise TypeError(f"{self.topic.name} carries {self.type.__name__}, not {type(value).__name__}")
         out = BytesIO()
         out.write(self.header)
         try:
-            schemaless_writer(out, self.parsed, self.plain.to_dict(value), strict=True)
+            if cipher is None or self.personal is None:
+                schemaless_writer(out, self.parsed, self.plain.to_dict(value), strict=True)
+            else:
+                self.personal.write(out, value, cipher)
         except refusals.UNWRITABLE as error:
             raise refusals.unwritable(error, self.newest, self.plain, value) from error
         data = out.getvalue()
@@ -53,7 +59,7 @@ class _Codec:
             raise self._too_large(len(data))
         return data
 
-    def decode(self, data: bytes) -> Any:
+    def decode(self, data: bytes, opened: Opened | None = None) -> Any:
         size = len(data)
         if size > self.limit:
             raise self._too_large(size)
@@ -70,6 +76,8 @@ class _Codec:
             raise refusals.unreadable(error, written, data, HEADER_BYTES, stream.tell()) from error
         if stream.tell() < size:
             raise refusals.left_over(size - stream.tell(), written)
+        if opened is not None and self.personal is not None and plain["sealed"] is not None:
+            self.personal.open(plain, opened(plain["sealed"], self.personal.purpose), written)
         return self._value(plain)
 
     def _value(self, plain: dict[str, Any]) -> Any:
@@ -118,23 +126,26 @@ class _Codec:
         )
 
 
-def encode(topic: Topic, value: Any) -> bytes:
-    """The value as bytes of the topic's newest schema.
+def encode(topic: Topic, value: Any, cipher: Cipher | None = None) -> bytes:
+    """The value as bytes of the topic's newest schema; with a cipher, the personal fields of a sealed topic sealed.
 
     Raises CodecError where a part of it does not fit the schema or it is too large, TypeError for a type that the
     topic does not carry (a bug).
     """
-    return _codec_of(topic).encode(value)
+    return _codec_of(topic).encode(value, cipher)
 
 
-def decode(topic: Topic, data: bytes | None) -> Any:
-    """The value that the bytes hold. Raises CodecError, and nothing else, for any bytes whatever."""
+def decode(topic: Topic, data: bytes | None, opened: Opened | None = None) -> Any:
+    """The value that the bytes hold; what is sealed in it stays so without `opened`.
+
+    Raises CodecError, and nothing else, for any bytes whatever, but for what `opened` raises.
+    """
     if data is None:
         raise CodecError(
             Reason.NULL_VALUE,
             f"the value is null: {topic.name} takes no tombstones; send a value of schema {topic.schema}",
         )
-    return _codec_of(topic).decode(data)
+    return _codec_of(topic).decode(data, opened)
 
 
 _CODECS: dict[str, _Codec] = {}

@@ -16,6 +16,7 @@ from pipeline.core.identity import tenant_of
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
+    ErasureRequest,
     FeedbackEvent,
     IdentityEvent,
     IdentityKind,
@@ -44,6 +45,7 @@ _KEPT: Final[dict[type, tuple[str, ...]]] = {
     FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
     DecisionRequest: ("request_id", "subject", "digest"),
     InboxRecord: ("event_id", "profile_id", "from_subject"),
+    ErasureRequest: ("job_id", "subject", "by", "part_of"),
 }
 _TEXTS: Final = {type_: attrgetter(*names) for type_, names in _KEPT.items()}
 
@@ -146,15 +148,22 @@ def check_inbox(record: InboxRecord) -> str | None:
     undoes = record.link is not None and record.link.kind in (LinkKind.SPLIT, LinkKind.REVIVE)
     merge = None if undoes else record.merge
     payloads = (record.identity, record.feedback, record.request, merge, record.due_ms,
-                record.settled, record.link)
+                record.settled, record.link, record.erasure)
     if sum(payload is not None for payload in payloads) != 1 or (undoes and record.merge is None):
-        return "one of identity, feedback, request, merge, due_ms, settled and link must be set; to undo, merge too"
+        return ("one of identity, feedback, request, merge, due_ms, settled, link and erasure must be set; "
+                "to undo, merge too")
     if record.link is not None and (problem := _time(record.link.at_ms)) is not None:
         return "link." + problem
-    for payload in (record.identity, record.feedback, record.request):
+    for payload in (record.identity, record.feedback, record.request, record.erasure):
         if payload is not None and (problem := CHECKS[type(payload)](payload)) is not None:
             return problem
     return _names(record)
+
+
+def check_erasure(request: ErasureRequest) -> str | None:
+    if not request.job_id:
+        return "job_id is empty: send an id of your own, so that a repeat is the same job"
+    return _subject(request.subject) or _names(request) or _time(request.at_ms)
 
 
 CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
@@ -162,4 +171,5 @@ CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     FeedbackEvent: check_feedback,
     DecisionRequest: check_request,
     InboxRecord: check_inbox,
+    ErasureRequest: check_erasure,
 }

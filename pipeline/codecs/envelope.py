@@ -10,13 +10,17 @@ One changelog record is atomic, so everything that must change together is in th
   https://microservices.io/patterns/data/transactional-outbox.html);
 * `epoch` — the term of the owner that wrote it: recovery ignores a value below the highest term it has seen.
 
+State and outbox are sealed (see `vault.py`) before they leave the lane: `body` is what then stands in their place. What
+recovery needs lies in the open, and so does the key that seals them, itself wrapped: every value has it, so the newest
+alone says whether there is one (see docs/adr/0016-a-key-per-subject.md).
+
 Input topics are named by `name@topic-id`: a deleted and recreated topic starts again at offset 0 and must not be
 taken for a redelivery.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -49,6 +53,10 @@ class Envelope:
     applied: dict[str, int] = field(default_factory=dict)
     outbox: list[Pending] = field(default_factory=list)
     state: bytes | None = None
+    #: The subject's key, wrapped; None where there is nothing of hers to keep: the installation's seals the value then.
+    key: bytes | None = None
+    #: State and outbox sealed, while they are not opened.
+    body: bytes | None = None
 
 
 class EnvelopeError(ValueError):
@@ -56,48 +64,56 @@ class EnvelopeError(ValueError):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(
-    tuple[
-        int,
-        int,
-        int | None,
-        dict[str, int],
-        list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None
-    ]
+_decoder = msgspec.msgpack.Decoder(tuple[int, int, int | None, bytes | None, dict[str, int], bytes])
+_body_decoder = msgspec.msgpack.Decoder(
+    tuple[list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None]
 )
-_VERSION = 1
+_VERSION = 2
+#: The first byte of a body that is not sealed: an owner's announcement, which is about nobody.
+_OPEN = b"\x00"
 
 
-def encode(envelope: Envelope) -> bytes:
-    """The envelope as changelog bytes."""
-    return _encoder.encode(
-        (
-            _VERSION,
-            envelope.epoch,
-            envelope.due_ms,
-            envelope.applied,
-            [
-                (p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs])
-                for p in envelope.outbox
-            ],
-            envelope.state,
+def encode(envelope: Envelope, seal: Callable[[bytes], bytes] | None = None) -> bytes:
+    """The envelope as changelog bytes, its body sealed; one that was not opened keeps its body as it is."""
+    body = envelope.body
+    if body is None:
+        body = _encoder.encode(
+            (
+                [
+                    (p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs])
+                    for p in envelope.outbox
+                ],
+                envelope.state,
+            )
         )
-    )
+        body = _OPEN + body if seal is None else seal(body)
+    return _encoder.encode((_VERSION, envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, body))
 
 
 def decode(data: bytes) -> Envelope:
-    """The envelope of changelog bytes. Raises EnvelopeError where they are something else."""
+    """The envelope of changelog bytes, its body still sealed. Raises EnvelopeError where they are something else."""
     try:
-        version, epoch, due_ms, applied, outbox, state = _decoder.decode(data)
+        version, epoch, due_ms, key, applied, body = _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
     if version != _VERSION:
         raise EnvelopeError(f"envelope version {version}, this worker knows {_VERSION}: upgrade the worker")
-    pendings = [
+    found = Envelope(epoch, due_ms, applied, key=key, body=body)
+    return unseal(found, body[1:]) if body[:1] == _OPEN else found
+
+
+def unseal(envelope: Envelope, body: bytes) -> Envelope:
+    """The envelope with its opened body taken apart. Raises EnvelopeError."""
+    try:
+        outbox, envelope.state = _body_decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise EnvelopeError(f"not an envelope's body: {error}") from error
+    envelope.outbox = [
         Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
         for source, offset, outputs in outbox
     ]
-    return Envelope(epoch, due_ms, applied, pendings, state)
+    envelope.body = None
+    return envelope
 
 
 class _Head(msgspec.Struct, array_like=True, frozen=True):
@@ -106,25 +122,36 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
     version: int
     epoch: int
     due_ms: int | None
+    key: bytes | None
 
 
-_head = msgspec.msgpack.Decoder(_Head)
+_head_decoder = msgspec.msgpack.Decoder(_Head)
 
 
 def head_of(data: bytes) -> tuple[int, int | None]:
     """Epoch and due time only, for recovery and for the index of what is due."""
+    head = _head(data)
+    return head.epoch, head.due_ms
+
+
+def _head(data: bytes) -> _Head:
     try:
-        head = _head.decode(data)
+        head = _head_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
     if head.version != _VERSION:
         raise EnvelopeError(f"envelope version {head.version}, this worker knows {_VERSION}: upgrade the worker")
-    return head.epoch, head.due_ms
+    return head
 
 
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
-    return head_of(data)[0]
+    return _head(data).epoch
+
+
+def key_of(data: bytes) -> bytes | None:
+    """Only the subject's wrapped key, for whoever reads what it seals."""
+    return _head(data).key
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
@@ -58,14 +58,22 @@ class Plain:
             self.fields[name] = attrgetter(name) if convert is None else _after(attrgetter(name), convert)
             names[f"to_{name}"] = convert
             parts.append(f"{name!r}: v.{name}" if convert is None else f"{name!r}: to_{name}(v.{name})")
-        # The text is made of field names of our own types only.
-        self.to_dict: Callable[[Any], dict[str, Any]] = eval(f"lambda v: {{{', '.join(parts)}}}", names)  # noqa: S307
+        self._parts, self._names = dict(zip(self.fields, parts, strict=True)), names
+        self.to_dict = self.part(self.fields)
         hints = typing.get_type_hints(type_)
-        self._profiles = tuple(name for name, hint in hints.items() if hint == (Profile | None))
+        #: Its fields that hold a profile, which travels in the state codec's bytes.
+        self.profiles: Final = tuple(name for name, hint in hints.items() if hint == (Profile | None))
+
+    def part(self, names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
+        """The way of some fields to a dict."""
+        # The text is made of field names of our own types only.
+        source = f"lambda v: {{{', '.join(self._parts[name] for name in names)}}}"
+        part: Callable[[Any], dict[str, Any]] = eval(source, self._names)  # noqa: S307
+        return part
 
     def from_dict(self, plain: dict[str, Any]) -> Any:
         """The value, reusing what is in the dict. Raises msgspec.ValidationError, and StateError naming the field."""
-        for name in self._profiles:
+        for name in self.profiles:
             if plain[name] is not None:
                 try:
                     plain[name] = state.decode(plain[name])

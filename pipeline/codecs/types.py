@@ -19,4 +19,6 @@ VALUE_TYPES: Final[dict[str, type]] = {
     "policy_release": model.PolicyRelease,
     "account": model.Account,
     "dead_letter": model.DeadLetterRecord,
+    "erasure_request": model.ErasureRequest,
+    "erasure_receipt": model.ErasureReceipt,
 }

@@ -42,6 +42,11 @@ class FeedbackKind(StrEnum):
     PAGE = "page"
 
 
+class ErasureAction(StrEnum):
+    ERASE = "erase"
+    EXPORT = "export"
+
+
 @dataclass(frozen=True, slots=True)
 class Identifier:
     """One hashed identifier: its type (`email`, `device`, `user_id`, …) and the keyed hash, never the raw value."""
@@ -127,6 +132,8 @@ class Decision:
     catalog_version: int
     #: `experiment:variation`, for each experiment that decided for this profile for the first time.
     exposures: list[str] = field(default_factory=list)
+    #: On the topic: the personal fields, encrypted; None where they are open.
+    sealed: bytes | None = None
 
 
 class CandidateAudit(Value, frozen=True):
@@ -205,6 +212,8 @@ class AuditRecord:
     #: The account of the member's primary membership as the decision saw it, and what it lent.
     account: Account | None = None
     loan: Loan | None = None
+    #: On the topic: the personal fields, encrypted; None where they are open.
+    sealed: bytes | None = None
 
 
 @value_type(frozen=True, slots=True)
@@ -216,6 +225,8 @@ class SegmentChange:
     #: The event id or request id whose processing made the change.
     cause: str
     release: str
+    #: On the topic: the personal fields, encrypted; None where they are open.
+    sealed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +285,37 @@ class LinkStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasureRequest:
+    """Somebody's data is to be erased or given out (`action`: erase, export)."""
+
+    job_id: str
+    subject: str
+    action: ErasureAction
+    at_ms: int
+    #: Who asked: a ticket, a system, an officer.
+    by: str = ""
+    #: The profile whose erasure this is a part of; None: the whole job.
+    part_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureReceipt:
+    """What was done about one identifier of a subject."""
+
+    job_id: str
+    subject: str
+    action: ErasureAction
+    profile_id: str
+    #: Every identifier of the subject, each with a receipt of its own; in the receipt of the profile only.
+    identifiers: list[str]
+    at_ms: int
+    known: bool
+    #: Topics and tables whose records about it cannot be opened any more.
+    unreadable: list[str] = field(default_factory=list)
+    part_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InboxRecord:
     """A record on its way to the profile it belongs to. Exactly one of the payloads is set (a split and a revival are
     `link` with `merge`), or it is due: nothing happened, but time alone changes the profile now.
@@ -293,6 +335,7 @@ class InboxRecord:
     loan: Loan | None = None
     settled: Settlement | None = None
     link: LinkStep | None = None
+    erasure: ErasureRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,3 +356,5 @@ class DeadLetterRecord:
     worker: str
     #: Bytes of key, value and headers left out because no dead letter could hold them; 0: all are here.
     cut_bytes: int = 0
+    #: On the topic: the personal fields, encrypted; None where they are open.
+    sealed: bytes | None = None

@@ -152,6 +152,10 @@ class Profile:
     #: By hash: the identifiers of this profile, and those that were kept off. At an alias: its own.
     links: dict[str, Link] = field(default_factory=dict)
     given: Given | None = None
+    #: When everything about the subject was erased last: what happened up to then is never learnt again.
+    erased_at_ms: int | None = None
+    #: Erased, and no new consent given since: nothing at all is learnt.
+    suppressed: bool = False
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Profile))

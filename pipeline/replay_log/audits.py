@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
-from pipeline.codecs import avro
+from pipeline.adapters.keys import Keys
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model import AuditRecord
 from pipeline.replay_log.errors import ReplayError
@@ -64,14 +64,14 @@ def read_refusals(
     left = {partition: end for partition, end in ends.items() if end > starts.get(partition, 0)}
     total = min(DECISIONS_MAX, sum(end - starts.get(partition, 0) for partition, end in left.items()))
     refusals, quiet = Refusals(), 0
-    consumer = kafka.consumer(settings, None, "replay-log-audits")
+    consumer, keys = kafka.consumer(settings, None, "replay-log-audits"), Keys(settings)
     try:
         consumer.assign([TopicPartition(DECISION_AUDIT.name, p, starts.get(p, 0)) for p in left])
         while left and quiet < _QUIET_POLLS_MAX and refusals.decisions < DECISIONS_MAX:
             records = [record for record in consumer.consume(_BATCH, timeout=0.5) if record.error() is None]
             quiet = 0 if records else quiet + 1
             for record in records:
-                _count(record, run, refusals)
+                _count(record, keys, run, refusals)
                 partition, offset = record.partition(), record.offset()
                 if partition is not None and offset is not None and offset + 1 >= ends[partition]:
                     left.pop(partition, None)
@@ -80,12 +80,13 @@ def read_refusals(
         raise ReplayError(f"{DECISION_AUDIT.name} cannot be read: {error.args[0].str()}") from error
     finally:
         consumer.close()
+        keys.close()
     return refusals
 
 
-def _count(record: Message, run: str, refusals: Refusals) -> None:
+def _count(record: Message, keys: Keys, run: str, refusals: Refusals) -> None:
     try:
-        audit: AuditRecord = avro.decode(DECISION_AUDIT, record.value())
+        audit: AuditRecord = keys.value(DECISION_AUDIT, record.key(), record.value())
     except CodecError as error:
         raise ReplayError(
             f"{DECISION_AUDIT.name} cannot be read ({error}): is the worker of another version?"

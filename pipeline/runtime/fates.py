@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.codecs import avro
+from pipeline.codecs.vault import Cipher
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
 from pipeline.ports import Metrics, Outbound
@@ -40,27 +41,36 @@ def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: 
     return list(settle(flow, record, outcome, metrics, worker))
 
 
-def settle(flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str) -> tuple[Outbound, ...]:
-    """Count the record's fate; returns its outputs, encoded."""
+def settle(
+    flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str, cipher: Cipher | None = None
+) -> tuple[Outbound, ...]:
+    """Count the record's fate; returns its outputs, encoded, and with a cipher sealed where their topics are."""
     match outcome:
         case Accept(reason=reason, emits=emits):
-            fate, outputs = Fate.ACCEPT, tuple(map(outbound, emits))
+            fate, outputs = Fate.ACCEPT, tuple([outbound(emit, cipher, record.partition) for emit in emits])
         case Drop(reason=reason, emits=emits):
-            fate, outputs = Fate.DROP, tuple(map(outbound, emits))
+            fate, outputs = Fate.DROP, tuple([outbound(emit, cipher, record.partition) for emit in emits])
         case Redirect(reason=reason, emit=emit):
             fate, outputs = Fate.REDIRECT, (outbound(emit),)
         case DeadLetter(reason=reason, detail=detail):
-            fate, outputs = Fate.DEAD_LETTER, (dead_letter(flow, record, reason, detail, worker),)
+            fate, outputs = Fate.DEAD_LETTER, (dead_letter(flow, record, reason, detail, worker, cipher),)
     metrics.record(flow.name, fate, reason)
     return outputs
 
 
-def outbound(emit: Emit) -> Outbound:
-    """The emit as bytes for its topic."""
+def outbound(emit: Emit, cipher: Cipher | None = None, partition: int | None = None) -> Outbound:
+    """The emit as bytes for its topic; sealed, under its subject's pseudonym on the partition of the subject."""
+    if cipher is not None and emit.topic.sealed:
+        return Outbound(emit.topic.name, cipher.pseudonym, avro.encode(emit.topic, emit.value, cipher), partition)
     return Outbound(emit.topic.name, emit.key.encode(), avro.encode(emit.topic, emit.value), emit.partition)
 
 
-def dead_letter(flow: Flow, record: Record, reason: Reason, detail: str, worker: str) -> Outbound:
+def dead_letter(
+    flow: Flow, record: Record, reason: Reason, detail: str, worker: str, cipher: Cipher | None = None
+) -> Outbound:
     """The record's original bytes on their way to `dead.letters`; always fits."""
     letter = letter_of(record, reason, detail, flow.name, worker)
+    if cipher is not None:
+        value = avro.encode(DEAD_LETTERS, letter, cipher)
+        return Outbound(DEAD_LETTERS.name, cipher.pseudonym, value, record.partition)
     return Outbound(DEAD_LETTERS.name, letter.key or b"", avro.encode(DEAD_LETTERS, letter))

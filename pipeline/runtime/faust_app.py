@@ -21,6 +21,7 @@ from pipeline.adapters import kafka
 from pipeline.adapters.batch_reader import BatchReader, reading_consumer
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
+from pipeline.adapters.keys import vault_of
 from pipeline.adapters.publisher import KafkaPublisher
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
@@ -194,6 +195,7 @@ class Worker:
             clock=self.clock,
             metrics=self.metrics,
             worker=self.name,
+            vault=vault_of(settings),
             dead_letter_limit=settings.dead_letter_limit,
         )
         lanes = Lanes(setup, self.publisher, Lease(self.clock, settings.session_timeout_ms / 1000))

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.codecs import avro
-from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.envelope import Envelope, Pending
+from pipeline.codecs.vault import Cipher, Vault
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime.fates import LaneContext, settle
+from pipeline.runtime.seals import Seals
 from topics.partitions import subject_partition
 
 #: Decoded keys kept per partition between two steps: saves reading and decoding for subjects that come again at once.
@@ -44,6 +45,8 @@ class _Entry:
     state: Any
     step: int = 0
     outbox_bytes: int = 0
+    #: Seals the value and what is said of its subject; None where there is nothing of hers to keep.
+    cipher: Cipher | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +78,7 @@ class PartitionLane:
         clock: Clock,
         metrics: Metrics,
         worker: str,
+        vault: Vault,
         healed: Collection[bytes] = (),
         home: Callable[[bytes], int] = subject_partition,
     ) -> None:
@@ -84,6 +88,7 @@ class PartitionLane:
         self.epoch = epoch
         self._flows = {flow.reads.name: flow for flow in flows}
         self._store = store
+        self._seals = Seals(vault, store, epoch)
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
         self._done = dict(positions)
@@ -132,7 +137,7 @@ class PartitionLane:
         else:
             queue = []
         for key, entry in dirty.items():
-            step.writes[key] = envelopes.encode(entry.envelope)
+            step.writes[key] = self._seals.sealed(entry.envelope, entry.cipher)
         self.in_flight += step.records
         self._steps[step.number] = step
         return step, queue
@@ -142,7 +147,7 @@ class PartitionLane:
         try:
             event = self._decode(flow, record)
         except avro.CodecError as error:
-            self._settle(flow, record, DeadLetter(error.reason, error.detail), step)
+            self._settle(flow, record, DeadLetter(error.reason, error.detail), step, self._cipher_for(record.key, step))
             return False
         key = record.key or b""
         if key not in self._entries and (astray := self._astray(key)) is not None:
@@ -161,11 +166,14 @@ class PartitionLane:
                 return False
         self._context.now_ms = record.at_ms
         outcome = flow.handle(event, entry.state, self._context)
+        state = _state_of(outcome)
+        cipher = entry.cipher if state is None else self._seals.after(key, entry.cipher, state)
         try:
-            outputs = self._settle(flow, record, outcome, step)
+            outputs = self._settle(flow, record, outcome, step, cipher)
+            entry.cipher = cipher
         except avro.CodecError as error:
             outcome = DeadLetter(error.reason, f"what follows from it cannot be written: {error.detail}")
-            outputs = self._settle(flow, record, outcome, step)
+            outputs = self._settle(flow, record, outcome, step, entry.cipher)
         if _state_of(outcome) is None and not outputs:
             return False
         # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key
@@ -198,10 +206,9 @@ class PartitionLane:
     def _entry(self, key: bytes, step: Step) -> _Entry:
         entry = self._entries.get(key)
         if entry is None:
-            data = self._store.get(key)
-            envelope = Envelope() if data is None else envelopes.decode(data)
+            envelope, cipher = self._seals.load(key)
             state = None if envelope.state is None else state_codec.decode(envelope.state)
-            entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)))
+            entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)), cipher=cipher)
             self._entries[key] = entry
             if envelope.outbox and (envelope.epoch < self.epoch or key in self._unsent_of):
                 self._send_again(key, envelope, step)
@@ -248,11 +255,17 @@ class PartitionLane:
             entry.outbox_bytes += size(pending)
         return entry.outbox_bytes > OUTBOX_BYTES_MAX
 
-    def _settle(self, flow: Flow, record: Record, outcome: Outcome, step: Step) -> tuple[Outbound, ...]:
+    def _cipher_for(self, key: bytes | None, step: Step) -> Cipher | None:
+        """What seals the dead letter of a record that cannot be read: the key of the subject whose it may be."""
+        return self._entry(key, step).cipher if key and self._home(key) == self.partition else None
+
+    def _settle(
+        self, flow: Flow, record: Record, outcome: Outcome, step: Step, cipher: Cipher | None = None
+    ) -> tuple[Outbound, ...]:
         """Count the fate and queue its outputs."""
         if isinstance(outcome, DeadLetter):
             self.dead_letters += 1
-        outputs = settle(flow, record, outcome, self._metrics, self._worker)
+        outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._seals.nobody)
         step.outputs.extend(outputs)
         return outputs
 

@@ -18,6 +18,7 @@ from confluent_kafka import Consumer
 
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.vault import Vault
 from pipeline.core.live import Live
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
@@ -91,6 +92,7 @@ class LaneSetup:
     clock: Clock
     metrics: WorkerMetrics
     worker: str
+    vault: Vault
     dead_letter_limit: int
     #: Opens one partition's local store by its path.
     open_store: Callable[[Path], TableStore] = RocksStore
@@ -244,6 +246,7 @@ class Lanes:
             clock=setup.clock,
             metrics=setup.metrics,
             worker=setup.worker,
+            vault=setup.vault,
             healed=tenure.healed,
             home=setup.home,
         )

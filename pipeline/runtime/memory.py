@@ -7,14 +7,18 @@ from the changelog, positions from what was committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pipeline.codecs import avro
+from pipeline.codecs import avro, sealed_values
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.keyring import Keyring
+from pipeline.codecs.vault import Vault
 from pipeline.flow import Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
@@ -23,6 +27,12 @@ from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.lane import PartitionLane
 from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
 from topics.partitions import partition_of, subject_partition
+
+
+def counting_chance() -> Callable[[int], bytes]:
+    """Chance that is none: the same bytes in every run, and never the same twice in one."""
+    numbers = count()
+    return lambda size: hashlib.shake_128(str(next(numbers)).encode()).digest(size)
 
 
 class CrashError(Exception):
@@ -119,6 +129,7 @@ class MemoryPipeline:
         self.directory = directory or Directory()
         self.clock = ManualClock()
         self.metrics = CountingMetrics()
+        self.vault = Vault("memory", counting_chance())
         self.logs: dict[str, list[list[Record]]] = {}
         self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(SUBJECT_PARTITIONS)]
         self.committed: dict[tuple[str, int], int] = {}
@@ -159,16 +170,26 @@ class MemoryPipeline:
         return len(log) - 1
 
     def values(self, topic: Topic) -> list[Any]:
-        """Every record of the topic, decoded, in the order of its partitions."""
+        """Every record of the topic, decoded and opened, in the order of partitions; sealed where its key is gone."""
+        keyring = self.keyring()
         return [
-            avro.decode(topic, r.value) for log in self.logs.get(topic.name, []) for r in log if r.value is not None
+            keyring.value(topic, r.key, r.value) for log in self.logs.get(topic.name, []) for r in log
+            if r.value is not None
         ]
+
+    def keyring(self) -> Keyring:
+        """What a reader of the changelog has."""
+        found = Keyring(self.vault)
+        for number, log in enumerate(self.changelog):
+            for key, value in log:
+                found.follow(number, key, value)
+        return found
 
     def state(self, key: str) -> Any:
         """The state that the table holds for a key; None where there is none."""
         store = self._stores[subject_partition(key.encode())]
         data = store.get(key.encode())
-        state = envelopes.decode(data).state if data is not None else None
+        state = sealed_values.opened(self.vault, key.encode(), data)[0].state if data is not None else None
         return None if state is None else state_codec.decode(state)
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -195,6 +216,7 @@ class MemoryPipeline:
             clock=self.clock,
             metrics=self.metrics,
             worker="memory",
+            vault=self.vault,
         )
 
     def run(self) -> None:

@@ -6,18 +6,21 @@ What the pipeline does with a request is for tests to say: answer, keep silent, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 
+from pipeline.adapters.privacy_archive import PrivacyArchive
 from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.app import Doors, create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.privacy_door import PrivacyDoor
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import WireFullError
@@ -25,12 +28,13 @@ from pipeline.bridge.world import no_policy
 from pipeline.codecs import avro
 from pipeline.core import identity
 from pipeline.core.model import DecisionRequest
+from pipeline.flow import Record
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import MemoryPipeline
 from pipeline.settings import Settings
 from pipeline.topology import FLOWS
 from tests.support import shop
-from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, SUBJECT_PARTITIONS
+from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, PROFILES_BY_ID, SUBJECT_PARTITIONS
 
 Mode = Literal["answers", "is silent", "refuses", "has no room"]
 
@@ -143,11 +147,13 @@ class BridgeDouble:
             self.settings, keys, quotas, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
         )
         events = EventsDoor(self.settings, keys, quotas, world, self.wire, self.asker, self.clock, self.metrics)
+        self.archive = archive_of(self.pipeline, self.settings)
+        privacy = PrivacyDoor(self.settings, keys, self.wire, lambda: self.archive, self.clock)
         self.readiness = Readiness(
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,
         )
-        self.app = create(Doors(decide, events, self.readiness, self.metrics))
+        self.app = create(Doors(decide, events, privacy, self.readiness, self.metrics))
 
     def client(self) -> httpx.AsyncClient:
         """A client of the bridge; a bug in it is raised, not answered."""
@@ -171,6 +177,29 @@ class BridgeDouble:
         event = shop.consent(subject, self.clock.at_ms)
         self.pipeline.send(BY_NAME["identity.events"], subject, event)
         self.pipeline.run()
+
+
+def archive_of(pipeline: MemoryPipeline, settings: Settings) -> PrivacyArchive:
+    """The archive over the pipeline's own logs; its changelog carries no times."""
+    archive = PrivacyArchive(partial(_records, pipeline, PROFILES_BY_ID.changelog(settings.app_id)), settings)
+    archive._vault = pipeline.vault
+    return archive
+
+
+def _records(
+    pipeline: MemoryPipeline, changelog: str, topics: Sequence[str], wanted: Iterable[int] | None
+) -> Iterator[Record]:
+    numbers = None if wanted is None else set(wanted)
+    for topic in topics:
+        if topic == changelog:
+            yield from (
+                Record(topic, number, offset, pipeline.clock.at_ms, key, value)
+                for number, log in enumerate(pipeline.changelog) for offset, (key, value) in enumerate(log)
+                if numbers is None or number in numbers
+            )
+        for number, log in enumerate(pipeline.logs.get(topic, [])):
+            if numbers is None or number in numbers:
+                yield from log
 
 
 def decide_body(user: str = "ann", **context: Any) -> dict[str, Any]:

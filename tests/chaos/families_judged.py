@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.vault import Vault
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.chaos.families import TENANT, Family
@@ -56,10 +57,12 @@ class _Run:
 
     cluster: _Part
     workers: Sequence[_Owner]
-    misdeeds: Sequence[str] = ()
+    misdeeds: Sequence[str]
+    vault: Vault
     #: Topics are read side by side here.
     in_order: bool = False
     accounts: bool = False
+    forgotten: frozenset[str] = frozenset()
 
 
 def stores(owners: Mapping[int, Path]) -> list[dict[bytes, bytes]]:
@@ -72,7 +75,9 @@ def stores(owners: Mapping[int, Path]) -> list[dict[bytes, bytes]]:
     return found
 
 
-def judge_families(families: Sequence[Family], logs: Logs, kept: list[dict[bytes, bytes]]) -> Iterator[tuple[str, str]]:
+def judge_families(
+    families: Sequence[Family], logs: Logs, kept: list[dict[bytes, bytes]], vault: Vault
+) -> Iterator[tuple[str, str]]:
     """What is wrong, with the family it is wrong with."""
     names = {key.encode(): family.name for family in families for key in family.keys()}
     records: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
@@ -87,7 +92,7 @@ def judge_families(families: Sequence[Family], logs: Logs, kept: list[dict[bytes
         copies = [MemoryStore() for _ in disks]
         for copy, one in zip(copies, disks, strict=True):
             copy.apply(dict(one[family.name]), None)
-        for wrong in judge(_Run(part, [_Owner(copies)])):
+        for wrong in judge(_Run(part, [_Owner(copies)], (), vault)):
             yield family.name, wrong
 
 

@@ -6,13 +6,16 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
+from pipeline.adapters.keys import vault_of
+from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.keyring import Keyring
 from pipeline.flow import Record
 from pipeline.settings import Settings
 from tests.sim.cluster import Change
@@ -27,6 +30,7 @@ from topics.catalog import (
     PROFILE_INBOX,
     PROFILES_BY_ID,
     SUBJECT_PARTITIONS,
+    Topic,
 )
 
 INPUTS: Final = (IDENTITY_EVENTS, FEEDBACK_EVENTS, DECISION_REQUESTS, PROFILE_INBOX)
@@ -78,9 +82,12 @@ class Logs:
 
 
 def read(settings: Settings) -> Logs:
-    """Read all of it. Blocks. Raises KafkaException, TimeoutError."""
+    """Read all of it, opened and under the subjects' keys again. Blocks. Raises KafkaException, TimeoutError."""
     logs = Logs({t.name: [_record(m) for m in _messages(settings, t.name, t.partitions)] for t in (*INPUTS, *OUTPUTS)})
-    _read_changelog(settings, logs)
+    keyring = _read_changelog(settings, logs)
+    for topic in OUTPUTS:
+        if topic.sealed:
+            logs.records[topic.name] = [_opened(topic, record, keyring) for record in logs.records[topic.name]]
     _read_commits(settings, logs)
     return logs
 
@@ -119,14 +126,29 @@ def _record(message: Message) -> Record:
     )
 
 
-def _read_changelog(settings: Settings, logs: Logs) -> None:
-    """Values are kept as compaction would keep them; of the others, who announced what and what came late."""
+def _opened(topic: Topic, record: Record, keyring: Keyring) -> Record:
+    """As it was before it was sealed. What has no key (nothing of it is anybody's) stays as it is."""
+    value = keyring.value(topic, record.key, record.value)
+    if value.sealed is not None:
+        return record
+    # A letter about somebody who has no key yet lies under nobody's.
+    subject = value.key if topic is DEAD_LETTERS else keyring.subject_of(record.key or b"") or record.key
+    return replace(record, key=subject, value=avro.encode(topic, value))
+
+
+def _read_changelog(settings: Settings, logs: Logs) -> Keyring:
+    """Values are kept as compaction would keep them; of the others, who announced what and what came late.
+
+    Returns the subjects' keys.
+    """
     newest: list[dict[bytes, Change]] = [{} for _ in range(SUBJECT_PARTITIONS)]
     epochs = [0] * SUBJECT_PARTITIONS
+    keyring = Keyring(vault_of(settings))
     for message in _messages(settings, PROFILES_BY_ID.changelog(settings.app_id), SUBJECT_PARTITIONS):
         record = _record(message)
         partition, key, value = record.partition, record.key or b"", record.value
         logs.changes += 1
+        keyring.follow(partition, key, value)
         newest[partition][key] = Change(record.offset, key, value, record.at_ms, "")
         if value is None:
             continue
@@ -138,6 +160,7 @@ def _read_changelog(settings: Settings, logs: Logs) -> None:
             worker = (envelopes.decode(value).state or b"").decode()
             logs.announcements.append(Announcement(partition, record.offset, epoch, worker, record.at_ms))
     logs.compacted = [sorted(keys.values(), key=lambda change: change.offset) for keys in newest]
+    return keyring
 
 
 def _read_commits(settings: Settings, logs: Logs) -> None:

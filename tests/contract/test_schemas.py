@@ -11,11 +11,12 @@ import pytest
 from fastavro import parse_schema
 
 from pipeline.codecs import avro
+from pipeline.codecs.personal import personal_fields
 from pipeline.codecs.registry import BY_ID, NEWEST, SCHEMAS, SCHEMAS_DIR, Schema
 from pipeline.codecs.types import VALUE_TYPES
 from tests.support.avro_compat import problems
 from tests.support.golden import TOPIC_OF, fingerprint, plain
-from topics.catalog import TOPICS
+from topics.catalog import DAY_MS, TOPICS
 
 every_schema = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: f"{schema.subject}.v{schema.version}")
 
@@ -80,6 +81,23 @@ def test_a_schema_is_valid_avro_and_explains_every_field(schema: Schema) -> None
         assert record["doc"]
         for field in record["fields"]:
             assert len(field.get("doc", "")) >= 8, f"{record['name']}.{field['name']} has no doc"
+
+
+@every_schema
+def test_a_schema_says_of_every_field_whether_it_is_personal(schema: Schema) -> None:
+    undecided = [field["name"] for field in schema.definition["fields"] if not isinstance(field.get("personal"), bool)]
+    assert undecided == [], f"{schema.file}: is it personal? Say so, and see docs/privacy.md"
+
+
+def test_personal_fields_are_sealed_or_gone_within_days() -> None:
+    kept = {topic.name: topic for topic in TOPICS if personal_fields(NEWEST[topic.schema or ""].definition)}
+    # Proof of what was erased outlives it: hashes of identifiers, nothing else.
+    open_ = {name for name, topic in kept.items() if not topic.sealed} - {"erasure.requests", "erasure.receipts"}
+    assert open_ == {
+        "identity.events", "feedback.events", "decision.requests", "profile.inbox", "decision.replies",
+    }
+    for name in open_:
+        assert not kept[name].compacted and kept[name].retention_ms <= 7 * DAY_MS, name
 
 
 @every_schema

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.agents import feedback, identity, inbox, requests
+from pipeline.agents import erasure, feedback, identity, inbox, requests
 from pipeline.core.live import Live
-from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, InboxRecord
+from pipeline.core.model import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
@@ -36,19 +36,21 @@ class SmallWorld:
         self.emits: list[Emit] = []
         self.reasons: Counter[Reason] = Counter()
 
-    def send(self, *events: IdentityEvent | FeedbackEvent | DecisionRequest) -> None:
+    def send(self, *events: IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest) -> None:
         """Apply, each with everything that comes of it."""
         for event in events:
             self.start(event)
             self.deliver()
 
-    def start(self, event: IdentityEvent | FeedbackEvent | DecisionRequest) -> None:
+    def start(self, event: IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest) -> None:
         """Apply one event alone; what it sends on waits in the inbox."""
         state, ctx = self.states.get(event.subject), Context(self.now_ms, self.live)
         if isinstance(event, IdentityEvent):
             self._take(event.subject, identity.handle(event, state, ctx))
         elif isinstance(event, FeedbackEvent):
             self._take(event.subject, feedback.handle(event, state, ctx))
+        elif isinstance(event, ErasureRequest):
+            self._take(event.subject, erasure.handle(event, state, ctx))
         else:
             self._take(event.subject, requests.handle(event, state, ctx))
 

@@ -37,7 +37,7 @@ APP_ID = "delivery"
 @pytest.fixture(scope="module")
 def client(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
     ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
-    client = Client(bootstrap)
+    client = Client(bootstrap, APP_ID)
     for record in shop.publication(tmp_path_factory.mktemp("policy")):
         client.send(BY_NAME[record.topic], record.key, record.value)
     client.flush()

@@ -13,13 +13,14 @@ from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
+from pipeline.codecs.vault import Vault
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
 from pipeline.runtime.lanes import DeadLetterLimitError, Lanes, LaneSetup
-from pipeline.runtime.memory import ManualClock
+from pipeline.runtime.memory import ManualClock, counting_chance
 from tests.lane.fakes import FakeGroup, FakeReader, HeldPublisher
 from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES
 
@@ -72,6 +73,7 @@ class World:
             clock=self.clock,
             metrics=WorkerMetrics(),
             worker="w",
+            vault=Vault("test", counting_chance()),
             dead_letter_limit=dead_letter_limit,
         )
         self.lanes = Lanes(setup, self.publisher, self.lease)

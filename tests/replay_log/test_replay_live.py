@@ -39,7 +39,7 @@ consent: {{purpose: personalization, column: agreed}}
 def client(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A running worker with the shop's policy; the client to look at what it was sent."""
     ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
-    client = Client(bootstrap)
+    client = Client(bootstrap, APP_ID)
     for record in shop.publication(tmp_path_factory.mktemp("policy"), tenant=TENANT):
         client.send(BY_NAME[record.topic], record.key, record.value)
     client.flush()

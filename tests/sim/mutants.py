@@ -14,7 +14,7 @@ from unittest.mock import patch
 from pipeline.agents import _apply
 from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
-from pipeline.core import caps, learn
+from pipeline.core import caps, erasure, learn
 from pipeline.core.gates import Sitting
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
@@ -22,6 +22,7 @@ from pipeline.runtime.lane import PartitionLane, Step
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.lanes import Lanes
 from pipeline.runtime.memory import MemoryStore
+from pipeline.runtime.seals import Seals
 from tests.sim.worker import SimWorker
 from topics.catalog import PROFILE_INBOX
 
@@ -208,6 +209,24 @@ def _read_before_announcing_only() -> Any:
     return _patched((Lanes, "_append", appended))
 
 
+def _keep_the_key() -> Any:
+    after = Seals.after
+    return _patched((Seals, "after", lambda self, key, cipher, state: cipher or after(self, key, cipher, state)))
+
+
+def _never_carry_the_key_over() -> Any:
+    after = Seals.after
+    return _patched((Seals, "after", lambda self, key, cipher, state: after(self, key, None, state)))
+
+
+def _learn_of_the_erased() -> Any:
+    return _patched((erasure, "refused", lambda _profile, _at_ms: False))
+
+
+def _forget_the_named_only() -> Any:
+    return _patched((erasure, "identifiers", lambda profile_id, _profile, _asked: [profile_id]))
+
+
 def _take_over_while_giving_up() -> Any:
     return _added(Lanes, property(lambda self: False, lambda self, value: None))
 
@@ -245,6 +264,10 @@ MUTANTS: dict[str, Mutant] = {
     "hidden values are not written again": _never_heal,
     "an idle owner does not announce itself again": _never_announce_again,
     "partitions taken over while they are given up": _take_over_while_giving_up,
+    "a subject's key is not carried over": _never_carry_the_key_over,
+    "the erased keep their key": _keep_the_key,
+    "the erased are learnt of again": _learn_of_the_erased,
+    "other identifiers of the erased are kept": _forget_the_named_only,
 }
 
 #: Found by one seed in many thousands: for a search by hand; tests of their own show them.

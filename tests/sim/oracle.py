@@ -9,12 +9,13 @@ decision must respect.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from pipeline.codecs import avro
-from pipeline.codecs import envelope as envelopes
+from pipeline.codecs import avro, sealed_values
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.keyring import Keyring
+from pipeline.codecs.vault import SealError, Vault
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
@@ -29,6 +30,8 @@ from topics.catalog import (
     DECISION_REPLIES,
     DECISION_REQUESTS,
     DECISIONS,
+    ERASURE_RECEIPTS,
+    ERASURE_REQUESTS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     PROFILE_INBOX,
@@ -87,6 +90,14 @@ class Finished(Protocol):
     @property
     def accounts(self) -> bool: ...
 
+    #: Everybody who belongs to somebody that asked to be forgotten.
+    @property
+    def forgotten(self) -> Set[str]: ...
+
+    #: The installation's keys.
+    @property
+    def vault(self) -> Vault: ...
+
 
 class Oracle:
     """One finished run under examination."""
@@ -94,6 +105,7 @@ class Oracle:
     def __init__(self, sim: Finished) -> None:
         self.sim = sim
         self.wrong: list[str] = []
+        self.keyring = Keyring(sim.vault)
         self.identity = self._inputs(IDENTITY_EVENTS.name)
         self.feedback = self._inputs(FEEDBACK_EVENTS.name)
         self.requests = self._inputs(DECISION_REQUESTS.name)
@@ -107,9 +119,11 @@ class Oracle:
         #: The sets in which a merge was undone: they are one profile at some times and several at others.
         self.parted = {self.sets[e.subject] for _, e in self.identity if e.kind is IdentityKind.UNMERGE}
         self._asked_for: dict[str, str] = {e.request_id: e.subject for _, e in self.requests}
+        self.erased = {self.sets[name] for name in sim.forgotten if name in self.sets}
         self.ringed = self._ringed({old: new for _, old, new in self.aliases})
         self.states = self._states()
         self._done: dict[str, int] = {}
+        self._read: dict[str, list[tuple[Record, Any]]] = {}
         self._records: dict[str, list[Record]] = defaultdict(list)
         for record, event in (*self.identity, *self.feedback, *self.requests, *self.inbox):
             self._records[_id(event)].append(record)
@@ -117,6 +131,7 @@ class Oracle:
     def judge(self) -> list[str]:
         """Everything that is wrong; empty where the promises were kept."""
         self._nothing_lost()
+        self._forgotten_is_gone()
         self._one_profile_each()
         self._one_answer_each()
         self._decisions_explained()
@@ -151,7 +166,16 @@ class Oracle:
         return found
 
     def _outputs(self, topic: Any) -> list[tuple[Record, Any]]:
-        return [(record, avro.decode(topic, record.value or b"")) for record in self.sim.cluster.records(topic.name)]
+        if topic.name not in self._read:
+            self._read[topic.name] = [
+                (record, self.keyring.value(topic, record.key, record.value))
+                for record in self.sim.cluster.records(topic.name)
+            ]
+        return self._read[topic.name]
+
+    def _readable(self, topic: Any) -> list[tuple[Record, Any]]:
+        """Those that are not an erased subject's."""
+        return [(record, value) for record, value in self._outputs(topic) if value.sealed is None]
 
     def _states(self) -> dict[str, Profile]:
         """What a new worker would read, after the log was compacted; must be what the present owner has."""
@@ -166,7 +190,12 @@ class Oracle:
                 if kept.get(key) != found.get(key):
                     self.wrong.append(f"recovered state of {key!r} differs from its owner's")
             for key, value in found.items():
-                state = envelopes.decode(value).state
+                self.keyring.learn(key, value)
+                try:
+                    state = sealed_values.opened(self.sim.vault, key, value)[0].state
+                except SealError as error:
+                    self.wrong.append(f"the value of {key!r} cannot be opened: {error}")
+                    continue
                 if state is not None:
                     states[key.decode()] = state_codec.decode(state)
         return states
@@ -189,12 +218,14 @@ class Oracle:
 
     def _nothing_lost(self) -> None:
         """Every input has its effect; what cannot be read has a dead letter with its bytes."""
-        letters = {(e.topic, e.partition, e.offset): e.value for _, e in self._outputs(DEAD_LETTERS)}
+        letters = {(e.topic, e.partition, e.offset): e.value for _, e in self._readable(DEAD_LETTERS)}
+        erased = {(e.topic, e.partition, e.offset) for _, e in self._outputs(DEAD_LETTERS) if e.sealed is not None}
         for topic in (IDENTITY_EVENTS.name, FEEDBACK_EVENTS.name, DECISION_REQUESTS.name):
             readable = {(r.partition, r.offset) for r, _ in self._inputs(topic)}
             for record in self.sim.cluster.records(topic):
                 where = (topic, record.partition, record.offset)
-                if (record.partition, record.offset) not in readable and letters.get(where) != record.value:
+                unread = (record.partition, record.offset) not in readable and where not in erased
+                if unread and letters.get(where) != record.value:
                     self.wrong.append(f"no dead letter for {where}")
                 if where in letters and (record.partition, record.offset) in readable:
                     self.wrong.append(f"a dead letter for the good record {where}")
@@ -205,9 +236,36 @@ class Oracle:
         if lost:
             self.wrong.append(f"no reply to {lost}")
 
+    def _forgotten_is_gone(self) -> None:
+        """Whoever asked has a receipt for every identifier that was hers; nothing of these is left or comes back."""
+        receipts = [e for _, e in self._outputs(ERASURE_RECEIPTS)]
+        for _, request in self._inputs(ERASURE_REQUESTS.name):
+            mine = [e for e in receipts if e.job_id == request.job_id]
+            whole = [e for e in mine if e.part_of is None]
+            if not whole:
+                self.wrong.append(f"no receipt for {request.job_id}")
+            missing = {name for e in whole for name in e.identifiers} - {e.profile_id for e in mine}
+            if missing:
+                self.wrong.append(f"no receipt for {sorted(missing)} of {request.job_id}")
+        for name in {e.profile_id for e in receipts}:
+            state = self.states.get(name)
+            if state is None or not state.suppressed or state.traits or state.counters or state.requests:
+                self.wrong.append(f"{name} was erased and is {state}")
+            if name.encode() in self.keyring.wrapped:
+                self.wrong.append(f"{name} was erased and has a key")
+        for name in self.states:
+            end = self.states.get(self._leads_to(name))
+            if end is not None and end.suppressed and not self.states[name].suppressed:
+                self.wrong.append(f"{name} belongs to somebody erased and is not")
+        for _, decision in self._outputs(DECISIONS):
+            if decision.sealed is not None and not receipts:
+                self.wrong.append(f"decision {decision.decision_id} cannot be opened")
+
     def _one_profile_each(self) -> None:
         """Each set of identifiers has one profile, every identifier leads to it, and it knows the newest of all."""
         for members in _sets(self.sets):
+            if self.sets[members[0]] in self.erased:
+                continue
             holders = [name for name in members if name in self.states and self.states[name].alias_of is None]
             if self.sets[members[0]] in self.parted:
                 continue
@@ -249,15 +307,20 @@ class Oracle:
         for record, reply in self._outputs(DECISION_REPLIES):
             answers[reply.request_id].add(record.value)
         for name, versions in answers.items():
-            if len(versions) > 1 and self.sets[self._subject(name)] not in self.ringed:
+            if len(versions) > 1 and self.sets[self._subject(name)] not in self.ringed | self.erased:
                 self.wrong.append(f"{len(versions)} different replies to {name}")
 
     def _decisions_explained(self) -> None:
         """One decision, one audit and one reply of each request that was decided, whatever was sent twice."""
-        decisions, audits = _versions(self._outputs(DECISIONS)), _versions(self._outputs(DECISION_AUDIT))
-        replies = {e.decision_id: e for _, e in self._outputs(DECISION_REPLIES) if not e.error}
-        ringed = {e.decision_id for _, e in self._outputs(DECISIONS)
+        decisions, audits = _versions(self._readable(DECISIONS)), _versions(self._readable(DECISION_AUDIT))
+        replies = {e.decision_id: e for _, e in self._outputs(DECISION_REPLIES)
+                   if not e.error and self.sets[self._subject(e.request_id)] not in self.erased}
+        ringed = {e.decision_id for _, e in self._readable(DECISIONS)
                   if self.sets[self._subject(e.request_id)] in self.ringed}
+        theirs = {e.decision_id for _, e in self._readable(DECISIONS)
+                  if self.sets[self._subject(e.request_id)] in self.erased}
+        decisions = {name: values for name, values in decisions.items() if name not in theirs}
+        audits = {name: values for name, values in audits.items() if name not in theirs}
         for what, versions in (("decision", decisions), ("audit", audits)):
             for name, values in versions.items():
                 if len(values) > 1 and name not in ringed:
@@ -266,7 +329,7 @@ class Oracle:
             self.wrong.append(f"decisions without audit or the reverse: {sorted(decisions.keys() ^ audits.keys())}")
         if decisions.keys() != replies.keys():
             self.wrong.append(f"decisions without reply or the reverse: {sorted(decisions.keys() ^ replies.keys())}")
-        for _, decision in self._outputs(DECISIONS):
+        for _, decision in self._readable(DECISIONS):
             reply = replies.get(decision.decision_id)
             if reply is not None and decision.decision_id not in ringed and reply.decisions != decision.decisions:
                 self.wrong.append(f"the reply to {decision.request_id} says something else than its decision")
@@ -274,7 +337,7 @@ class Oracle:
     def _nothing_miscounted(self) -> None:
         """Counters hold each click and each decision once, through every merge and recovery."""
         shown: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for _, decision in self._outputs(DECISIONS):
+        for _, decision in self._readable(DECISIONS):
             subject = self._subject(decision.request_id)
             for chosen in decision.decisions:
                 if not chosen.fallback:
@@ -282,7 +345,7 @@ class Oracle:
         for _, event in self.feedback:
             shown[self.sets[event.subject], f"clicked|{event.item_id}"].add(event.event_id)
         for members in _sets(self.sets):
-            if self.sets[members[0]] in self.ringed:
+            if self.sets[members[0]] in self.ringed | self.erased:
                 continue
             counted: dict[str, int] = defaultdict(int)
             for name in members:
@@ -298,13 +361,13 @@ class Oracle:
 
     def _consent_and_caps_kept(self) -> None:
         """No decision against what was complete when it was asked for."""
-        decided = {e.request_id: (r, e) for r, e in reversed(self._outputs(DECISIONS))}
+        decided = {e.request_id: (r, e) for r, e in reversed(self._readable(DECISIONS))}
         asked: dict[str, Record] = {}
         for record, request in sorted(self.requests, key=lambda pair: pair[0].at_ms):
             asked.setdefault(request.request_id, record)
         for name, (record, decision) in decided.items():
             chosen = [one.item_id for one in decision.decisions if not one.fallback]
-            if not chosen or self.sets[self._subject(name)] in self.ringed | self.parted:
+            if not chosen or self.sets[self._subject(name)] in self.ringed | self.parted | self.erased:
                 continue
             subject, at_ms = self._subject(name), asked[name].at_ms
             known = self._known(subject, at_ms)

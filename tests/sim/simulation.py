@@ -118,7 +118,7 @@ class Simulation(World):
         """How likely a process dies just after this record: most of all after giving a profile up."""
         if not self.cut_short or out.topic != CHANGELOG or out.value is None:
             return 0.0
-        outbox = envelopes.decode(out.value).outbox
+        outbox = self.opened(out).outbox
         giving = any(o.topic == PROFILE_INBOX.name for pending in outbox for o in pending.outputs)
         return self.cut_short * (5 if giving else 1)
 

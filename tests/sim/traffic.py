@@ -13,6 +13,8 @@ from pipeline.codecs import avro
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
+    ErasureAction,
+    ErasureRequest,
     FeedbackEvent,
     FeedbackKind,
     Identifier,
@@ -21,7 +23,7 @@ from pipeline.core.model import (
     Membership,
 )
 from pipeline.ports import Outbound
-from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
+from topics.catalog import DECISION_REQUESTS, ERASURE_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
 
 #: A retry may come this long after its request: what the profile's memory of requests holds for certain.
 RETRY_MS = 240_000
@@ -42,7 +44,8 @@ class Sent:
 class Traffic:
     """The producers of one run."""
 
-    def __init__(self, rng: random.Random, accounts: bool = False) -> None:
+    def __init__(self, rng: random.Random, accounts: bool = False, fate: random.Random | None = None) -> None:
+        """`fate` decides who is to be forgotten, so that a run without it stays the run it was; None: nobody."""
         self._rng = rng
         self.subjects = [f"shop/{name}" for name in "abcdefgh"[: rng.randint(2, 7)]]
         self.aliases = self._plan_aliases()
@@ -62,6 +65,16 @@ class Traffic:
         self._undoes = rng.random() < 0.25
         self._identifies = rng.choice((0.0, 0.5, 1.0))
         self._aliased: list[str] = []
+        #: After so many records somebody asks to be forgotten; None: nobody does.
+        # Not in a firm: what its account has counted would outlive the decisions that tell of it. Not where merges are
+        # undone: whom somebody's identifiers belong to when the request comes is then a matter of chance.
+        self._erase_after: int | None = None
+        self._doomed = ""
+        if fate is not None and fate.random() < 0.3 and not accounts and not self._undoes:
+            self._erase_after = fate.randint(3, 50)
+            self._doomed = fate.choice(self.subjects)
+        #: Who belongs to her, whatever is known of it: after her request nothing new joins them, nobody consents again.
+        self.forgotten: set[str] = set()
 
     def _plan_aliases(self) -> dict[str, str]:
         rng, subjects = self._rng, self.subjects
@@ -75,6 +88,8 @@ class Traffic:
 
     def next(self, now_ms: int) -> Outbound:
         """The next record to send."""
+        if self._erase_after is not None and self._number >= self._erase_after:
+            return self._erase(now_ms)
         self.left -= 1
         self._number += 1
         if self._joining:
@@ -93,11 +108,22 @@ class Traffic:
                 return self._retry(now_ms) or self._request(now_ms)
             case "repeat":
                 return self._repeat(now_ms)
-            case "alias" if self._waiting_aliases:
+            case "alias" if self._waiting_aliases and not self._joins_the_forgotten():
                 return self._alias(now_ms)
             case "alias" if self._undoes and self._aliased:
                 return self._unmerge(now_ms)
         return self._request(now_ms)
+
+    def _joins_the_forgotten(self) -> bool:
+        return any(self.forgotten & {*pair} for pair in self._waiting_aliases)
+
+    def _erase(self, now_ms: int) -> Outbound:
+        self._erase_after = None
+        self.forgotten = {self._doomed}
+        for _ in self.subjects:
+            self.forgotten |= {name for pair in self.aliases.items() if self.forgotten & {*pair} for name in pair}
+        request = ErasureRequest(f"job-{self._doomed}", self._doomed, ErasureAction.ERASE, now_ms)
+        return Outbound(ERASURE_REQUESTS.name, self._doomed.encode(), avro.encode(ERASURE_REQUESTS, request))
 
     def poison(self) -> Outbound:
         """A record that nobody can read."""
@@ -122,7 +148,7 @@ class Traffic:
     def _identity(self, now_ms: int, granted: bool | None = None) -> Outbound:
         subject, at_ms = self._subject(), self._time(now_ms)
         event_id = f"e{self._number}"
-        if granted is None:
+        if granted is None or subject in self.forgotten:
             plan = self._rng.choice(("free", "free", "pro"))
             event = IdentityEvent(event_id, subject, IdentityKind.TRAITS, at_ms, traits={"plan": plan})
         else:

@@ -118,6 +118,7 @@ class SimWorker:
             clock=self,
             metrics=self.metrics,  # type: ignore[arg-type]
             worker=machine.name,
+            vault=sim.vault,
             dead_letter_limit=1_000_000,
             open_store=machine.open_store,
             home=sim.cluster.partition_of,

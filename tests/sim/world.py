@@ -6,8 +6,9 @@ import random
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.codecs import avro
+from pipeline.codecs import avro, sealed_values
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.vault import Vault
 from pipeline.ports import Outbound
 from tests.sim.cluster import CHANGELOG, SESSION_MS, Cluster, TopicPartition
 from tests.sim.policies import policies
@@ -24,11 +25,12 @@ class World:
         self.trace: list[str] | None = [] if trace else None
         self.rng = rng = random.Random(seed)
         self.cluster = Cluster(rng, rng.choice((1, 2, 3)), ORDER)
+        self.vault = Vault("sim", random.Random(seed + 1).randbytes)
         #: In some runs all subjects belong to one firm.
         self.accounts = seed % 10 in (3, 6)
         self.lives = policies(self.accounts)
         self.live = self.lives[0]
-        self.traffic = Traffic(rng, self.accounts)
+        self.traffic = Traffic(rng, self.accounts, random.Random(seed + 2))
         self.machines = [Machine(f"m{n}", rng.choice((0, 0, 40, -40, 900))) for n in range(rng.choice((1, 2, 2, 3)))]
         self.workers: list[SimWorker] = []
         #: What processes that died had on the wire: may still arrive.
@@ -62,6 +64,11 @@ class World:
         acts += ["fault"] * (rng.choice((1, 3, 6)) if self.faults else 0)
         return acts
 
+    @property
+    def forgotten(self) -> set[str]:
+        """Everybody who belongs to somebody that asked to be forgotten."""
+        return self.traffic.forgotten
+
     # -- what the parts ask ---------------------------------------------------------------------------------------
 
     def delay_ms(self) -> int:
@@ -83,10 +90,14 @@ class World:
                 continue
             if worker.generation != self.cluster.generation or not worker.lanes.active:
                 continue
-            for pending in envelopes.decode(out.value).outbox:
+            for pending in self.opened(out).outbox:
                 topic = pending.source.partition("@")[0]
                 if pending.offset < self.cluster.committed[topic, out.partition or 0]:
                     self.misdeeds.append(f"{worker.name} keeps outputs of {topic}@{pending.offset} for {out.key!r}")
+
+    def opened(self, out: Outbound) -> envelopes.Envelope:
+        """A changelog value, opened."""
+        return sealed_values.opened(self.vault, out.key, out.value or b"")[0]
 
     def note(self, text: str) -> None:
         """One line of the trace."""
@@ -99,9 +110,10 @@ class World:
         if out.topic == CHANGELOG:
             if out.value is None:
                 return f"{key!r} deleted"
-            e = envelopes.decode(out.value)
+            e = self.opened(out)
+            sealed = "nobody's" if e.key is None else e.key.hex()[-8:]
             applied = ",".join(f"{s.partition('@')[0].partition('.')[0]}:{o}" for s, o in e.applied.items())
-            return f"{key!r} epoch {e.epoch} applied {applied} outbox {[(p.source.partition('.')[0], p.offset) for p in e.outbox]}"  # noqa: E501
+            return f"{key!r} {sealed} epoch {e.epoch} applied {applied} outbox {[(p.source.partition('.')[0], p.offset) for p in e.outbox]}"  # noqa: E501
         try:
             value = avro.decode(BY_NAME[out.topic], out.value or b"")
         except avro.CodecError:

@@ -69,6 +69,8 @@ PROFILE = Profile(
     links={"9e107d9d372bb6826bd81d3542a419d6": Link("email", "limited", "evt-1", AT_MS, AT_MS + 5, "crm",
                                                     "limit:email")},
     given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=("e0",))),
+    erased_at_ms=AT_MS,
+    suppressed=True,
 )
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
@@ -115,6 +117,11 @@ VALUES: Final[dict[str, Any]] = {
         "identity", "worker-1",
     ),
 }
+
+VALUES["erasure_request"] = model.ErasureRequest("job-1", SUBJECT, model.ErasureAction.ERASE, AT_MS, "ticket 17")
+VALUES["erasure_receipt"] = model.ErasureReceipt(
+    "job-1", SUBJECT, model.ErasureAction.ERASE, SUBJECT, [SUBJECT, "default/old"], AT_MS, True, ["decision.audit"],
+)
 
 TOPIC_OF: Final[dict[str, Topic]] = {topic.schema: topic for topic in TOPICS if topic.schema is not None}
 

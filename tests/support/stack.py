@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline.adapters import kafka
+from pipeline.adapters.keys import Keys
 from pipeline.codecs import avro
 from pipeline.runtime import ports
 from pipeline.settings import Settings
@@ -109,8 +110,9 @@ def ready(workers: Iterable[WorkerProcess], partitions: int = 8) -> None:
 class Client:
     """Produces and reads as any Kafka client would."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self.settings = Settings(bootstrap=bootstrap)
+    def __init__(self, bootstrap: str, app_id: str = "nextbest") -> None:
+        """`app_id`: the workers', in whose changelog the keys lie that open what is sealed."""
+        self.settings = Settings(bootstrap=bootstrap, app_id=app_id)
         self.producer: Producer = kafka.producer(self.settings, "test")
         self.refused: list[str] = []
 
@@ -164,7 +166,8 @@ class Client:
 
     def values(self, topic: Topic, since: list[int]) -> list[Any]:
         """The same, decoded."""
-        return [avro.decode(topic, message.value()) for message in self.read(topic, since)]
+        with Keys(self.settings) as keys:
+            return [keys.value(topic, message.key(), message.value()) for message in self.read(topic, since)]
 
 
 class Reader:

@@ -1,0 +1,123 @@
+"""`POST /privacy/erase`, `POST /privacy/export`, `GET /privacy/jobs/{id}`: what the law gives every person.
+
+The jobs are records on topics, so any bridge can say how far one is. Reading them back takes a look through partitions:
+it is done on a thread, one question at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+from confluent_kafka import KafkaException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.bridge import json_body, problems
+from pipeline.bridge.api_keys import ANY_TENANT, PRIVACY, ApiKeys, Grant
+from pipeline.bridge.privacy_bodies import PrivacyBody, told
+from pipeline.bridge.problems import FieldError, Problem
+from pipeline.bridge.wire import Wire
+from pipeline.codecs import avro
+from pipeline.core import identity
+from pipeline.core.model import ErasureAction, ErasureRequest
+from pipeline.core.privacy_jobs import DONE, Job, job_id_of
+from pipeline.ports import Clock, Outbound
+from pipeline.settings import Settings
+from topics.catalog import ERASURE_REQUESTS
+
+JOBS_PATH: Final = "/privacy/jobs/"
+BODY_BYTES_MAX: Final = 16_384
+_KEY_CHARS_MAX: Final = 256
+
+
+class Archive(Protocol):
+    """What the door reads back. Blocks; raises KafkaException."""
+
+    def job(self, job_id: str) -> Job | None:
+        """The job; None where nobody asked for it."""
+
+    def document(self, job: Job) -> dict[str, Any]:
+        """Everything that can be read about the job's subject."""
+
+
+class PrivacyDoor:
+    """The doors' parts."""
+
+    def __init__(
+        self, settings: Settings, keys: ApiKeys, wire: Wire, archive: Callable[[], Archive], clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._wire = wire
+        self._archive = archive
+        self._clock = clock
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    async def erase(self, request: Request) -> Response:
+        """Ask for an erasure; answers once the broker has the request."""
+        return await self._ask(request, ErasureAction.ERASE)
+
+    async def export(self, request: Request) -> Response:
+        """Ask for everything that is known."""
+        return await self._ask(request, ErasureAction.EXPORT)
+
+    async def job(self, request: Request) -> Response:
+        """How far a job is; of an export that is done, what it found."""
+        grant = self._keys.check(request.headers, PRIVACY)
+        job_id = request.path_params["job_id"]
+        try:
+            async with self._one_at_a_time:
+                archive = self._archive()
+                job = await asyncio.to_thread(archive.job, job_id)
+                # Another tenant's job is nobody's: its id must not even be told to exist.
+                if job is None or grant.tenant not in (ANY_TENANT, job.request.subject.partition("/")[0]):
+                    raise Problem(problems.UNKNOWN_JOB, "Nobody asked for this job, or its records are gone by now.")
+                document = None
+                if job.request.action is ErasureAction.EXPORT and job.status == DONE:
+                    document = await asyncio.to_thread(archive.document, job)
+        except KafkaException as error:
+            raise Problem(
+                problems.EVENTS_UNAVAILABLE, "The broker does not answer.", headers={"Retry-After": "2"}
+            ) from error
+        return _json(told(job, document), 200)
+
+    async def _ask(self, request: Request, action: ErasureAction) -> Response:
+        headers = request.headers
+        grant = self._keys.check(headers, PRIVACY)
+        body = json_body.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
+        subject = self._subject(body, grant)
+        repeat_key = headers.get("idempotency-key", "")
+        if len(repeat_key) > _KEY_CHARS_MAX:
+            raise json_body.invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
+        tenant = subject.partition("/")[0]
+        job_id = job_id_of(tenant, action, subject, repeat_key or os.urandom(16).hex())
+        asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by)
+        record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))
+        [taken] = await self._wire.publish([record])
+        if not taken:
+            raise Problem(
+                problems.EVENTS_UNAVAILABLE, "The broker did not take the request.", headers={"Retry-After": "2"}
+            )
+        return _json({"job_id": job_id, "status": "accepted"}, 202, {"Location": JOBS_PATH + job_id})
+
+    def _subject(self, body: PrivacyBody, grant: Grant) -> str:
+        who = body.subject
+        try:
+            tenant = identity.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
+        except identity.IdentifierError as error:
+            raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
+        try:
+            key = self._settings.tenant_key.get_secret_value().encode()
+            return identity.subject_key(key, tenant, who.type, who.id)
+        except identity.IdentifierError as error:
+            raise json_body.invalid(FieldError("/subject/id", str(error))) from error
+
+
+def _json(body: object, status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body), status, {"Cache-Control": "no-store"} | (headers or {}), "application/json"
+    )

@@ -1,0 +1,155 @@
+"""Keys: one per subject, wrapped by the installation's. What is sealed with them, and how it is opened again.
+
+A sealed value starts with a byte that says whose key it needs: `BY_SUBJECT`, the key of one subject, found by the
+pseudonym that the record carries; `BY_INSTALLATION`, a key of one owner's term, derived from the installation's. Both
+are AES-256-GCM; why, and where the nonces come from, is in docs/adr/0016-a-key-per-subject.md.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+BY_SUBJECT: Final = 1
+BY_INSTALLATION: Final = 2
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+_ID_BYTES: Final = 4
+_SALT_BYTES: Final = 16
+#: Drawn and kept with the key, as deriving it anew whenever the key is unwrapped would cost more.
+_PSEUDONYM_BYTES: Final = 16
+_SUBJECT_MARK: Final = bytes((BY_SUBJECT,))
+
+#: What sealing adds to a value at most: mark, key id, salt, nonce, tag.
+SEAL_BYTES_MAX: Final = 1 + _ID_BYTES + _SALT_BYTES + NONCE_BYTES + 16
+
+Chance = Callable[[int], bytes]
+
+
+class SealError(ValueError):
+    """Sealed bytes that cannot be opened; the text says which key is missing."""
+
+
+class Nonces:
+    """Numbers used once, of one owner's term over one partition: its epoch, two bytes of chance, a count.
+
+    No other owner has the epoch, so under a subject's key, which only its partition's owner uses, none comes twice; the
+    chance keeps them apart where a changelog is put back from a copy and its epochs are given out again.
+    """
+
+    __slots__ = ("_count", "_start")
+
+    def __init__(self, epoch: int, chance: Chance) -> None:
+        self._start = epoch.to_bytes(4, "big") + chance(2)
+        self._count = 0
+
+    def next(self) -> bytes:
+        """The next one."""
+        self._count += 1
+        return self._start + self._count.to_bytes(6, "big")
+
+
+class Cipher:
+    """One key at work. A subject's has a `pseudonym`, the key of the records sealed with it and nobody's once it is
+    destroyed, and is kept `wrapped`; the installation's has neither."""
+
+    __slots__ = ("_aead", "_mark", "_nonces", "pseudonym", "wrapped")
+
+    def __init__(
+        self, key: bytes, mark: bytes, nonces: Nonces | None, pseudonym: bytes = b"", wrapped: bytes | None = None
+    ) -> None:
+        """`nonces` None: for reading only."""
+        self._aead = AESGCM(key)
+        self._mark = mark
+        self._nonces = nonces
+        self.pseudonym = pseudonym
+        self.wrapped = wrapped
+
+    def seal(self, data: bytes, purpose: bytes) -> bytes:
+        """The data, readable only with this key and for the same purpose."""
+        if self._nonces is None:
+            raise TypeError("this cipher is for reading")
+        nonce = self._nonces.next()
+        return self._mark + nonce + self._aead.encrypt(nonce, data, purpose)
+
+    def open(self, sealed: bytes, purpose: bytes) -> bytes:
+        """The data again. Raises SealError."""
+        start = len(self._mark)
+        if sealed[:start] != self._mark:
+            raise SealError("sealed with another key")
+        nonce = sealed[start : start + NONCE_BYTES]
+        try:
+            return self._aead.decrypt(nonce, sealed[start + NONCE_BYTES :], purpose)
+        except (InvalidTag, ValueError) as error:
+            raise SealError("not what was sealed with this key") from error
+
+
+class Vault:
+    """The installation's keys, and what is derived from and wrapped by them."""
+
+    def __init__(self, secrets: str, chance: Chance) -> None:
+        """`secrets`: the installation's key; after a comma, earlier ones that still open what they have wrapped."""
+        keys = [_derived(part.strip().encode(), b"installation") for part in secrets.split(",") if part.strip()]
+        if not keys:
+            raise SealError("NEXTBEST_PRIVACY_KEY is empty: set a long random text, and keep it")
+        self._keys = {_derived(key, b"id")[:_ID_BYTES]: key for key in keys}
+        self._newest = next(iter(self._keys))
+        self._wraps = {name: AESGCM(_derived(key, b"wrap")) for name, key in self._keys.items()}
+        self._chance = chance
+
+    def nonces(self, epoch: int) -> Nonces:
+        """Those of a new term."""
+        return Nonces(epoch, self._chance)
+
+    def new_key(self, subject: bytes, nonces: Nonces) -> Cipher:
+        """A subject's new key."""
+        key, nonce = self._chance(KEY_BYTES + _PSEUDONYM_BYTES), self._chance(NONCE_BYTES)
+        wrapped = self._newest + nonce + self._wraps[self._newest].encrypt(nonce, key, subject)
+        return self._of_subject(subject, key, wrapped, nonces)
+
+    def unwrapped(self, subject: bytes, wrapped: bytes, nonces: Nonces | None = None) -> Cipher:
+        """A subject's kept key at work. Raises SealError."""
+        name, nonce = wrapped[:_ID_BYTES], wrapped[_ID_BYTES : _ID_BYTES + NONCE_BYTES]
+        self._require(name)
+        try:
+            key = self._wraps[name].decrypt(nonce, wrapped[_ID_BYTES + NONCE_BYTES :], subject)
+        except (InvalidTag, ValueError) as error:
+            raise SealError("a wrapped key is damaged, or not this subject's") from error
+        return self._of_subject(subject, key, wrapped, nonces)
+
+    def of_term(self, nonces: Nonces) -> Cipher:
+        """The installation's cipher for one owner's term: for what belongs to no subject with a key."""
+        salt = self._chance(_SALT_BYTES)
+        return self._of_salt(self._newest, salt, nonces)
+
+    def opened(self, sealed: bytes, purpose: bytes) -> bytes:
+        """What was sealed by the installation. Raises SealError."""
+        name, salt = sealed[1 : 1 + _ID_BYTES], sealed[1 + _ID_BYTES : 1 + _ID_BYTES + _SALT_BYTES]
+        self._require(name)
+        return self._of_salt(name, salt, None).open(sealed, purpose)
+
+    def _of_salt(self, name: bytes, salt: bytes, nonces: Nonces | None) -> Cipher:
+        key = _derived(self._keys[name], b"term" + salt)
+        return Cipher(key, bytes((BY_INSTALLATION,)) + name + salt, nonces)
+
+    @staticmethod
+    def _of_subject(subject: bytes, key: bytes, wrapped: bytes, nonces: Nonces | None) -> Cipher:
+        tenant = subject.partition(b"/")[0]
+        pseudonym = b"%b/%b" % (tenant, key[KEY_BYTES:].hex().encode())
+        return Cipher(key[:KEY_BYTES], _SUBJECT_MARK, nonces, pseudonym, wrapped)
+
+    def _require(self, name: bytes) -> None:
+        if name not in self._keys:
+            raise SealError(
+                "wrapped by another installation key: put the earlier one after a comma into NEXTBEST_PRIVACY_KEY"
+            )
+
+
+def _derived(key: bytes, label: bytes) -> bytes:
+    """A key of its own for each use (the expand step of HKDF, RFC 5869, for one block)."""
+    return hmac.digest(key, b"nextbest " + label + b"\x01", "sha256")
