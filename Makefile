@@ -11,7 +11,7 @@ UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 demo test check unit integration bench chaos: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit sim chaos integration test check demo bench bench-core docs lock clean
+.PHONY: help setup fmt lint types imports unit sim chaos integration test check demo bench bench-core bench-memory docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ bench: setup ## latency and throughput beside a bare echo and Quix Streams; writ
 
 bench-core: setup ## decide() alone at 10, 100 and 1,000 offers: time, allocations, and where the time goes
 	@exec $(BIN)/python -m bench.decide --profile
+
+bench-memory: setup ## what a worker with a million profiles keeps resident
+	@exec $(BIN)/python -m bench.memory $(ARGS)
 
 docs: setup ## regenerate the generated parts of the documentation
 	@$(BIN)/python -m docs.generate

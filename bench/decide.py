@@ -25,15 +25,19 @@ from rich.table import Column, Table
 from bench import offers
 from bench.figures import percentile
 from bench.parts import ROOT
+from pipeline.core import segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
+from pipeline.core.profile import Profile
 
 RESULTS: Final = ROOT / "bench" / "results" / "decide.json"
 #: Offers in the catalog, and how many of them are on the placement.
 SIZES: Final = ((10, 10), (20, 20), (100, 100), (1_000, 1_000), (1_000, 20))
 #: At 100 candidates, on one core.
 TARGET_US: Final = 300.0
-ROUND_S: Final = 2.0
+#: How long each size is measured, in turns of so many parts: the machine's good and bad moments come to all of them.
+ROUND_S: Final = 4.0
+TURNS: Final = 20
 SUBJECTS: Final = 50
 
 
@@ -54,37 +58,52 @@ class Measured:
     outcomes: dict[str, float]
 
 
-def measure(live: Live, catalog: int, candidates: int, seconds: float) -> Measured:
-    """Many calls, each with another request and subject."""
-    profiles = [offers.profile(number) for number in range(SUBJECTS)]
-    times: list[float] = []
-    outcomes: Counter[str] = Counter()
-    for number in range(SUBJECTS):
-        ruling = decide(offers.request(number), profiles[number], live, offers.NOW_MS)
-        outcomes.update(one.outcome.partition(":")[0] for one in ruling.candidates)
-    gc.collect()
-    gc.disable()
-    end_s = time.perf_counter() + seconds
-    number = 0
-    while time.perf_counter() < end_s or number < SUBJECTS:
-        request, profile = offers.request(number), profiles[number % SUBJECTS]
-        began_ns = time.thread_time_ns()
-        decide(request, profile, live, offers.NOW_MS)
-        times.append((time.thread_time_ns() - began_ns) / 1_000)
-        number += 1
-    gc.enable()
-    times.sort()
-    blocks, peak = _allocated(live)
-    explained = sum(outcomes.values())
-    shares = {outcome: round(count * 100 / explained, 1) for outcome, count in outcomes.most_common()}
-    return Measured(
-        catalog, candidates, number, round(percentile(times, 0.5), 1), round(percentile(times, 0.95), 1),
-        round(times[0], 1), blocks, peak, shares,
-    )
+def _known(profile: Profile, live: Live) -> Profile:
+    """As the table has it: its memberships are up to date since its last event."""
+    return segments.refresh(profile, live.policy, offers.NOW_MS)[0]
+
+
+class Size:
+    """One catalog under measurement, in turns with the others."""
+
+    def __init__(self, catalog: int, candidates: int, live: Live) -> None:
+        self.catalog = catalog
+        self.candidates = candidates
+        self.live = live
+        self._profiles = [_known(offers.profile(number), live) for number in range(SUBJECTS)]
+        self._times: list[float] = []
+        self._outcomes: Counter[str] = Counter()
+        for number in range(SUBJECTS):
+            ruling = decide(offers.request(number), self._profiles[number], live, offers.NOW_MS)
+            self._outcomes.update(one.outcome.partition(":")[0] for one in ruling.candidates)
+
+    def turn(self, seconds: float) -> None:
+        """Some more calls, each with another request and subject."""
+        gc.collect()
+        gc.disable()
+        end_s = time.perf_counter() + seconds
+        while time.perf_counter() < end_s:
+            number = len(self._times)
+            request, profile = offers.request(number), self._profiles[number % SUBJECTS]
+            began_ns = time.thread_time_ns()
+            decide(request, profile, self.live, offers.NOW_MS)
+            self._times.append((time.thread_time_ns() - began_ns) / 1_000)
+        gc.enable()
+
+    def measured(self) -> Measured:
+        """What came out of all turns."""
+        times = sorted(self._times)
+        blocks, peak = _allocated(self.live)
+        explained = sum(self._outcomes.values())
+        shares = {outcome: round(count * 100 / explained, 1) for outcome, count in self._outcomes.most_common()}
+        return Measured(
+            self.catalog, self.candidates, len(times), round(percentile(times, 0.5), 1),
+            round(percentile(times, 0.95), 1), round(times[0], 1), blocks, peak, shares,
+        )
 
 
 def _allocated(live: Live) -> tuple[int, int]:
-    request, profile = offers.request(1), offers.profile(1)
+    request, profile = offers.request(1), _known(offers.profile(1), live)
     gc.collect()
     before = sys.getallocatedblocks()
     ruling = decide(request, profile, live, offers.NOW_MS)
@@ -102,7 +121,7 @@ def _allocated(live: Live) -> tuple[int, int]:
 
 def profiled(live: Live, calls: int = 500) -> Table:
     """Where the time goes: own time of the functions, each call of `decide` being 100 %."""
-    profiles = [offers.profile(number) for number in range(SUBJECTS)]
+    profiles = [_known(offers.profile(number), live) for number in range(SUBJECTS)]
     profiler = cProfile.Profile()
     profiler.enable()
     for number in range(calls):
@@ -140,16 +159,17 @@ def main(
 ) -> None:
     """decide() alone: 50 rules, 10 caps, 3 experiments, full explanation."""
     console = Console()
-    found: list[Measured] = []
-    table: Table | None = None
+    sizes: list[Size] = []
     with tempfile.TemporaryDirectory(prefix="nextbest-bench-") as folder:
         for catalog, candidates in SIZES:
             path = Path(folder) / f"{catalog}-{candidates}"
             offers.write(path, catalog, candidates)
-            live = offers.live(path)
-            found.append(measure(live, catalog, candidates, seconds))
-            if profile and candidates == 100:
-                table = profiled(live)
+            sizes.append(Size(catalog, candidates, offers.live(path)))
+    for _ in range(TURNS):
+        for size in sizes:
+            size.turn(seconds / TURNS)
+    found = [size.measured() for size in sizes]
+    table = profiled(next(size.live for size in sizes if size.candidates == 100)) if profile else None
     results.parent.mkdir(parents=True, exist_ok=True)
     results.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n", "utf-8")
     console.print(table_of(found))

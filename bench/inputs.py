@@ -49,10 +49,10 @@ class Subjects:
         tenant_key = settings.tenant_key.get_secret_value().encode()
         return subject_key(tenant_key, settings.tenant, "user_id", self.raw_id(number))
 
-    def known(self, at_ms: int) -> Iterator[Encoded]:
-        """One event for each subject: it agrees to everything and says who it is."""
+    def known(self, at_ms: int, numbers: range | None = None) -> Iterator[Encoded]:
+        """One event for each subject, or for some: it agrees to everything and says who it is."""
         consent = [ConsentGrant(purpose, True, at_ms, source="bench") for purpose in ("personalization", "marketing")]
-        for number in range(self.count):
+        for number in range(self.count) if numbers is None else numbers:
             chance = random.Random(f"{self.name}/{number}")
             key = self.key(number)
             event = IdentityEvent(

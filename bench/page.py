@@ -1,7 +1,7 @@
 """`python -m bench.page`: writes the figures of the last runs into docs/benchmarks.md, so that nobody copies them.
 
-Reads bench/results/latest.json (`make bench`) and bench/results/decide.json (`make bench-core`); the words around the
-figures are the page's own.
+Reads bench/results/latest.json (`make bench`), decide.json (`make bench-core`) and memory.json (`make bench-memory`);
+the words around the figures are the page's own.
 """
 
 from __future__ import annotations
@@ -68,6 +68,19 @@ def core(results: Sequence[dict[str, Any]]) -> str:
                    "peak kB"), rows)
 
 
+def memory(results: dict[str, Any]) -> str:
+    """The figures of `make bench-memory`."""
+    names = (("empty_gib", "before the first"), ("filled_gib", "when all have come in"),
+             ("asked_gib", "after decisions for 20,000 of them at random"),
+             ("started_again_gib", "started again on its local state, after 20,000 more"))
+    rows = [[said, f"{results[name]:.2f}"] for name, said in names]
+    return "\n\n".join((
+        _table((f"a worker with {results['profiles']:,} profiles", "resident, GiB"), rows),
+        f"Local state on the disk: {results['local_state_gib']:.2f} GiB. Taken in at {results['profiles_per_s']:,} "
+        "profiles/s.",
+    ))
+
+
 def _latency_row(name: str, one: dict[str, Any], echo: dict[str, Any]) -> list[str]:
     fallbacks = ", ".join(f"{reason} {count}" for reason, count in one["fallbacks"].items()) or "0"
     return [
@@ -98,7 +111,8 @@ def filled(page: str, name: str, figures: str) -> str:
 def main() -> None:
     """Write what there are results of; say so."""
     text = PAGE.read_text("utf-8")
-    for name, path, make in (("pipeline", RESULTS / "latest.json", pipeline), ("core", RESULTS / "decide.json", core)):
+    for name, file, make in (("pipeline", "latest", pipeline), ("core", "decide", core), ("memory", "memory", memory)):
+        path = RESULTS / f"{file}.json"
         if path.exists():
             text = filled(text, name, make(json.loads(path.read_text("utf-8"))))
             print(f"{PAGE}: {name} from {path}")

@@ -50,7 +50,7 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
         settings = Settings(bootstrap=broker.bootstrap)
         cluster = Cluster(settings)
         ensure_topics(settings)
-        _publish(cluster, at_ms)
+        publish(cluster, at_ms)
         worker = parts.start_worker()
         parts.start_bridge()
         latency.prepare(parts, cluster, plan, at_ms)
@@ -64,7 +64,7 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
     return _results(plan, latencies, sides, recovered, machine.facts(plan.quix) | weather.shares(), at_ms)
 
 
-def _publish(cluster: Cluster, at_ms: int) -> None:
+def publish(cluster: Cluster, at_ms: int) -> None:
     """The example policy, live."""
     publication = prepare(load(ROOT / "policy"), cluster.settings.tenant, {}, at_ms, getpass.getuser())
     for record in publication.records:

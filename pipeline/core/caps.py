@@ -91,11 +91,12 @@ def kept(cap: Cap) -> int:
 
 def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Counter:
     """The counter after so many more; it keeps no more moments than its limit can ask about."""
-    old = EMPTY if counter is None else counter
-    times = old.times
+    if counter is None:
+        return Counter((at_ms,) * min(weight, keep), weight, {})
+    times = counter.times
     for _ in range(weight):
         times = appended(times, at_ms, keep)
-    return Counter(times, old.total + weight, old.held)
+    return Counter(times, counter.total + weight, counter.held)
 
 
 def holds(cap: Cap, counter: Counter) -> int:

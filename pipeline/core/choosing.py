@@ -189,14 +189,8 @@ def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, ttl_s: 
         for use in candidate.account_caps:
             places = sitting.bypassed if use.bypass else sitting.borrowed
             places[use.key] = places.get(use.key, 0) + use.weight
-    now_ms = sitting.now_ms
-    for use in candidate.spending:
-        counter = sitting.counter(use.key)
-        if use.cap.reserves:
-            holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id)
-            sitting.spend(use, caps.reserved(counter, holder, now_ms + ttl_s * 1_000, now_ms))
-        else:
-            sitting.spend(use, caps.counted(counter, now_ms, use.weight, use.kept))
+    holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id)
+    sitting.spend(candidate.spending, holder, sitting.now_ms + ttl_s * 1_000)
 
 
 def default(placement: Placement) -> Chosen:

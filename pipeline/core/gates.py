@@ -94,13 +94,20 @@ class Sitting:
             self.calendars[id(window)] = found
         return found
 
-    def spend(self, use: CapUse, counter: Counter) -> None:
-        """Keep a changed counter."""
-        key = use.key
-        self.spent[key] = counter
-        self.taken.pop(key, None)
-        if caps.holds(use.cap, counter) > use.roomy:
-            self.tight.add(key)
+    def spend(self, uses: Iterable[CapUse], holder: str, until_ms: int) -> None:
+        """Count a decision where decisions count; where their events do, hold a place until then."""
+        spent, counters, now_ms = self.spent, self.profile.counters, self.now_ms
+        for use in uses:
+            key = use.key
+            counter = spent.get(key) or counters.get(key)
+            if use.cap.reserves:
+                counter = caps.reserved(counter, holder, until_ms, now_ms)
+            else:
+                counter = caps.counted(counter, now_ms, use.weight, use.kept)
+            spent[key] = counter
+            self.taken.pop(key, None)
+            if caps.holds(use.cap, counter) > use.roomy:
+                self.tight.add(key)
 
     def used(self, cap: Cap, key: str) -> int:
         """Places of a cap taken now."""
