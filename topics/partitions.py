@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from topics.catalog import SUBJECT_PARTITIONS
@@ -24,11 +25,11 @@ def murmur2(data: bytes) -> int:
     """Kafka's murmur2, unsigned."""
     length = len(data)
     h = (0x9747B28C ^ length) & _MASK
-    whole = length - length % 4
-    for at in range(0, whole, 4):
-        k = int.from_bytes(data[at : at + 4], "little") * _M & _MASK
-        k = (k ^ k >> 24) * _M & _MASK
-        h = h * _M & _MASK ^ k
+    words = length // 4
+    for k in struct.unpack_from(f"<{words}I", data):
+        k = k * _M & _MASK
+        h = h * _M & _MASK ^ (k ^ k >> 24) * _M & _MASK
+    whole = 4 * words
     if whole < length:
         h = (h ^ int.from_bytes(data[whole:], "little")) * _M & _MASK
     h = (h ^ h >> 13) * _M & _MASK

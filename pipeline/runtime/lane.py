@@ -150,10 +150,11 @@ class PartitionLane:
             self._settle(flow, record, DeadLetter(error.reason, error.detail), step, self._cipher_for(record.key, step))
             return False
         key = record.key or b""
-        if key not in self._entries and (astray := self._astray(key)) is not None:
+        entry = self._entry(key, step)
+        # What was written once belongs here.
+        if entry.envelope.epoch == 0 and (astray := self._astray(key)) is not None:
             self._settle(flow, record, astray, step)
             return False
-        entry = self._entry(key, step)
         source = self._inputs[record.topic]
         if record.offset <= entry.envelope.applied.get(source, -1):
             # Whatever the broker may lack of its outputs went out when its key was read.
