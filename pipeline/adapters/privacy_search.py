@@ -17,6 +17,9 @@ from pipeline.codecs.envelope import Envelope, EnvelopeError
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
 from pipeline.codecs.vault import Cipher, SealError, Vault
+from pipeline.core.model import DecisionReply
+from pipeline.core.profile import Profile
+from pipeline.core.values import unpacked
 from pipeline.flow import Record
 from topics.catalog import BY_NAME, ERASURE_RECEIPTS, ERASURE_REQUESTS, PURGE_MS
 
@@ -67,13 +70,13 @@ class Dossier:
             if self._ring.follow(record.partition, key, record.value) and key in self.identifiers and record.value:
                 opened, _ = _opened(self.vault, key, record.value)
                 if opened is not None and opened.state is not None:
-                    self.profiles[key.decode()] = msgspec.to_builtins(state.decode(opened.state))
+                    self.profiles[key.decode()] = _plain(state.decode(opened.state))
             return
         topic = BY_NAME[record.topic]
         if key not in self.identifiers and self._ring.subject_of(key) not in self.identifiers:
             return
         try:
-            value = msgspec.to_builtins(self._ring.value(topic, key, record.value))
+            value = _plain(self._ring.value(topic, key, record.value))
         except avro.CodecError as error:
             value = {"unreadable": error.detail}
         self.records.setdefault(topic.name, []).append(
@@ -190,6 +193,18 @@ class Verifier:
 
     def _note(self, kind: Kind, record: Record, what: str, until_ms: int | None = None) -> None:
         self.places.append(Place(kind, record.topic, record.partition, record.offset, what, until_ms))
+
+
+def _plain(value: Any) -> Any:
+    """A record or a profile as JSON has it, with what lies packed in it."""
+    plain = msgspec.to_builtins(value)
+    profiles = [(plain, value)] if isinstance(value, Profile) else [
+        (plain[name], one) for name in plain if isinstance(one := getattr(value, name), Profile)
+    ]
+    for told, profile in profiles:
+        for request_id, one in profile.requests.items():
+            told["requests"][request_id]["reply"] = msgspec.to_builtins(unpacked(DecisionReply, one.reply))
+    return plain
 
 
 def _opened(vault: Vault, key: bytes, value: bytes) -> tuple[Envelope | None, Cipher | None]:

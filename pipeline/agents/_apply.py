@@ -35,6 +35,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Profile, changed, remember_event, remember_forwarded, remember_request
 from pipeline.core.segments import Change
+from pipeline.core.values import unpacked
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import (
     ACCOUNTS,
@@ -122,9 +123,8 @@ def apply_request(
             return Accept(Reason.PAST_DEADLINE, before, given_back(loan, profile_id, ctx.now_ms))
     known = before.requests.get(request.request_id)
     if known is not None:
-        reply = known.reply
-        if known.digest != request.digest:
-            reply = _error(request, "request_id_reused")
+        same = known.digest == request.digest
+        reply = unpacked(DecisionReply, known.reply) if same else _error(request, "request_id_reused")
         if loan is not None:
             back = given_back(loan, profile_id, ctx.now_ms)
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))

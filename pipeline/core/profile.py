@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final
 
-from pipeline.core.values import value_type
+from pipeline.core.values import Value, packed, value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 
 #: How many recent requests are remembered for their retries, and for how long.
@@ -45,13 +45,12 @@ class Counter:
     held: dict[str, int] = field(default_factory=dict)
 
 
-@value_type(frozen=True, slots=True)
-class Remembered:
-    """A request already decided, for its retries."""
+class Remembered(Value, frozen=True):
+    """A request already decided, for its retries. `reply`: its DecisionReply, packed; few are ever asked for."""
 
     digest: str
     at_ms: int
-    reply: DecisionReply
+    reply: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms
     kept = {key: one for key, one in profile.requests.items() if now_ms - one.at_ms < REQUESTS_MS}
     while len(kept) >= REQUESTS_MAX:
         del kept[next(iter(kept))]
-    kept[reply.request_id] = Remembered(digest, now_ms, reply)
+    kept[reply.request_id] = Remembered(digest, now_ms, packed(reply))
     return kept
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-__all__ = ["Value", "value_type"]
+__all__ = ["Value", "packed", "unpacked", "value_type"]
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as value_type
@@ -24,6 +24,20 @@ else:
     def value_type(*, frozen: bool, slots: bool) -> Callable[[type], type]:
         """The class as a dataclass with the equality and hash of a frozen one."""
         return dataclasses.dataclass(slots=slots, unsafe_hash=frozen)
+
+
+_T = TypeVar("_T")
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+def packed(value: Any) -> bytes:
+    """A value put away, for when it is rarely looked at and often carried along: MessagePack of its fields by name."""
+    return _pack(value)
+
+
+def unpacked(type_: type[_T], data: bytes) -> _T:
+    """A value that was put away."""
+    return msgspec.msgpack.decode(data, type=type_)
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):

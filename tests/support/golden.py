@@ -20,7 +20,7 @@ from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
 from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Stage, Trait
-from pipeline.core.values import Value
+from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -56,7 +56,7 @@ PROFILE = Profile(
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
     rests={"tag:shoes": AT_MS + 1},
     assignments={"hero-test": "b"},
-    requests={"req-1": Remembered("d41d8cd9", AT_MS, REPLY)},
+    requests={"req-1": Remembered("d41d8cd9", AT_MS, packed(REPLY))},
     event_ids=("e1", "e2"),
     merged={"default/old": Merge("evt-0", AT_MS, {"plan": Trait("free", 1)},
                                  {"default/@globex": Member(("buyer",), 1)})},
