@@ -1,4 +1,7 @@
-"""The Publisher port on two idempotent librdkafka producers: one sends at once, the other what may wait a moment.
+"""The Publisher port on two idempotent librdkafka producers: one sends at once, one what may wait a moment.
+
+What may wait is collected here and handed over together: librdkafka can let records linger too, but wakes its thread for
+most of them all the same.
 
 Every topic has its producer, so that a topic's records keep their order. Delivery reports are served by threads of
 their own: the event loop is woken once per group of records, not per record.
@@ -15,6 +18,12 @@ from confluent_kafka import KafkaError, Message, Producer
 from pipeline.ports import Outbound
 
 POLL_S = 0.1
+
+#: How long records that nobody waits for are collected: the broker's work is by the request, not by the record.
+LINGER_S = 0.1
+
+
+_Delivered = Callable[[KafkaError | None, Message], None]
 
 
 class KafkaPublisher:
@@ -35,6 +44,8 @@ class KafkaPublisher:
         self._loop = loop
         self._on_failure = on_failure
         self._failed = False
+        #: Collected, with what is told when the broker has it.
+        self._collected: list[tuple[Outbound, _Delivered]] = []
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._serve_reports, args=(producer,), name=name, daemon=True)
@@ -50,18 +61,21 @@ class KafkaPublisher:
             return
         delivered = _Group(len(records), self, done).delivered
         for record in records:
-            producer = self._lingering if record.topic in self._lingers else self._prompt
-            partition = -1 if record.partition is None else record.partition
-            headers: list[tuple[str, str | bytes | None]] | None = list(record.headers) or None
-            while True:
-                try:
-                    producer.produce(record.topic, record.value, record.key, partition, delivered, headers=headers)
-                    break
-                except BufferError:
-                    producer.poll(0.01)
+            if record.topic not in self._lingers:
+                _produce(self._prompt, record, delivered)
+                continue
+            if not self._collected:
+                self._loop.call_later(LINGER_S, self._hand_over)
+            self._collected.append((record, delivered))
+
+    def _hand_over(self) -> None:
+        collected, self._collected = self._collected, []
+        for record, delivered in collected:
+            _produce(self._lingering, record, delivered)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Flush what is queued, for at most `timeout_s` each, and end the threads."""
+        self._hand_over()
         self._prompt.flush(timeout_s)
         self._lingering.flush(timeout_s)
         self._stopping.set()
@@ -83,6 +97,17 @@ class KafkaPublisher:
             self._failed = True
             what = f"{message.topic()}[{message.partition()}] did not take a record: {error}"
             self._loop.call_soon_threadsafe(self._on_failure, what)
+
+
+def _produce(producer: Producer, record: Outbound, delivered: _Delivered) -> None:
+    partition = -1 if record.partition is None else record.partition
+    headers: list[tuple[str, str | bytes | None]] | None = list(record.headers) or None
+    while True:
+        try:
+            producer.produce(record.topic, record.value, record.key, partition, delivered, headers=headers)
+            return
+        except BufferError:
+            producer.poll(0.01)
 
 
 class _Group:

@@ -56,8 +56,8 @@ HEARTBEAT_S = 0.5
 #: How long an orderly stop may take; what it leaves undone is read again.
 STOP_S_MAX = 8.0
 
-#: How long records that nobody waits for may wait for others to travel with: the broker's work is by the request.
-LINGER_MS = 100
+#: How long librdkafka waits for the rest of what the publisher hands over together.
+GATHER_MS = 5
 
 #: How long a worker waits at its start for the catalog and the policy to be in memory.
 FOLLOWER_S = 60.0
@@ -179,7 +179,7 @@ class Worker:
         in_time = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
         self.publisher = KafkaPublisher(
             kafka.producer(settings, "worker", **in_time),
-            kafka.producer(settings, "worker-lingering", **in_time, **{"linger.ms": LINGER_MS}),
+            kafka.producer(settings, "worker-lingering", **in_time, **{"linger.ms": GATHER_MS}),
             [topic.name for topic in TOPICS if not topic.awaited],
             loop,
             crash.stop,

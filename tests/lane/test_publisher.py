@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from pipeline.adapters.publisher import KafkaPublisher
+from pipeline.adapters.publisher import LINGER_S, KafkaPublisher
 from pipeline.ports import Outbound
 
 
@@ -72,8 +72,11 @@ def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> 
         )
         done: list[int | None] = []
         publisher.send([record("replies"), record("audit"), record("replies")], done.append)
-        assert ([topic for topic, _ in prompt.waiting], [topic for topic, _ in lingering.waiting]) == (
-            ["replies", "replies"], ["audit"])
+        assert [topic for topic, _ in prompt.waiting] == ["replies", "replies"]
+        assert lingering.waiting == []
+        publisher.send([record("audit")], done.append)
+        await asyncio.sleep(LINGER_S * 1.5)
+        assert [topic for topic, _ in lingering.waiting] == ["audit", "audit"], "together"
         prompt.report(7)
         prompt.report(8)
         await settled()
@@ -81,7 +84,9 @@ def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> 
         lingering.report(3)
         await settled()
         assert done == [8]
+        publisher.send([record("audit")], done.append)
         publisher.stop()
+        assert len(lingering.waiting) == 2, "nothing collected is left behind"
         assert prompt.flushed
         assert lingering.flushed
         assert failures == []
@@ -98,6 +103,7 @@ def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_g
         )
         done: list[int | None] = []
         publisher.send([record("audit"), record("replies")], done.append)
+        await asyncio.sleep(LINGER_S * 1.5)
         lingering.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
         prompt.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
         await settled()
