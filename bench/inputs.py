@@ -46,8 +46,7 @@ class Subjects:
     def key(self, number: int) -> str:
         """The subject key that the bridge makes of it."""
         settings = self.settings
-        tenant_key = settings.tenant_key.get_secret_value().encode()
-        return subject_key(tenant_key, settings.tenant, "user_id", self.raw_id(number))
+        return subject_key(settings.tenant_keys, settings.tenant, "user_id", self.raw_id(number))
 
     def known(self, at_ms: int, numbers: range | None = None) -> Iterator[Encoded]:
         """One event for each subject, or for some: it agrees to everything and says who it is."""

@@ -32,6 +32,8 @@ class Reason(StrEnum):
     DECIDED = "decided"
     FORWARDED = "forwarded"
     MERGED = "merged"
+    #: What was kept under an earlier key of the hashes has come over.
+    TAKEN_OVER = "taken_over"
     LENT = "lent"
     SETTLED = "settled"
     LINKED = "linked"

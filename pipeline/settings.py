@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: Each one listed costs a hash of every identifier at the doors.
+TENANT_KEYS_MAX: Final = 4
 
 
 class Settings(BaseSettings):
     """Read once at a process's start; CLI options override the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="NEXTBEST_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="NEXTBEST_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bootstrap: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT…].")
     data_dir: Path = Field(Path(".nextbest"), description="Everything this installation keeps on this machine.")
@@ -20,7 +23,8 @@ class Settings(BaseSettings):
     tenant: str = Field("default", description="Tenant of callers that name none.")
     tenant_key: SecretStr = Field(
         SecretStr("nextbest-development-key"),
-        description="Key of the identifier hashes. The default is for development; set your own before real data.",
+        description="Key of the identifier hashes; the default is for development: set your own before real data. To "
+        "change it, put the new one before the old, `new,old`: what is kept under the old comes over as it is met.",
     )
     privacy_key: SecretStr = Field(
         SecretStr("nextbest-development-key"),
@@ -52,3 +56,20 @@ class Settings(BaseSettings):
         description="Dead letters per minute and worker after which the worker halts (a bad deploy, not bad data).",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the logs say.")
+
+    @field_validator("tenant_key")
+    @classmethod
+    def _keys_can_be_told_apart(cls, value: SecretStr) -> SecretStr:
+        keys = _split(value)
+        if not all(keys) or len(set(keys)) < len(keys) or len(keys) > TENANT_KEYS_MAX:
+            raise ValueError(f"lists 1 to {TENANT_KEYS_MAX} different keys, the new one first, a comma between two")
+        return value
+
+    @property
+    def tenant_keys(self) -> tuple[bytes, ...]:
+        """The keys of the identifier hashes, the one that hashes first."""
+        return tuple(key.encode() for key in _split(self.tenant_key))
+
+
+def _split(value: SecretStr) -> list[str]:
+    return [key.strip() for key in value.get_secret_value().split(",")]

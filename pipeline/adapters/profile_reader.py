@@ -16,7 +16,7 @@ from pipeline.codecs import envelope, sealed_values, state
 from pipeline.codecs.vault import SealError, Vault
 from pipeline.core.profile import Profile
 from pipeline.settings import Settings
-from topics.catalog import PROFILES_BY_ID
+from topics.catalog import PROFILES_BY_ID, SUBJECT_PARTITIONS
 from topics.partitions import subject_partition
 
 #: A chain of aliases longer than this is not followed.
@@ -40,27 +40,44 @@ def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
     return found
 
 
+def every(settings: Settings) -> Iterator[tuple[str, Profile]]:
+    """Everything the table holds, a partition at a time. Blocks. Raises KafkaException as `read` does."""
+    vault, changelog = vault_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
+    consumer = reading.reader(settings, "profiles")
+    try:
+        for partition in range(SUBJECT_PARTITIONS):
+            yield from _held(vault, _changes(consumer, (changelog, partition), None))
+    finally:
+        consumer.close()
+
+
 def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
     vault, changelog = vault_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
     consumer = reading.reader(settings, "profiles")
     try:
         for partition in sorted({subject_partition(key) for key in keys}):
-            found = envelope.recover(_changes(consumer, (changelog, partition), keys), -1, 0, None).writes
-            for key, value in found.items():
-                held = _opened(vault, key, value) if key in keys and value is not None else None
-                if held is not None:
-                    profiles[key.decode()] = state.decode(held)
+            profiles |= dict(_held(vault, _changes(consumer, (changelog, partition), keys)))
     finally:
         consumer.close()
     return profiles
 
 
-def _changes(consumer: Consumer, place: reading.Place, keys: set[bytes]) -> Iterator[tuple[bytes, bytes | None, int]]:
-    """Those of the keys, and every owner's announcement."""
+def _held(vault: Vault, changes: Iterable[tuple[bytes, bytes | None, int]]) -> Iterator[tuple[str, Profile]]:
+    for key, value in envelope.recover(changes, -1, 0, None).writes.items():
+        # What marks an owner's term, or a value that a lost owner hid, is no profile.
+        held = _opened(vault, key, value) if value and key != envelope.EPOCH_KEY else None
+        if held is not None:
+            yield key.decode(), state.decode(held)
+
+
+def _changes(
+    consumer: Consumer, place: reading.Place, keys: set[bytes] | None
+) -> Iterator[tuple[bytes, bytes | None, int]]:
+    """Those of the keys (None: all), and every owner's announcement."""
     for message in reading.read(consumer, {place: 0}):
         key = message.key()
-        if isinstance(key, bytes) and (key in keys or key == envelope.EPOCH_KEY):
+        if isinstance(key, bytes) and (keys is None or key in keys or key == envelope.EPOCH_KEY):
             value = message.value()
             yield key, value if isinstance(value, bytes) else None, message.offset() or 0
 

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from pipeline.agents._lending import asked, given_back, settlement
+from pipeline.agents._lending import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, rules_of, take_alias, to_inbox
-from pipeline.core import accounts, erasure, learn, lending, links
+from pipeline.core import accounts, erasure, learn, lending, links, rotation
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import tenant_of
 from pipeline.core.live import Live
 from pipeline.core.model import (
-    Account,
     AuditRecord,
     Decision,
     DecisionReply,
@@ -30,7 +29,6 @@ from pipeline.core.model import (
     LinkKind,
     LinkStep,
     Loan,
-    Scalar,
     SegmentChange,
 )
 from pipeline.core.profile import Profile, changed, remember_event, remember_forwarded, remember_request
@@ -38,7 +36,6 @@ from pipeline.core.segments import Change
 from pipeline.core.values import unpacked
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import (
-    ACCOUNTS,
     DECISION_AUDIT,
     DECISION_REPLIES,
     DECISIONS,
@@ -92,18 +89,16 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None,
     return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
 
 
-def apply_account(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
+def apply_account(event: IdentityEvent, key: str, state: Profile | None, ctx: Context) -> Outcome:
     """Firmographics, contract and consent of an account, published for its members' decisions."""
     if event.kind is IdentityKind.ALIAS or event.membership is not None:
         return DeadLetter(Reason.INVALID, "the subject is an account: it can neither be an alias nor a member")
-    profile = state or Profile(profile_id=event.subject)
+    profile = state or Profile(profile_id=key)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
-    after, _ = learn.identity(profile, event, ctx.live(tenant_of(event.subject)), ctx.now_ms)
+    after, _ = learn.identity(profile, event, ctx.live(tenant_of(key)), ctx.now_ms)
     after = changed(after, version=profile.version + 1)
-    known: dict[str, Scalar] = {name: trait.value for name, trait in after.traits.items() if trait.value is not None}
-    account = Account(event.subject, after.version, ctx.now_ms, known, list(after.consent.values()))
-    return Accept(Reason.APPLIED, after, (Emit(ACCOUNTS, event.subject, account),))
+    return Accept(Reason.APPLIED, after, published(after, ctx.now_ms))
 
 
 def apply_request(
@@ -134,8 +129,8 @@ def apply_request(
         reply = _unremembered(request, profile_id, live, ctx.now_ms)
         return Drop(Reason.ERASED, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
-        reply = DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
-                              "no_policy")
+        decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
+        reply = DecisionReply(request.request_id, decision_id, [], True, "no_policy")
         return Accept(Reason.DECIDED, _remembering(before, reply, request, ctx.now_ms),
                       (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     return _decided(request, before, state, live, ctx.now_ms, loan)
@@ -162,7 +157,7 @@ def _decided(
             Reason.INVALID, _reply(request, reply))
     if ruling.asks:
         question = replace(loan or Loan(account, 0), wanted=ruling.asks, trips=loan.trips + 1 if loan else 1)
-        ask = asked(request, profile_id, ruling.decision_id, question)
+        ask = asked(request, profile_id, ruling.decision_id, question, before.accounts[question.account].earlier)
         return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
     reply = DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
                           live.release)
@@ -178,7 +173,7 @@ def _decided(
         *segment_changes(profile_id, ruling.changes, request.request_id, live.release, now_ms),
         *back,
         *settlement(account, loan, f"{ruling.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
-                    ruling.counted),
+                    ruling.counted, before.accounts[account].earlier if account else ()),
     )
     return Accept(Reason.DECIDED, after, emits)
 
@@ -200,16 +195,17 @@ def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | Non
                                               erasure=replace(request, part_of=profile_id)))
         for name in names[1:] if name != request.part_of
     )
-    if state is not None and state.alias_of is not None and state.alias_of != request.part_of:
+    follows = None if state is None or rotation.of(state).successor else state.alias_of
+    if follows is not None and follows != request.part_of:
         # A shared identifier that follows somebody else by now, who is to know that it does not any more.
-        left = LinkStep(LinkKind.LEFT, Identifier("", links.hash_of(profile_id)), state.alias_of, at_ms, cause=ERASED)
-        parts += (to_inbox(request.job_id, state.alias_of, profile_id, left),)
+        left = LinkStep(LinkKind.LEFT, links.identifier(profile_id, "", state), follows, at_ms, cause=ERASED)
+        parts += (to_inbox(request.job_id, follows, profile_id, left),)
     told = [] if request.part_of else names
-    return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms),
+    return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms, state),
                   (*parts, _receipt(request, profile_id, told, at_ms, known, ERASED_WITH_THE_KEY)))
 
 
-def forget_the_given(event: InboxRecord, given: Profile) -> Outcome:
+def forget_the_given(event: InboxRecord, given: Profile) -> Drop:
     """A profile given up to one that was erased meanwhile: it was the same subject's, and goes the same way."""
     return Drop(Reason.ERASED, tuple(
         Emit(PROFILE_INBOX, name, InboxRecord(event.event_id, name, event.profile_id, erasure=ErasureRequest(
@@ -221,7 +217,7 @@ def forget_the_given(event: InboxRecord, given: Profile) -> Outcome:
 def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outcome:
     """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
     winner = stub.forwarded.get(request_id)
-    onward = replace(record, profile_id=winner or stub.alias_of or "")
+    onward = replace(record, profile_id=winner or stub.alias_of or "", earlier=[])
     emit = Emit(PROFILE_INBOX, onward.profile_id, onward)
     if winner is not None:
         return Redirect(Reason.FORWARDED, emit)
@@ -232,7 +228,8 @@ def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outc
 def forward_event(record: InboxRecord, stub: Profile) -> Outcome:
     """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
     own = stub.links.get(links.hash_of(stub.profile_id))
-    emit = Emit(PROFILE_INBOX, record.profile_id, record)
+    # What its subject was called earlier, the profile it goes to was not.
+    emit = Emit(PROFILE_INBOX, record.profile_id, replace(record, earlier=[]) if record.earlier else record)
     if own is None or own.outcome != links.ASKED_BACK:
         return Redirect(Reason.FORWARDED, emit)
     seen = changed(stub, forwarded=remember_forwarded(stub, record.event_id, record.profile_id))
@@ -290,7 +287,7 @@ def _remembering(profile: Profile, reply: DecisionReply, request: DecisionReques
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:
-    decision_id = decision_id_of(request.subject, request.request_id)
+    decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
     return DecisionReply(request.request_id, decision_id, [], False, "", error=error)
 
 

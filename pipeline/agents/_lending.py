@@ -5,32 +5,38 @@ Every loan is settled once: by the decision that spent it, or by whoever finds t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.core import lending
+from pipeline.core import lending, rotation
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import tenant_of
-from pipeline.core.model import DecisionRequest, InboxRecord, Loan, Settlement
+from pipeline.core.model import Account, DecisionRequest, InboxRecord, Loan, Scalar, Settlement
 from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
-from topics.catalog import PROFILE_INBOX
+from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
 
-def asked(request: DecisionRequest, profile_id: str, decision_id: str, loan: Loan) -> Emit:
-    """The question to the account; what it lends comes back with the request."""
+def asked(
+    request: DecisionRequest, profile_id: str, decision_id: str, loan: Loan, earlier: Sequence[str] = ()
+) -> Emit:
+    """The question to the account; what it lends comes back with the request. `earlier`: as the member knows it."""
     attempt = f"{request.reply_partition}.{request.deadline_ms}.{loan.trips}"
-    record = InboxRecord(f"ask-{decision_id}-{attempt}", loan.account, profile_id, request=request, loan=loan)
+    record = InboxRecord(f"ask-{decision_id}-{attempt}", loan.account, profile_id, request=request, loan=loan,
+                         earlier=[*earlier])
     return Emit(PROFILE_INBOX, loan.account, record)
 
 
 def settlement(
-    account: str, loan: Loan | None, event_id: str, profile_id: str, at_ms: int, spent: dict[str, int]
+    account: str, loan: Loan | None, event_id: str, profile_id: str, at_ms: int, spent: dict[str, int],
+    earlier: Sequence[str] = (),
 ) -> tuple[Emit, ...]:
     """What ends a loan, or tells the account what was counted without one; nothing where there is nothing to tell."""
     if not spent and (loan is None or not any(loan.lent.values())):
         return ()
     end = Settlement(loan.loan_id if loan is not None else "", at_ms, spent)
-    return (Emit(PROFILE_INBOX, account, InboxRecord(f"settle-{event_id}", account, profile_id, settled=end)),)
+    record = InboxRecord(f"settle-{event_id}", account, profile_id, settled=end, earlier=[*earlier])
+    return (Emit(PROFILE_INBOX, account, record),)
 
 
 def given_back(loan: Loan | None, profile_id: str, now_ms: int) -> tuple[Emit, ...]:
@@ -54,9 +60,21 @@ def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         return DeadLetter(Reason.INVALID, "an account's inbox takes loans that are asked for, and their settlements")
     after, loan = lending.lent(account, event.loan, limits, ctx.now_ms)
     back = replace(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
-                   from_subject=event.profile_id, loan=loan)
+                   from_subject=event.profile_id, loan=loan, earlier=[])
     return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id)),
                   (Emit(PROFILE_INBOX, back.profile_id, back),))
+
+
+def published(account: Profile, now_ms: int) -> tuple[Emit, ...]:
+    """An account as its members' decisions are to know it, under each of its keys; nothing of a person."""
+    key = account.profile_id
+    if not is_account(key) or not account.version:
+        return ()
+    known: dict[str, Scalar] = {name: trait.value for name, trait in account.traits.items() if trait.value is not None}
+    return tuple(
+        Emit(ACCOUNTS, name, Account(name, account.version, now_ms, known, list(account.consent.values())))
+        for name in (key, *(f"{tenant_of(key)}/{earlier}" for earlier in rotation.of(account).taken))
+    )
 
 
 def no_person(key: str) -> DeadLetter | None:

@@ -6,9 +6,10 @@ identifiers or merges of its own is first offered, so that the claimant, who alo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.core import erasure, links
+from pipeline.core import erasure, links, rotation
 from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.links import hash_of
@@ -27,9 +28,9 @@ def rules_of(key: str, ctx: Context) -> IdentityRules:
     return DEFAULT if live is None else live.policy.identity
 
 
-def to_inbox(event_id: str, to: str, origin: str, link: LinkStep) -> Emit:
-    """One step on its way."""
-    return Emit(PROFILE_INBOX, to, InboxRecord(event_id, to, origin, link=link))
+def to_inbox(event_id: str, to: str, origin: str, link: LinkStep, earlier: Sequence[str] = ()) -> Emit:
+    """One step on its way. `earlier`: the hashes of where it goes under earlier tenant keys."""
+    return Emit(PROFILE_INBOX, to, InboxRecord(event_id, to, origin, link=link, earlier=[*earlier]))
 
 
 def claims(
@@ -38,7 +39,7 @@ def claims(
     """The profile's claims on identifiers."""
     return tuple(
         to_inbox(event.event_id, key_of(tenant_of(owner), one), owner,
-                 LinkStep(LinkKind.CLAIM, one, owner, event.at_ms, event.source, explicit))
+                 LinkStep(LinkKind.CLAIM, one, owner, event.at_ms, event.source, explicit), one.earlier)
         for one in wanted
     )
 
@@ -85,7 +86,7 @@ def _brought(event: InboxRecord, step: LinkStep, state: Profile | None) -> list[
     own = hash_of(event.profile_id)
     found = {one.hash: one for one in links.held(state)}
     found.setdefault(own, Identifier("", own))
-    found.pop(step.identifier.hash, None)
+    found.pop(own if links.is_of(step.identifier, event.profile_id) else step.identifier.hash, None)
     return sorted(found.values(), key=lambda one: one.hash)
 
 
@@ -103,8 +104,8 @@ def _claim_alias(event: InboxRecord, step: LinkStep, stub: Profile, ctx: Context
     if step.owner == event.profile_id:
         # The claimant was given up itself meanwhile, and its claims with it.
         step = replace(step, owner=winner)
-    direct = hash_of(event.profile_id) == step.identifier.hash
-    known = stub.links.get(step.identifier.hash)
+    direct = links.is_of(step.identifier, event.profile_id)
+    known = stub.links.get(hash_of(event.profile_id))
     if direct and step.owner != winner and (step.explicit or rules_of(winner, ctx).of(step.identifier.type).follows):
         if claim_id(event) in stub.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
@@ -120,7 +121,7 @@ def claim_id(event: InboxRecord) -> str:
     return f"{event.event_id}>"
 
 
-def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Accept:
     """Leave a stub behind and send the state on, before any later record of the identifier can follow it.
 
     A stub has no state left; it follows the claimant. The empty state still travels: it tells the claimant that the
@@ -128,24 +129,27 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
     """
     key, winner = event.profile_id, step.owner
     was_alias = state is not None and state.alias_of is not None
-    own = Profile(profile_id=key) if state is None or was_alias else state
+    turned = None if state is None else state.rotation
+    own = Profile(profile_id=key, rotation=turned) if state is None or was_alias else state
     place = (state.alias_clock if state is not None else 0) + 1
     sent = changed(own, profile_id=key, event_ids=remember_event(own, claim_id(event)), alias_event=event.event_id,
-                   alias_at=place, alias_clock=place, given=None)
+                   alias_at=place, alias_clock=place, given=None,
+                   rotation=rotation.named(own, step.identifier))
     given = None if state is None else state.given
     if state is not None and not was_alias:
         given = Given(winner, event.event_id, ctx.now_ms, sent)
-    evidence = Link(step.identifier.type if hash_of(key) == step.identifier.hash else "", links.GIVEN_UP,
-                    event.event_id, step.at_ms, ctx.now_ms, step.source)
+    evidence = Link(step.identifier.type if links.is_of(step.identifier, key) else "", links.GIVEN_UP, event.event_id,
+                    step.at_ms, ctx.now_ms, step.source)
     stub = Profile(
         profile_id=key, alias_of=winner, alias_event=event.event_id, alias_at=place, alias_clock=place,
         forwarded=state.forwarded if state is not None else {}, links={hash_of(key): evidence}, given=given,
         event_ids=remember_event(state or own, claim_id(event)) if was_alias else (claim_id(event),),
-        segments_due_ms=None if given is None else given.at_ms + rules_of(key, ctx).undo_ms,
+        segments_due_ms=None if given is None else given.at_ms + rules_of(key, ctx).undo_ms, rotation=turned,
     )
     emits = [Emit(PROFILE_INBOX, winner, InboxRecord(event.event_id, winner, key, merge=sent))]
     if state is not None and state.alias_of is not None:
-        left = replace(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN)
+        left = replace(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN,
+                       claimed_by=winner)
         emits.append(to_inbox(event.event_id, state.alias_of, key, left))
     return Accept(Reason.FORWARDED, stub, tuple(emits))
 
@@ -175,6 +179,8 @@ def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Conte
     if state is not None and state.alias_of is not None:
         again = replace(step, kind=LinkKind.CLAIM, identifiers=[])
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, again))
+    if step.owner == event.profile_id:
+        return Drop(Reason.ALREADY_ONE)
     if state is not None and claim_id(event) in state.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     bring = _brought(event, step, state)
@@ -190,6 +196,9 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
     link = None if state is None else state.links.get(step.identifier.hash)
     if state is None or link is None or link.outcome not in links.HELD:
         return Drop(Reason.NOT_LINKED)
+    if step.claimed_by and rotation.is_own(step.claimed_by, event.profile_id, state):
+        # It was this profile's by way of another one, and claimed it is this profile's own.
+        return Drop(Reason.ALREADY_ONE)
     if link.at_ms > step.at_ms and step.cause in (LATER_LOGIN, LOGOUT):
         again = LinkStep(LinkKind.CLAIM, Identifier(link.type, step.identifier.hash), event.profile_id, link.at_ms,
                          link.source)

@@ -20,24 +20,24 @@ from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
 
-def log_out(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
+def log_out(event: IdentityEvent, one: Identifier, state: Profile | None, ctx: Context) -> Outcome:
     """A shared identifier is let go: an empty profile of its own until the next login. Others go by the inbox."""
     others = tuple(
-        to_inbox(event.event_id, key_of(tenant_of(event.subject), one), event.subject,
-                 LinkStep(LinkKind.LEFT, one, "", event.at_ms, event.source, cause=LOGOUT))
-        for one in event.identifiers
+        to_inbox(event.event_id, key_of(tenant_of(event.subject), other), event.subject,
+                 LinkStep(LinkKind.LEFT, other, "", event.at_ms, event.source, cause=LOGOUT), other.earlier)
+        for other in event.identifiers
     )
-    outcome = let_go(event.event_id, event.subject, event.subject_type, event.at_ms, event.source, state, ctx)
+    outcome = let_go(event.event_id, event.subject, one, event.at_ms, event.source, state, ctx)
     if isinstance(outcome, Accept):
         return Accept(outcome.reason, outcome.state, (*outcome.emits, *others))
     return Drop(outcome.reason, others)
 
 
 def let_go(
-    event_id: str, key: str, type_: str, at_ms: int, source: str, state: Profile | None, ctx: Context
+    event_id: str, key: str, one: Identifier, at_ms: int, source: str, state: Profile | None, ctx: Context
 ) -> Accept | Drop:
     """One shared identifier leaves the profile that it follows, unless a later login brought it there."""
-    if state is None or state.alias_of is None or not rules_of(key, ctx).of(type_).follows:
+    if state is None or state.alias_of is None or not rules_of(key, ctx).of(one.type).follows:
         return Drop(Reason.NOT_LINKED)
     known = state.links.get(hash_of(key))
     if event_id in state.event_ids:
@@ -45,12 +45,13 @@ def let_go(
     if known is not None and known.at_ms > at_ms:
         return Drop(Reason.LATER_LOGIN)
     own = Profile(profile_id=key, event_ids=remember_event(state, event_id), alias_clock=state.alias_clock,
-                  forwarded=state.forwarded, given=state.given, segments_due_ms=state.segments_due_ms)
-    left = LinkStep(LinkKind.LEFT, Identifier(type_, hash_of(key)), state.alias_of, at_ms, source, cause=LOGOUT)
+                  forwarded=state.forwarded, given=state.given, segments_due_ms=state.segments_due_ms,
+                  rotation=state.rotation)
+    left = LinkStep(LinkKind.LEFT, one, state.alias_of, at_ms, source, cause=LOGOUT)
     return Accept(Reason.RELEASED, own, (to_inbox(event_id, state.alias_of, key, left),))
 
 
-def ask_back(event: IdentityEvent, state: Profile | None) -> Outcome:
+def ask_back(event: IdentityEvent, one: Identifier, state: Profile | None) -> Outcome:
     """An identifier is to leave the profile it belongs to, with what it brought."""
     if state is not None and event.event_id in state.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
@@ -62,8 +63,7 @@ def ask_back(event: IdentityEvent, state: Profile | None) -> Outcome:
     else:
         # It brought nothing where it is now, or that is kept no longer: it only leaves.
         holder, cause, brought = state.alias_of or "", state.alias_event, Profile(profile_id=key)
-    step = LinkStep(LinkKind.SPLIT, Identifier(event.subject_type, hash_of(key)), holder, event.at_ms, event.source,
-                    cause=cause)
+    step = LinkStep(LinkKind.SPLIT, one, holder, event.at_ms, event.source, cause=cause)
     asked = changed(state, event_ids=remember_event(state, event.event_id),
                     links=settled(state, hash_of(key), ASKED_BACK).links if state.alias_of is not None else state.links)
     return Accept(Reason.FORWARDED, asked, (
@@ -75,19 +75,20 @@ def split(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | N
     gave up itself, and passes it on to where that went."""
     if state is None:
         return Drop(Reason.NOTHING_TO_UNDO)
+    name = step.identifier.hash
     if state.alias_of is not None:
         own = state.given
-        if own is None or not undo.contains(own.state, given, step.cause):
+        if own is None or not undo.contains(own.state, given, step.cause, name):
             to = own.to if own is not None else state.alias_of
             return Redirect(Reason.FORWARDED, _onward(event, to))
-        kept = replace(own, state=undo.without(own.state, given, step.at_ms))
+        kept = replace(own, state=undo.without(own.state, given, step.at_ms, name))
         return Accept(Reason.FORWARDED, changed(state, given=kept), (_onward(event, own.to),))
-    if not undo.contains(state, given, step.cause):
+    if not undo.contains(state, given, step.cause, name):
         return Drop(Reason.NOTHING_TO_UNDO)
-    after = undo.without(state, given, step.at_ms)
+    after = undo.without(state, given, step.at_ms, name)
     back = InboxRecord(event.event_id, given.profile_id, event.profile_id, merge=undo.returned(given, state),
                        link=replace(step, kind=LinkKind.REVIVE))
-    return _refreshed(Reason.UNMERGED, event, after, ctx, (Emit(PROFILE_INBOX, given.profile_id, back),))
+    return refreshed(Reason.UNMERGED, event, after, ctx, (Emit(PROFILE_INBOX, given.profile_id, back),))
 
 
 def _onward(event: InboxRecord, to: str) -> Emit:
@@ -108,15 +109,17 @@ def revive(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | 
         sent = changed(given, event_ids=remember_event(given, event.event_id), alias_event="")
         onward = InboxRecord(event.event_id, state.alias_of, event.profile_id, merge=sent)
         return Accept(Reason.FORWARDED, changed(state, given=None), (Emit(PROFILE_INBOX, state.alias_of, onward),))
-    since = state if state.alias_of is None else Profile(profile_id=event.profile_id, event_ids=state.event_ids)
+    since = state if state.alias_of is None else Profile(profile_id=event.profile_id, event_ids=state.event_ids,
+                                                         rotation=state.rotation)
     own = changed(merge.merged(since, given), alias_clock=max(given.alias_clock, state.alias_clock),
                   forwarded=state.forwarded, given=kept)
-    return _refreshed(Reason.UNMERGED, event, own, ctx, ())
+    return refreshed(Reason.UNMERGED, event, own, ctx, ())
 
 
-def _refreshed(
+def refreshed(
     reason: Reason, event: InboxRecord, profile: Profile, ctx: Context, emits: tuple[Emit, ...]
 ) -> Outcome:
+    """The profile with its segments computed anew."""
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(reason, profile, emits)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pipeline.agents import _links, _undo
+from pipeline.agents import _identity, _links, _rotation, _undo
 from pipeline.agents._apply import (
     apply_erasure,
     apply_feedback,
@@ -23,26 +23,36 @@ from pipeline.agents._apply import (
     segment_changes,
 )
 from pipeline.agents._lending import serve
-from pipeline.core import accounts, erasure, links, merge, segments
+from pipeline.core import accounts, erasure, links, merge, rotation, segments
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.core.profile import Profile, changed, lasting_name, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
 
 def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     """Apply to the profile; where it is an alias itself by now, send on."""
-    if is_account(event.profile_id):
-        return serve(event, state, ctx)
     if event.due_ms is not None:
         return _look_again(event, state, ctx)
-    if event.erasure is not None and (event.erasure.part_of or state is None or state.alias_of is None):
+    if event.erasure is not None and event.erasure.part_of:
         return apply_erasure(event.erasure, event.profile_id, state, ctx)
+    if event.link is not None and event.link.kind in _rotation.STEPS:
+        return _rotation.step(event, event.link, state, ctx)
+    if event.earlier or (state is not None and state.rotation is not None):
+        outcome = _rotation.elsewhere(event, state)
+        if outcome is not None:
+            return outcome
+    if event.erasure is not None and (state is None or state.alias_of is None):
+        return apply_erasure(event.erasure, event.profile_id, state, ctx)
+    if event.identity is not None and _identity.is_about(event, event.identity, state):
+        return _identity.take(event.identity, event.profile_id, state, ctx)
+    if is_account(event.profile_id):
+        return serve(event, state, ctx)
     if event.link is not None:
-        return _step(event, event.link, state, ctx)
+        return _step(*_rotation.known_as(event, event.link, state), ctx)
     if state is not None and state.alias_of is not None:
         if event.request is not None:
             return forward_request(event, event.request.request_id, state)
@@ -51,7 +61,8 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
             return forward_event(replace(event, profile_id=to), state)
         if not _come_home(event, event.merge, state):
             return _pass_on(event, event.merge, state, state.alias_of)
-        state = Profile(profile_id=event.profile_id, forwarded=state.forwarded, event_ids=state.event_ids)
+        state = Profile(profile_id=event.profile_id, forwarded=state.forwarded, event_ids=state.event_ids,
+                        rotation=state.rotation)
     if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
         # Its first copy was sent on, while this was an alias; marked as ours, it comes back once at most.
         to = state.forwarded[event.event_id]
@@ -73,8 +84,8 @@ def _step(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
     if event.merge is not None:
         undo = _undo.split if step.kind is LinkKind.SPLIT else _undo.revive
         return undo(event, step, event.merge, state, ctx)
-    if step.kind is LinkKind.LEFT and hash_of(event.profile_id) == step.identifier.hash:
-        return _undo.let_go(event.event_id, event.profile_id, step.identifier.type, step.at_ms, step.source, state, ctx)
+    if step.kind is LinkKind.LEFT and links.is_of(step.identifier, event.profile_id):
+        return _undo.let_go(event.event_id, event.profile_id, step.identifier, step.at_ms, step.source, state, ctx)
     return _STEPS[step.kind](event, step, state, ctx)
 
 
@@ -118,7 +129,7 @@ def _come_home(event: InboxRecord, given: Profile, state: Profile) -> bool:
 
 def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> Outcome:
     """Send a given-up profile on. Where this alias is later than the one that gave it up, it may not undo its own."""
-    if (stub.alias_at, stub.profile_id) > (given.alias_at, given.profile_id):
+    if (stub.alias_at, lasting_name(stub)) > (given.alias_at, lasting_name(given)):
         given = changed(given, alias_event="")
     onward = replace(event, profile_id=winner, merge=given)
     seen = changed(stub, alias_clock=max(stub.alias_clock, given.alias_clock))
@@ -138,9 +149,11 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
         return Drop(Reason.DUPLICATE_EVENT)
     if erasure.outlived(state, given):
         return forget_the_given(event, given)
-    after = merge.merged(own, given, event.event_id, ctx.now_ms)
-    after = links.released(after, hash_of(given.profile_id))
-    after = links.settled(after, hash_of(given.profile_id), links.JOINED if merge.substantial(given) else links.LINKED)
+    one = rotation.brought(given)
+    after = links.known_as(merge.merged(own, given, event.event_id, ctx.now_ms), one)
+    for name in (one.hash, *one.earlier):
+        after = links.released(after, name)
+    after = links.settled(after, one.hash, links.JOINED if merge.substantial(given) else links.LINKED)
     after = changed(after, event_ids=remember_event(after, merge_id))
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pipeline.bridge.group_mapping import CONTRACT, account_event, account_key
+from pipeline.bridge.group_mapping import CONTRACT, account_event, account_of
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
+from pipeline.core.identity import TenantKeys
 from pipeline.core.model import ConsentGrant, IdentityEvent
 
 SOURCE: Final = "accounts import"
@@ -22,18 +23,18 @@ _SHAPE: Final = '{"id": …, "traits": {…}}'
 _FIELDS: Final = frozenset(("id", "traits", "contract", "consent"))
 
 
-def read(lines: Iterable[str], csv_format: bool, tenant_key: bytes, tenant: str, at_ms: int) -> Import:
+def read(lines: Iterable[str], csv_format: bool, tenant_keys: TenantKeys, tenant: str, at_ms: int) -> Import:
     """The records of a file's lines; `at_ms` is when what they say was so."""
     found = Import()
     seen: dict[str, int] = {}
 
     def event_of(number: int, row: Row, warnings: list[str]) -> IdentityEvent:
         said = _row(row) if csv_format else row
-        key = account_key(tenant_key, tenant, _id_of(said), "/id")
-        if seen.setdefault(key, number) != number:
-            raise ValueError(f"the account is in line {seen[key]} already: say everything about it in one line")
-        event = account_event(f"import-{at_ms}-{number}", key, _traits_of(said), _consent_of(said, at_ms), at_ms,
-                              SOURCE, warnings)
+        account = account_of(tenant_keys, tenant, _id_of(said), "/id")
+        if (first := seen.setdefault(account.hash, number)) != number:
+            raise ValueError(f"the account is in line {first} already: say everything about it in one line")
+        event = account_event(f"import-{at_ms}-{number}", tenant, account, _traits_of(said), _consent_of(said, at_ms),
+                              at_ms, SOURCE, warnings)
         if event is None:
             raise ValueError("nothing is said about the account: give it a trait, a contract or a consent")
         return event

@@ -98,7 +98,7 @@ class Asker:
             raise TooManyInFlightError
         if not self._wire.listening:
             return Unanswered(PIPELINE_UNAVAILABLE)
-        decision_id = decision_id_of(request.subject, request.request_id)
+        decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
         waiting = self._find(request.request_id, decision_id)
         if waiting is None:
             return await self._ask_new(request, decision_id, wait_ms, headers)

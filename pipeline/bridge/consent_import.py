@@ -18,13 +18,14 @@ from typing import Final
 from pipeline.bridge.consent_rows import WRITE, StatementRow, TcRow, parsed, without_empty, wrong_columns
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import CONSENT_UPDATED, EventMapper, epoch_ms
-from pipeline.bridge.group_mapping import account_key
+from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
 from pipeline.bridge.problems import FieldError
 from pipeline.core import identity, identity_rules, tcf
 from pipeline.core.definitions import Policy, Purpose, Tcf
-from pipeline.core.hashing import digest
+from pipeline.core.hashing import digest, oldest_key
+from pipeline.core.identity import TenantKeys
 from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind
 from pipeline.core.statements import of_tc_string
 
@@ -58,7 +59,7 @@ class ConsentImport(Import):
 
 
 def read(
-    lines: Iterable[str], form: Format, csv_format: bool, tenant_key: bytes, tenant: str, policy: Policy | None,
+    lines: Iterable[str], form: Format, csv_format: bool, tenant_keys: TenantKeys, tenant: str, policy: Policy | None,
     now_ms: int,
 ) -> ConsentImport:
     """The records of a file's lines. `csv_format`: where the format may be either, CSV and not JSON lines. `policy`:
@@ -67,7 +68,7 @@ def read(
     found = ConsentImport()
     if policy is None and form is not Format.TCF:
         found.warnings.add(f"the tenant {tenant} has no live policy: names of purposes and channels are not checked")
-    reader = _Reader(tenant_key, tenant, policy, now_ms)
+    reader = _Reader(tenant_keys, tenant, policy, now_ms)
     said_by: Callable[[Row, list[str]], _Said | None]
     if form is Format.TCF:
         if policy is None or policy.tcf is None:
@@ -111,18 +112,19 @@ class _Said:
     subject_type: str
     grants: list[ConsentGrant]
     source: str = SOURCE
+    earlier: list[str] = field(default_factory=list)
 
 
 class _Reader:
     """What a row says. Raises Problem or ValueError."""
 
-    def __init__(self, tenant_key: bytes, tenant: str, policy: Policy | None, now_ms: int) -> None:
+    def __init__(self, tenant_keys: TenantKeys, tenant: str, policy: Policy | None, now_ms: int) -> None:
         rules = policy.identity if policy else identity_rules.DEFAULT
-        self._hash_of = partial(identity.identifier, tenant_key, tenant, rules=rules)
+        self._hash_of = partial(identity.identifier, tenant_keys, tenant, rules=rules)
         self._tenant = tenant
         self._policy = policy
         self._now_ms = now_ms
-        self._mapper = EventMapper(tenant, self._hash_of, partial(account_key, tenant_key, tenant), policy)
+        self._mapper = EventMapper(tenant, self._hash_of, partial(account_of, tenant_keys, tenant), policy)
 
     def segment(self, row: Row, warnings: list[str]) -> _Said | None:
         """An event of any kind, or an object without one: only what it says about the person's consent."""
@@ -142,7 +144,7 @@ class _Reader:
         mapped = self._mapper.map(event, self._now_ms, "made up")
         warnings += mapped.warnings
         [said] = (one for one in mapped.events if isinstance(one, IdentityEvent))
-        return _Said(said.subject, said.subject_type, said.consent, said.source or SOURCE)
+        return _Said(said.subject, said.subject_type, said.consent, said.source or SOURCE, said.earlier)
 
     def statement(self, row: Row, _: list[str]) -> _Said:
         """One statement, in our own words."""
@@ -182,7 +184,7 @@ class _Reader:
             raise invalid(FieldError("/id", str(error))) from error
 
     def _said(self, subject: Identifier, grants: list[ConsentGrant]) -> _Said:
-        return _Said(identity.key_of(self._tenant, subject), subject.type, grants)
+        return _Said(identity.key_of(self._tenant, subject), subject.type, grants, earlier=subject.earlier)
 
     def _past(self, at_ms: int, what: str) -> int:
         if at_ms < 0:
@@ -212,6 +214,6 @@ def _unknown(names: Iterable[str]) -> str:
 def _event(said: _Said) -> IdentityEvent:
     grants = [grant if grant.source else replace(grant, source=SOURCE) for grant in said.grants]
     content = json.dumps([astuple(grant) for grant in grants])
-    return IdentityEvent(digest("consent import", said.subject, content), said.subject, IdentityKind.CONSENT,
-                         max(grant.at_ms for grant in grants), consent=grants, source=said.source,
-                         subject_type=said.subject_type)
+    event_id = digest("consent import", oldest_key(said.subject, said.earlier), content)
+    return IdentityEvent(event_id, said.subject, IdentityKind.CONSENT, max(grant.at_ms for grant in grants),
+                         consent=grants, source=said.source, subject_type=said.subject_type, earlier=said.earlier)

@@ -27,10 +27,10 @@ from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
-from pipeline.core.hashing import digest
+from pipeline.core.hashing import digest, oldest_key
 from pipeline.core.identity_rules import IdentityRules
 from pipeline.core.live import Live
-from pipeline.core.model import Chosen, DecisionReply, DecisionRequest
+from pipeline.core.model import Chosen, DecisionReply, DecisionRequest, Identifier
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 
@@ -70,7 +70,7 @@ class DecideDoor:
         self._asker = asker
         self._clock = clock
         self._metrics = metrics
-        self._tenant_key = settings.tenant_key.get_secret_value().encode()
+        self._tenant_keys = settings.tenant_keys
 
     async def decide(self, request: Request) -> Response:
         """Answer one request; raises Problem for one that is wrong."""
@@ -123,11 +123,14 @@ class DecideDoor:
         _check_names(problems.UNKNOWN_PLACEMENT, slots, placements, live.policy.placements)
         warnings: list[str] = []
         attributes = kept(context.attributes, "context.attributes", warnings)
-        said = (subject, context.channel, placements, context.scenario, constraints.max_variants,
-                constraints.require_consent, attributes)
+        key = identity.key_of(tenant, subject)
+        # The same whichever keys a bridge lists.
+        said = (oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
+                constraints.max_variants, constraints.require_consent, attributes)
         request = DecisionRequest(
-            request_id, subject, context.channel, placements, context.scenario, constraints.max_variants,
+            request_id, key, context.channel, placements, context.scenario, constraints.max_variants,
             constraints.require_consent, attributes, digest=digest(msgspec.json.encode(said, order="sorted").decode()),
+            earlier=subject.earlier,
         )
         return _Asked(tenant, live, request, wait_ms, warnings)
 
@@ -137,13 +140,12 @@ class DecideDoor:
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
 
-    def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> str:
-        """The subject's key."""
+    def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> Identifier:
         at = "/subject/type"
         try:
             type_ = identity.type_of(body.subject.type)
             at = "/subject/id"
-            return identity.subject_key(self._tenant_key, tenant, type_, body.subject.id, rules)
+            return identity.identifier(self._tenant_keys, tenant, type_, body.subject.id, rules)
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError(at, str(error))) from error
 

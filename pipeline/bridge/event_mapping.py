@@ -6,7 +6,7 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -73,9 +73,9 @@ class EventMapper:
     """
 
     def __init__(
-        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], str], policy: Policy | None = None
+        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], Identifier], policy: Policy | None = None
     ) -> None:
-        """`account_of(id, pointer)`: an account's key; raises Problem naming the field."""
+        """`account_of(id, pointer)`: an account by its hashes; raises Problem naming the field."""
         self._tenant = tenant
         self._subjects = Subjects(hash_of, DEFAULT if policy is None else policy.identity)
         self._account_of = account_of
@@ -94,7 +94,7 @@ class EventMapper:
             return Mapped(self._group(said), warnings)
         subject, _ = self._subjects.of(event, warnings)
         if event.type == "page":
-            return Mapped([self._page(said, self._key(subject))], warnings)
+            return Mapped([self._page(said, subject)], warnings)
         return Mapped([self._track(said, subject)], warnings)
 
     # -- who ------------------------------------------------------------------------------------------------------
@@ -104,21 +104,22 @@ class EventMapper:
 
     def _alias(self, said: _Said) -> IdentityEvent:
         event, need = said.event, "an alias needs both userId and previousId"
-        winner = self._key(self._subjects.required(event.user_id, "/userId", USER_ID, need))
+        winner = self._subjects.required(event.user_id, "/userId", USER_ID, need)
         given_up = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
-        if winner == self._key(given_up):
+        if winner.hash == given_up.hash:
             raise invalid(FieldError("/previousId", "is the userId itself: name the identifier that is given up"))
-        return said.identity(self._key(given_up), IdentityKind.ALIAS, given_up.type, alias_of=winner)
+        return said.identity(self._tenant, given_up, IdentityKind.ALIAS, alias_of=self._key(winner),
+                             alias_earlier=winner.earlier)
 
     def _unmerge(self, said: _Said) -> IdentityEvent:
         event = said.event
         need = "an unmerge names in previousId the identifier that leaves the profile it belongs to"
         leaving = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
-        return said.identity(self._key(leaving), IdentityKind.UNMERGE, leaving.type)
+        return said.identity(self._tenant, leaving, IdentityKind.UNMERGE)
 
     def _logout(self, said: _Said) -> IdentityEvent:
         subject, others = self._subjects.released(said.event, said.warnings)
-        return said.identity(self._key(subject), IdentityKind.LOGOUT, subject.type, identifiers=others)
+        return said.identity(self._tenant, subject, IdentityKind.LOGOUT, identifiers=others)
 
     # -- what -----------------------------------------------------------------------------------------------------
 
@@ -126,9 +127,9 @@ class EventMapper:
         traits = dict(said.event.traits)
         subject, others = self._subjects.of(said.event, said.warnings, traits)
         account = _account(traits, said.event.context)
-        membership = None if account is None else Membership(self._account_of(*account))
+        membership = None if account is None else self._membership(self._account_of(*account))
         return said.identity(
-            self._key(subject), IdentityKind.IDENTIFY, subject.type,
+            self._tenant, subject, IdentityKind.IDENTIFY,
             traits=kept(traits, "traits", said.warnings, of_a_person=True),
             consent=said.consent(self._policy), identifiers=others, membership=membership,
         )
@@ -140,41 +141,44 @@ class EventMapper:
             raise invalid(FieldError("/groupId", "a group event names the account: whose traits are these?"))
         account = self._account_of(event.group_id, "/groupId")
         events: list[IdentityEvent | FeedbackEvent] = []
-        own = account_event(f"{said.id}/account", account, event.traits, said.consent(self._policy), said.at_ms,
-                            said.source, said.warnings)
+        own = account_event(f"{said.id}/account", self._tenant, account, event.traits, said.consent(self._policy),
+                            said.at_ms, said.source, said.warnings)
         if own is not None:
             events.append(own)
         if event.user_id is not None or event.anonymous_id is not None:
             subject, _ = self._subjects.of(event, said.warnings)
             given = event.membership or GroupMembership()
-            membership = Membership(account, given.all_roles, given.left, given.primary)
-            events.append(said.identity(self._key(subject), IdentityKind.GROUP, subject.type, membership=membership))
+            membership = self._membership(account, given.all_roles, given.left, given.primary)
+            events.append(said.identity(self._tenant, subject, IdentityKind.GROUP, membership=membership))
         elif event.membership is not None:
             raise invalid(FieldError("/membership", "whose is it? send userId or anonymousId with it"))
         if not events:
             raise invalid(FieldError("/traits", "nothing is said: send traits of the account, or who is its member"))
         return events
 
-    def _page(self, said: _Said, subject: str) -> FeedbackEvent:
+    def _membership(self, account: Identifier, *more: Any) -> Membership:
+        return replace(Membership(self._key(account), *more), earlier=account.earlier)
+
+    def _page(self, said: _Said, subject: Identifier) -> FeedbackEvent:
         properties = kept(said.event.properties, "properties", said.warnings)
         path, url = properties.get("path"), properties.get("url")
         if not isinstance(path, str):
             path = _path_of(url) if isinstance(url, str) else ""
         name = path or said.event.name or ""
-        return said.feedback(subject, FeedbackKind.PAGE, name[:EVENT_NAME_CHARS_MAX], properties)
+        return said.feedback(self._tenant, subject, FeedbackKind.PAGE, name[:EVENT_NAME_CHARS_MAX], properties)
 
     def _track(self, said: _Said, who: Identifier) -> IdentityEvent | FeedbackEvent:
-        subject, name = self._key(who), (said.event.event or "").strip()
+        name = (said.event.event or "").strip()
         if not name:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
         if lowered == CONSENT_UPDATED:
-            return said.identity(subject, IdentityKind.CONSENT, who.type, consent=said.consent(self._policy))
+            return said.identity(self._tenant, who, IdentityKind.CONSENT, consent=said.consent(self._policy))
         properties = kept(said.event.properties, "properties", said.warnings)
         kind = FEEDBACK_NAMES.get(lowered)
         if kind is None:
-            return said.feedback(subject, FeedbackKind.TRACK, name, properties)
-        feedback = said.feedback(subject, kind, kind.value, properties)
+            return said.feedback(self._tenant, who, FeedbackKind.TRACK, name, properties)
+        feedback = said.feedback(self._tenant, who, kind, kind.value, properties)
         if feedback.item_id is None and feedback.decision_id is None:
             said.warnings.append(f"properties names neither item_id nor decision_id: this {kind.value} is of no item")
         return feedback
@@ -229,11 +233,14 @@ class _Said:
         except TcfError as error:
             raise invalid(FieldError(at, str(error))) from error
 
-    def identity(self, subject: str, kind: IdentityKind, subject_type: str, **more: Any) -> IdentityEvent:
+    def identity(self, tenant: str, who: Identifier, kind: IdentityKind, **more: Any) -> IdentityEvent:
         """An identity event with what every one has."""
-        return IdentityEvent(self.id, subject, kind, self.at_ms, source=self.source, subject_type=subject_type, **more)
+        return IdentityEvent(self.id, key_of(tenant, who), kind, self.at_ms, source=self.source, subject_type=who.type,
+                             earlier=who.earlier, **more)
 
-    def feedback(self, subject: str, kind: FeedbackKind, name: str, properties: dict[str, Scalar]) -> FeedbackEvent:
+    def feedback(
+        self, tenant: str, who: Identifier, kind: FeedbackKind, name: str, properties: dict[str, Scalar]
+    ) -> FeedbackEvent:
         """The event with what it says about an item moved from its properties to its own fields."""
         rest = dict(properties)
         item_id = next((_text(rest.pop(key)) for key in _ITEM_IDS if rest.get(key) is not None), None)
@@ -243,8 +250,8 @@ class _Said:
         if number is None and value is not None:
             self.warnings.append("properties.value is kept as a property only: it is not a number")
         return FeedbackEvent(
-            self.id, subject, kind, self.at_ms, name, item_id, decision_id, placement, channel, number, rest,
-            self.source,
+            self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
+            rest, self.source, who.earlier,
         )
 
 

@@ -26,7 +26,7 @@ from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
 from pipeline.bridge.asking import Answer, Asker
 from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
-from pipeline.bridge.group_mapping import account_key
+from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.metrics import OTHER_TENANTS, BridgeMetrics
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.quotas import Quotas
@@ -105,7 +105,7 @@ class EventsDoor:
         self._asker = asker
         self._clock = clock
         self._metrics = metrics
-        self._tenant_key = settings.tenant_key.get_secret_value().encode()
+        self._tenant_keys = settings.tenant_keys
 
     async def take(self, request: Request) -> Response:
         """Take one event or a batch; raises Problem where nothing of it could be used."""
@@ -121,8 +121,8 @@ class EventsDoor:
             raise
         rules = live.policy.identity if live else DEFAULT
         mapper = EventMapper(
-            tenant, partial(identity.identifier, self._tenant_key, tenant, rules=rules),
-            partial(account_key, self._tenant_key, tenant), live.policy if live else None,
+            tenant, partial(identity.identifier, self._tenant_keys, tenant, rules=rules),
+            partial(account_of, self._tenant_keys, tenant), live.policy if live else None,
         )
         now_ms = self._clock.now_ms()
         trace = headers_for(headers.get("traceparent"))

@@ -13,31 +13,32 @@ from pipeline.bridge.json_body import invalid
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
 from pipeline.core import accounts
-from pipeline.core.identity import IdentifierError
-from pipeline.core.model import ConsentGrant, IdentityEvent, IdentityKind, Scalar
+from pipeline.core.identity import IdentifierError, TenantKeys, key_of
+from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
 
 #: A contract's parts, kept as the traits `contract_<part>`; the moments among them.
 CONTRACT: Final = ("starts", "ends", "status", "value", "currency")
 _MOMENTS: Final = ("starts", "ends")
 
 
-def account_key(tenant_key: bytes, tenant: str, account_id: str, pointer: str = "/groupId") -> str:
-    """The key of an account. Raises Problem naming the field for an id that cannot be one."""
+def account_of(tenant_keys: TenantKeys, tenant: str, account_id: str, pointer: str = "/groupId") -> Identifier:
+    """An account by its hashes. Raises Problem naming the field for an id that cannot be one."""
     try:
-        return accounts.account_key(tenant_key, tenant, account_id)
+        return accounts.identifier(tenant_keys, tenant, account_id)
     except IdentifierError as error:
         raise invalid(FieldError(pointer, str(error))) from error
 
 
 def account_event(
-    event_id: str, account: str, traits: Mapping[str, Any], consent: list[ConsentGrant], at_ms: int, source: str,
-    warnings: list[str],
+    event_id: str, tenant: str, account: Identifier, traits: Mapping[str, Any], consent: list[ConsentGrant],
+    at_ms: int, source: str, warnings: list[str],
 ) -> IdentityEvent | None:
     """The account's event; None where nothing is said about it. Raises Problem for a contract that cannot be one."""
     said = kept(flat(traits), "traits", warnings)
     if not said and not consent:
         return None
-    return IdentityEvent(event_id, account, IdentityKind.TRAITS, at_ms, traits=said, consent=consent, source=source)
+    return IdentityEvent(event_id, key_of(tenant, account), IdentityKind.TRAITS, at_ms, traits=said, consent=consent,
+                         source=source, earlier=account.earlier)
 
 
 def flat(traits: Mapping[str, Any]) -> dict[str, Any]:

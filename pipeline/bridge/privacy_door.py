@@ -23,7 +23,8 @@ from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
 from pipeline.core import identity
-from pipeline.core.model import ErasureAction, ErasureRequest
+from pipeline.core.hashing import oldest_key
+from pipeline.core.model import ErasureAction, ErasureRequest, Identifier
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
@@ -89,13 +90,14 @@ class PrivacyDoor:
         headers = request.headers
         grant = self._keys.check(headers, PRIVACY)
         body = json_body.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
-        subject = self._subject(body, grant)
+        tenant, known = self._subject(body, grant)
+        subject = identity.key_of(tenant, known)
         repeat_key = headers.get("idempotency-key", "")
         if len(repeat_key) > _KEY_CHARS_MAX:
             raise json_body.invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
-        tenant = subject.partition("/")[0]
-        job_id = job_id_of(tenant, action, subject, repeat_key or os.urandom(16).hex())
-        asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by)
+        name = oldest_key(subject, known.earlier)
+        job_id = job_id_of(tenant, action, name, repeat_key or os.urandom(16).hex())
+        asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
         record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))
         [taken] = await self._wire.publish([record])
         if not taken:
@@ -104,15 +106,14 @@ class PrivacyDoor:
             )
         return _json({"job_id": job_id, "status": "accepted"}, 202, {"Location": JOBS_PATH + job_id})
 
-    def _subject(self, body: PrivacyBody, grant: Grant) -> str:
+    def _subject(self, body: PrivacyBody, grant: Grant) -> tuple[str, Identifier]:
         who = body.subject
         try:
             tenant = identity.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
         try:
-            key = self._settings.tenant_key.get_secret_value().encode()
-            return identity.subject_key(key, tenant, who.type, who.id)
+            return tenant, identity.identifier(self._settings.tenant_keys, tenant, who.type, who.id)
         except identity.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/id", str(error))) from error
 

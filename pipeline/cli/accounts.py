@@ -14,8 +14,8 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge import account_import
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
-from pipeline.core.accounts import account_key
-from pipeline.core.identity import IdentifierError
+from pipeline.core.accounts import identifier
+from pipeline.core.identity import IdentifierError, key_of
 from topics.catalog import ACCOUNTS
 
 app = typer.Typer(help="Accounts (B2B): import a file of them, show one.", no_args_is_help=True)
@@ -30,8 +30,8 @@ def import_(
     """Check every line, then send what the file says about accounts; with an error in any line, nothing is sent."""
     settings = settings_for(bootstrap)
     name = tenant or settings.tenant
-    key, now_ms = settings.tenant_key.get_secret_value().encode(), SystemClock().now_ms()
-    found = read(file, lambda lines: account_import.read(lines, is_csv(file), key, name, now_ms))
+    keys, now_ms = settings.tenant_keys, SystemClock().now_ms()
+    found = read(file, lambda lines: account_import.read(lines, is_csv(file), keys, name, now_ms))
     tell(file, found)
     send(settings, found.records, "accounts")
     out.print(f"{len(found.records)} accounts imported for {name}")
@@ -48,12 +48,14 @@ def show(
     settings = settings_for(bootstrap)
     name = tenant or settings.tenant
     try:
-        key = account_key(settings.tenant_key.get_secret_value().encode(), name, account_id)
+        known = identifier(settings.tenant_keys, name, account_id)
     except IdentifierError as error:
         stop(f"this cannot be an account's id: {error}")
-    account = followed(settings, (ACCOUNTS,)).accounts(name).get(key)
+    accounts = followed(settings, (ACCOUNTS,)).accounts(name)
+    keys = [key_of(name, known), *(f"{name}/{hashed}" for hashed in known.earlier)]
+    account = next((accounts[key] for key in keys if key in accounts), None)
     if account is None:
-        stop(f"nothing is known of this account of the tenant {name} (key {key})")
+        stop(f"nothing is known of this account of the tenant {name} (key {keys[0]})")
     if as_json:
         out.print_json(json.dumps({
             "account": account.account_id, "version": account.version, "at": _time(account.at_ms),

@@ -43,8 +43,8 @@ def import_(
         stop(f"--tenant: {error}")
     live = followed(settings, (POLICY_RELEASES,)).live(name)
     policy = live.policy if live else None
-    key, now_ms = settings.tenant_key.get_secret_value().encode(), SystemClock().now_ms()
-    found = read(file, lambda lines: consent_import.read(lines, form, is_csv(file), key, name, policy, now_ms))
+    keys, now_ms = settings.tenant_keys, SystemClock().now_ms()
+    found = read(file, lambda lines: consent_import.read(lines, form, is_csv(file), keys, name, policy, now_ms))
     said = json.dumps(summary(found, name, dry_run))
     if as_json and found.errors.count:
         out.print_json(said)

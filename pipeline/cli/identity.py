@@ -18,8 +18,9 @@ from pipeline.cli.importing import followed
 from pipeline.codecs import avro
 from pipeline.core import identity
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
-from pipeline.core.model import IdentityEvent, IdentityKind
+from pipeline.core.model import Identifier, IdentityEvent, IdentityKind
 from pipeline.core.profile import Profile
+from pipeline.identity_tools.come_over import come_over
 from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
 from pipeline.policy.load import PolicyError, load
 from pipeline.settings import Settings
@@ -38,9 +39,10 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     """Show the profile that an identifier belongs to, and its links with their evidence."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, _ = _key(settings, who, tenant)
-        found = profile_reader.read(settings, [key])
-    chain = _chain(key, found)
+        key, known = _key(settings, who, tenant)
+        earlier = [f"{identity.tenant_of(key)}/{name}" for name in known.earlier]
+        found = profile_reader.read(settings, [key, *earlier])
+    chain = _chain(next((name for name in (key, *earlier) if name in found), key), found)
     profile = found.get(chain[-1])
     if profile is None:
         raise fail(f"Nothing is kept under {key}: no event of this identifier was applied yet, or not in this cluster.")
@@ -77,7 +79,7 @@ def simulate(
         raise fail(f"{error}\nNothing was tried: correct the policy first.") from error
     except OSError as error:
         raise fail(f"{error.filename}: {error.strerror}") from error
-    trial = Simulation(live, name, _secret(settings), SystemClock().now_ms())
+    trial = Simulation(live, name, settings.tenant_keys, SystemClock().now_ms())
     read = [trial.mapped(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if cluster:
         with answering(settings):
@@ -96,9 +98,9 @@ def unmerge(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_jso
     """Take an identifier, with what it brought, out of the profile it belongs to."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, type_ = _key(settings, who, tenant)
+        key, known = _key(settings, who, tenant)
         event = IdentityEvent(f"unmerge-{os.urandom(8).hex()}", key, IdentityKind.UNMERGE, SystemClock().now_ms(),
-                              source="cli", subject_type=type_)
+                              source="cli", subject_type=known.type, earlier=known.earlier)
         producer = kafka.producer(settings, "identity")
         failed: list[str] = []
         producer.produce(IDENTITY_EVENTS.name, key=key.encode(), value=avro.encode(IDENTITY_EVENTS, event),
@@ -109,6 +111,27 @@ def unmerge(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_jso
         typer.echo(encoded({"event_id": event.event_id, "key": key}))
     else:
         out.print(f"{key} was asked back; `nextbest identity show {key}` says what became of it.", markup=False)
+
+
+@app.command()
+def keys(
+    since: Annotated[datetime | None, typer.Option(
+        help="When the new key was put first, in UTC; default: whatever came over, ever.")] = None,
+    bootstrap: Bootstrap = None, as_json: AsJson = False,
+) -> None:
+    """Count what has come over to the tenant's new key, and what is still kept under an earlier one alone."""
+    settings = settings_for(bootstrap)
+    since_ms = 0 if since is None else int(since.replace(tzinfo=since.tzinfo or UTC).timestamp() * 1_000)
+    with answering(settings):
+        found = come_over(profile_reader.every(settings), since_ms)
+    if as_json:
+        typer.echo(encoded(found))
+        return
+    table = Table("", "kept", "come over", "under an earlier key")
+    for what, counts in found.items():
+        table.add_row(what, *(f"{counts[name]:,}" for name in ("kept", "come_over", "earlier")))
+    out.print(table)
+    out.print("Whoever is under an earlier key alone is unknown once that key is taken out of NEXTBEST_TENANT_KEY.")
 
 
 def _tell(lines: list[Line], summary: dict[str, Any]) -> None:
@@ -124,29 +147,25 @@ def _tell(lines: list[Line], summary: dict[str, Any]) -> None:
     out.print(f"{summary['profiles']} profiles, {summary['aliases']} aliases; {told}")
 
 
-def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, str]:
-    """The subject key meant, and its type where it is said."""
+def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, Identifier]:
+    """The subject key meant, and what is known of its identifier."""
     type_, colon, value = who.partition(":")
     if not colon:
         if who.count("/") != 1:
             raise fail("Name somebody as TYPE:VALUE (email:ann@example.com), or by a key TENANT/HASH.")
-        return who, ""
+        return who, Identifier("", who.partition("/")[2])
     name = tenant or settings.tenant
     try:
-        known = identity.identifier(_secret(settings), name, type_, value, _rules(settings, name))
+        known = identity.identifier(settings.tenant_keys, name, type_, value, _rules(settings, name))
     except identity.IdentifierError as error:
         raise fail(f"{type_}: {error}.") from error
-    return identity.key_of(name, known), known.type
+    return identity.key_of(name, known), known
 
 
 def _rules(settings: Settings, tenant: str) -> IdentityRules:
     """The live policy's, which say how a value is spelt; the engine's own where none is live."""
     live = followed(settings, (POLICY_RELEASES, CATALOG_ITEMS)).live(tenant)
     return DEFAULT if live is None else live.policy.identity
-
-
-def _secret(settings: Settings) -> bytes:
-    return settings.tenant_key.get_secret_value().encode()
 
 
 def _chain(key: str, found: dict[str, Profile]) -> list[str]:

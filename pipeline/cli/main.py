@@ -84,11 +84,21 @@ def _for_operators(error: Exception) -> str | None:
         return f"Error: {error}"
     if isinstance(error, ValidationError) and error.title == "Settings":
         return "\n".join(
-            f"Error: NEXTBEST_{str(problem['loc'][0]).upper()} (or its option) cannot be {problem['input']!r}: "
-            f"{problem['msg']}. `nextbest settings` shows every setting and what it means"
+            f"Error: NEXTBEST_{str(problem['loc'][0]).upper()} (or its option) cannot be "
+            f"{_shown(str(problem['loc'][0]), problem['input'])}: {problem['msg']}. `nextbest settings` shows every "
+            "setting and what it means"
             for problem in error.errors()
         )
     return None
+
+
+def _shown(name: str, value: object) -> str:
+    from pydantic import SecretStr
+
+    from pipeline.settings import Settings
+
+    field = Settings.model_fields.get(name)
+    return "what it is set to" if field is not None and field.annotation is SecretStr else repr(value)
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

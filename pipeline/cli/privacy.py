@@ -18,7 +18,7 @@ from pipeline.adapters.privacy_tables import look_into, tables_of
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.privacy_bodies import told
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, reachable, settings_for
-from pipeline.core import identity
+from pipeline.core import identity, links
 from pipeline.core.model import ErasureAction, ErasureRequest
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.settings import Settings
@@ -47,7 +47,7 @@ def erase(
 ) -> None:
     """Forget somebody, with all identifiers; wait for the receipts. Status 1 if they do not come in time."""
     settings = settings_for(bootstrap)
-    _, job = _run(settings, ErasureAction.ERASE, _key_of(settings, subject, tenant), by, key)
+    _, job = _run(settings, ErasureAction.ERASE, _keys_of(settings, subject, tenant), by, key)
     _show(told(job), as_json)
 
 
@@ -62,7 +62,7 @@ def export(
 ) -> None:
     """Everything known about somebody, opened, as one JSON document."""
     settings = settings_for(bootstrap)
-    archive, job = _run(settings, ErasureAction.EXPORT, _key_of(settings, subject, tenant), by, None)
+    archive, job = _run(settings, ErasureAction.EXPORT, _keys_of(settings, subject, tenant), by, None)
     with answering(settings):
         text = json.dumps(archive.document(job), indent=2, ensure_ascii=False)
     if file is None:
@@ -99,7 +99,7 @@ def verify(
 ) -> None:
     """Look through topics and this machine's tables for the erased. Status 1, with the places, if anything is left."""
     settings = settings_for(bootstrap)
-    wanted = [_key_of(settings, subject, tenant) for subject in subjects]
+    wanted = [key for subject in subjects for key in _keys_of(settings, subject, tenant)]
     reachable(settings)
     with answering(settings):
         names, verifier = open_archive(settings).verifier(wanted)
@@ -128,29 +128,31 @@ def _counts(place: Place, until_retention: bool, now_ms: int) -> bool:
     return place.kind is not Kind.KEPT
 
 
-def _key_of(settings: Settings, subject: str, tenant: str | None) -> str:
-    """The subject key that is meant."""
+def _keys_of(settings: Settings, subject: str, tenant: str | None) -> list[str]:
+    """The subject key that is meant, then those under earlier tenant keys."""
     if "/" in subject and ":" not in subject:
-        return subject
+        return [subject]
     type_, colon, value = subject.partition(":")
     if not colon:
         type_, value = identity.USER_ID, subject
     try:
-        key = settings.tenant_key.get_secret_value().encode()
-        return identity.subject_key(key, tenant or settings.tenant, type_, value)
+        name = tenant or settings.tenant
+        known = identity.identifier(settings.tenant_keys, name, type_, value)
+        return [f"{name}/{hashed}" for hashed in (known.hash, *known.earlier)]
     except identity.IdentifierError as error:
         raise fail(f"SUBJECT: {error}") from error
 
 
 def _run(
-    settings: Settings, action: ErasureAction, subject: str, by: str, key: str | None
+    settings: Settings, action: ErasureAction, keys: list[str], by: str, key: str | None
 ) -> tuple[PrivacyArchive, Job]:
     """Ask for a job and wait for its end; ends the command where it does not come."""
     reachable(settings)
     clock = SystemClock()
-    job_id = job_id_of(subject.partition("/")[0], action, subject, key or os.urandom(16).hex())
+    subject, earlier = keys[0], [links.hash_of(name) for name in keys[1:]]
+    job_id = job_id_of(identity.tenant_of(subject), action, keys[-1], key or os.urandom(16).hex())
     with answering(settings):
-        submit(settings, ErasureRequest(job_id, subject, action, clock.now_ms(), by))
+        submit(settings, ErasureRequest(job_id, subject, action, clock.now_ms(), by, earlier=earlier))
         archive, end_s = open_archive(settings), clock.monotonic_s() + WAIT_S
         while True:
             job = archive.job(job_id)

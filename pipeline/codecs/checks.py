@@ -11,7 +11,7 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
-from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX, is_account
+from pipeline.core.accounts import MARK, ROLE_CHARS_MAX, ROLES_MAX, is_account
 from pipeline.core.identity import tenant_of
 from pipeline.core.model import (
     ConsentGrant,
@@ -24,6 +24,7 @@ from pipeline.core.model import (
     LinkKind,
     Scalar,
 )
+from pipeline.core.rotation import TAKEN_MAX
 from topics.catalog import DECISION_REPLIES
 
 #: The first millisecond of the year 10000: later times have no date.
@@ -98,6 +99,9 @@ def check_identity(event: IdentityEvent) -> str | None:
             return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
         if _subject(event.alias_of) is not None:
             return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
+    for one in event.identifiers:
+        if one.earlier and (problem := _earlier(event.subject, one.earlier, "identifiers.earlier")) is not None:
+            return problem
     for grant in event.consent:
         if not grant.purpose:
             return "consent.purpose is empty: name what the data may be used for"
@@ -107,7 +111,8 @@ def check_identity(event: IdentityEvent) -> str | None:
         if problem is not None:
             return "consent." + problem
     problem = (_subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
-               or _partition(event.reply_partition))
+               or _partition(event.reply_partition) or _earlier(event.subject, event.earlier)
+               or _earlier(event.alias_of or "", event.alias_earlier, "alias_earlier"))
     return problem or _scalars("traits", event.traits, TEXT_CHARS_MAX)
 
 
@@ -121,6 +126,17 @@ def _membership(event: IdentityEvent) -> str | None:
         return f"membership.account is {said!r}: send tenant/@hash of the subject's tenant"
     if len(membership.roles) > ROLES_MAX or any(not 0 < len(role) <= ROLE_CHARS_MAX for role in membership.roles):
         return f"membership.roles: send at most {ROLES_MAX}, of 1 to {ROLE_CHARS_MAX} characters"
+    return _earlier(membership.account, membership.earlier, "membership.earlier")
+
+
+def _earlier(key: str, names: list[str], what: str = "earlier") -> str | None:
+    if not names:
+        return None
+    account = is_account(key)
+    if len(names) > TAKEN_MAX or any(
+            not 0 < len(name) <= NAME_CHARS_MAX or "/" in name or name.startswith(MARK) != account for name in names):
+        of = "the account's, each with its @" if account else "the subject's"
+        return f"{what}: send at most {TAKEN_MAX} hashes, {of}, without the tenant"
     return None
 
 
@@ -129,7 +145,8 @@ def check_feedback(event: FeedbackEvent) -> str | None:
         return "event_id is empty: send an id of your own, so that a repeat is counted once"
     if event.value is not None and not isfinite(event.value):
         return f"value is {event.value}: send a finite number, or null for an unknown one"
-    problem = _subject(event.subject) or _names(event) or _time(event.at_ms)
+    problem = (_subject(event.subject) or _names(event) or _time(event.at_ms)
+               or _earlier(event.subject, event.earlier))
     return problem or _scalars("properties", event.properties)
 
 
@@ -140,18 +157,19 @@ def check_request(request: DecisionRequest) -> str | None:
         return f"placements names {len(request.placements)} slots: name 1 to {MAX_PLACEMENTS}"
     if not 1 <= request.max_variants <= MAX_VARIANTS:
         return f"max_variants is {request.max_variants}: send 1 to {MAX_VARIANTS}"
-    problem = _partition(request.reply_partition) or _subject(request.subject)
+    problem = (_partition(request.reply_partition) or _subject(request.subject)
+               or _earlier(request.subject, request.earlier))
     return problem or _names(request) or _scalars("attributes", request.attributes)
 
 
 def check_inbox(record: InboxRecord) -> str | None:
-    undoes = record.link is not None and record.link.kind in (LinkKind.SPLIT, LinkKind.REVIVE)
+    undoes = record.link is not None and record.link.kind in (LinkKind.SPLIT, LinkKind.REVIVE, LinkKind.HAND_OVER)
     merge = None if undoes else record.merge
     payloads = (record.identity, record.feedback, record.request, merge, record.due_ms,
                 record.settled, record.link, record.erasure)
     if sum(payload is not None for payload in payloads) != 1 or (undoes and record.merge is None):
         return ("one of identity, feedback, request, merge, due_ms, settled, link and erasure must be set; "
-                "to undo, merge too")
+                "to undo or hand over, merge too")
     if record.link is not None and (problem := _time(record.link.at_ms)) is not None:
         return "link." + problem
     for payload in (record.identity, record.feedback, record.request, record.erasure):

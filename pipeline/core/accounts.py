@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from pipeline.core import answers, consent, identity
 from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Channel, Purpose
-from pipeline.core.model import Account, Membership
+from pipeline.core.identity import TenantKeys, tenant_of
+from pipeline.core.model import Account, Identifier, Membership
 from pipeline.core.profile import Member, Profile
 from pipeline.core.rules import encode_json
 
@@ -26,11 +28,6 @@ ROLE_CHARS_MAX: Final = 64
 MARK: Final = "@"
 
 
-def key_of(tenant: str, hashed: str) -> str:
-    """The key of an account, from its hashed id."""
-    return f"{tenant}/{MARK}{hashed}"
-
-
 def is_account(key: str) -> bool:
     """Whether a key is an account's."""
     return key.partition("/")[2].startswith(MARK)
@@ -38,15 +35,16 @@ def is_account(key: str) -> bool:
 
 def joined(known: Mapping[str, Member], event: Membership, at_ms: int) -> dict[str, Member]:
     """The memberships after one event; past the limit those left longest ago are forgotten, then the oldest."""
-    said = Member(tuple(event.roles[:ROLES_MAX]), at_ms, event.left, at_ms if event.primary else 0)
-    return _bounded({**known, event.account: _newer(known.get(event.account), said)})
+    said = Member(tuple(event.roles[:ROLES_MAX]), at_ms, event.left, at_ms if event.primary else 0,
+                  tuple(event.earlier))
+    return _bounded(_renamed({**known, event.account: _newer(known.get(event.account), said)}))
 
 
 def merged(own: Mapping[str, Member], given: Mapping[str, Member]) -> dict[str, Member]:
     """Both sides' memberships: of each account the newest."""
     if not given:
         return dict(own)
-    return _bounded({**own, **{key: _newer(own.get(key), member) for key, member in given.items()}})
+    return _bounded(_renamed({**own, **{key: _newer(own.get(key), member) for key, member in given.items()}}))
 
 
 def _newer(old: Member | None, new: Member) -> Member:
@@ -55,7 +53,17 @@ def _newer(old: Member | None, new: Member) -> Member:
     last, before = sorted((old, new), key=lambda one: (one.at_ms, one.left, one.roles), reverse=True)
     # To be named as a member without roles takes none away.
     roles = last.roles if last.roles or last.left or before.left else before.roles
-    return Member(roles, last.at_ms, last.left, max(old.primary_ms, new.primary_ms))
+    return Member(roles, last.at_ms, last.left, max(old.primary_ms, new.primary_ms), new.earlier or old.earlier)
+
+
+def _renamed(members: dict[str, Member]) -> dict[str, Member]:
+    """Memberships by the accounts' present keys: one that is there under an earlier one too is the same."""
+    for key, member in list(members.items()):
+        for name in member.earlier:
+            before = members.pop(f"{tenant_of(key)}/{name}", None)
+            if before is not None:
+                members[key] = replace(_newer(before, members[key]), earlier=member.earlier)
+    return members
 
 
 def _bounded(members: dict[str, Member]) -> dict[str, Member]:
@@ -82,7 +90,15 @@ def roles(profile: Profile) -> tuple[str, ...] | None:
 
 def of(profile: Profile, known: Mapping[str, Account]) -> Account | None:
     """The account that counts, as last published; None without one, or before anything is known of it."""
-    return known.get(primary(profile)) if profile.accounts else None
+    if not profile.accounts:
+        return None
+    key = primary(profile)
+    account = known.get(key)
+    if account is None and key:
+        # Until it has come over to its present key, it is known by its earlier one.
+        names = (f"{tenant_of(key)}/{name}" for name in profile.accounts[key].earlier)
+        account = next((known[name] for name in names if name in known), None)
+    return account
 
 
 def agreed(
@@ -95,8 +111,18 @@ def agreed(
     return Verdict(verdict.passed, f'{{"account":{name},"verdict":{verdict.proof}}}')
 
 
-def account_key(tenant_key: bytes, tenant: str, account_id: str) -> str:
-    """The key of the account with this id in the tenant's own words. Raises IdentifierError."""
-    known = identity.identifier(tenant_key, tenant, "external_id", account_id)
-    hashed = hmac.digest(tenant_key, f"account\x1f{known.hash}".encode(), "sha256").hex()
-    return key_of(tenant, hashed[:identity.HASH_HEX_DIGITS])
+def identifier(tenant_keys: TenantKeys, tenant: str, account_id: str) -> Identifier:
+    """The account with this id in the tenant's own words; its hashes begin with the mark. Raises IdentifierError."""
+    known = identity.identifier(tenant_keys, tenant, "external_id", account_id)
+    hashes = [_marked(key, hashed) for key, hashed in zip(tenant_keys, (known.hash, *known.earlier), strict=True)]
+    return Identifier("account", hashes[0], hashes[1:])
+
+
+def account_key(tenant_keys: TenantKeys, tenant: str, account_id: str) -> str:
+    """Its key. Raises IdentifierError."""
+    return identity.key_of(tenant, identifier(tenant_keys, tenant, account_id))
+
+
+def _marked(tenant_key: bytes, hashed: str) -> str:
+    digest = hmac.digest(tenant_key, f"account\x1f{hashed}".encode(), "sha256").hex()
+    return MARK + digest[:identity.HASH_HEX_DIGITS]

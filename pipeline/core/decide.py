@@ -67,7 +67,7 @@ def decide(
 
     `loan`: what the subject's account has lent to this decision; see `Ruling.asks` for what it would take besides.
     """
-    decision_id = hashing.decision_id_of(request.subject, request.request_id)
+    decision_id = hashing.decision_id_of(request.subject, request.request_id, request.earlier)
     policy = live.policy
     wrong = _wrong(request, policy)
     if wrong:
@@ -76,7 +76,7 @@ def decide(
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
     account_key = accounts.primary(own) if own.accounts else ""
-    account = live.accounts.get(account_key) if account_key else None
+    account = accounts.of(own, live.accounts)
     verdicts = _verdicts(request, own, placements, policy, now_ms)
     if account_key and channel.account_purposes:
         asked = accounts.agreed(account, channel, policy.purposes, now_ms, request.require_consent)

@@ -8,10 +8,13 @@ from pipeline.core.profile import Profile
 from pipeline.core.words import Basis
 
 
-def erased(profile_id: str, now_ms: int) -> Profile:
-    """All that stays: that the identifier's subject was erased, and when. Due at once, so that what still waited to be
-    sent about her is gone from the table too once it was."""
-    return Profile(profile_id=profile_id, erased_at_ms=now_ms, suppressed=True, segments_due_ms=now_ms)
+def erased(profile_id: str, now_ms: int, state: Profile | None = None) -> Profile:
+    """All that stays: that the identifier's subject was erased, and when, and by which other hashes it is known. Due at
+    once, so that what still waited to be sent about her is gone from the table too once it was."""
+    rotation = None if state is None else state.rotation
+    successor = None if rotation is None else rotation.successor or None
+    return Profile(profile_id=profile_id, alias_of=successor, erased_at_ms=now_ms, suppressed=True,
+                   segments_due_ms=now_ms, rotation=rotation)
 
 
 def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> list[str]:
@@ -24,7 +27,12 @@ def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> l
     tenant = profile_id.partition("/")[0]
     linked = (f"{tenant}/{hash_}" for hash_, link in profile.links.items()
               if link.outcome in HELD and link.outcome != CLAIMED)
-    return list(dict.fromkeys((profile_id, *profile.merged, *linked, asked_about)))
+    rotation = profile.rotation
+    other: list[str] = []
+    if rotation is not None and not profile.suppressed:
+        # The same identifier under the tenant's other keys: what was said about it then is sealed there.
+        other = [f"{tenant}/{hash_}" for hash_ in rotation.taken] + ([rotation.successor] if rotation.successor else [])
+    return list(dict.fromkeys((profile_id, *profile.merged, *linked, *other, asked_about)))
 
 
 def outlived(profile: Profile | None, given: Profile) -> bool:
@@ -52,4 +60,4 @@ def begins_again(profile: Profile, event: IdentityEvent) -> bool:
 
 def reborn(profile: Profile) -> Profile:
     """A new profile that still knows what may not come back."""
-    return Profile(profile_id=profile.profile_id, erased_at_ms=profile.erased_at_ms)
+    return Profile(profile_id=profile.profile_id, erased_at_ms=profile.erased_at_ms, rotation=profile.rotation)

@@ -13,7 +13,7 @@ from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
-from pipeline.core.profile import Counter, Profile
+from pipeline.core.profile import Counter, Profile, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 
 #: How often a decision asks its account: each time for what it would take after the answer before.
@@ -144,7 +144,7 @@ class Sitting:
         """The subject's arm in an experiment, worked out once."""
         if experiment.id not in self.arms:
             self.arms[experiment.id] = trial.assigned(
-                experiment, self.profile.profile_id, self.facts, self.profile.assignments, self.now_ms)
+                experiment, lasting_name(self.profile), self.facts, self.profile.assignments, self.now_ms)
         return self.arms[experiment.id]
 
     def expose(self, experiments: Iterable[Experiment]) -> None:
@@ -157,7 +157,7 @@ class Sitting:
     def holds_out(self, holdout: Holdout) -> bool:
         """Whether the subject is held out, worked out once."""
         if holdout.id not in self.held:
-            self.held[holdout.id] = trial.held_out(holdout, self.profile.profile_id, self.now_ms)
+            self.held[holdout.id] = trial.held_out(holdout, lasting_name(self.profile), self.now_ms)
         return self.held[holdout.id]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 
 def digest(*parts: str) -> str:
@@ -10,9 +11,14 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
-def decision_id_of(subject: str, request_id: str) -> str:
-    """The id of a request's decision, whenever and by whomever it is made."""
-    return digest("decision", subject, request_id)
+def oldest_key(subject: str, earlier: Sequence[str]) -> str:
+    """The subject's key under the oldest tenant key listed: the same while bridges still list different ones."""
+    return f"{subject.partition('/')[0]}/{earlier[-1]}" if earlier else subject
+
+
+def decision_id_of(subject: str, request_id: str, earlier: Sequence[str] = ()) -> str:
+    """The id of a request's decision, whenever, by whomever and under whichever tenant key it is made."""
+    return digest("decision", oldest_key(subject, earlier), request_id)
 
 
 def applied_id_of(subject: str) -> str:

@@ -42,6 +42,10 @@ _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
+#: The keys of the hashes: the first one hashes, those after it are earlier ones under which something may be kept.
+TenantKeys = tuple[bytes, ...]
+
+
 class IdentifierError(ValueError):
     """The identifier cannot stand for one subject; the text says what to send instead and does not repeat the value."""
 
@@ -95,16 +99,18 @@ def tenant_name(name: str) -> str:
 
 
 def identifier(
-    tenant_key: bytes, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT
+    tenant_keys: TenantKeys, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT
 ) -> Identifier:
     """The hashed identifier. The same person has unrelated hashes in two tenants. Raises IdentifierError."""
-    known = type_of(type_)
-    return Identifier(known, _hashed(tenant_key, tenant_name(tenant), known, normalised(known, value, rules)))
+    known, name = type_of(type_), tenant_name(tenant)
+    text = normalised(known, value, rules)
+    return Identifier(known, _hashed(tenant_keys[0], name, known, text),
+                      [_hashed(key, name, known, text) for key in tenant_keys[1:]])
 
 
-def subject_key(tenant_key: bytes, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
+def subject_key(tenant_keys: TenantKeys, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     """`tenant/hash`: the key of every record about this subject. Raises IdentifierError."""
-    return key_of(tenant, identifier(tenant_key, tenant, type_, value, rules))
+    return key_of(tenant, identifier(tenant_keys, tenant, type_, value, rules))
 
 
 def key_of(tenant: str, known: Identifier) -> str:

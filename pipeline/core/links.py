@@ -41,6 +41,18 @@ def hash_of(key: str) -> str:
     return key.partition("/")[2]
 
 
+def identifier(key: str, type_: str, state: Profile | None) -> Identifier:
+    """The identifier whose key this is, with the hashes under which others may know it."""
+    rotation = None if state is None else state.rotation
+    return Identifier(type_, hash_of(key), [] if rotation is None else [*rotation.taken])
+
+
+def is_of(one: Identifier, key: str) -> bool:
+    """Whether this is the key of the identifier, perhaps by an earlier hash that has not been taken over yet."""
+    name = hash_of(key)
+    return name == one.hash or name in one.earlier
+
+
 def held(profile: Profile) -> list[Identifier]:
     """The identifiers that lead to the profile, as far as it knows."""
     return [Identifier(link.type, hash_) for hash_, link in profile.links.items() if link.outcome in HELD]
@@ -80,8 +92,15 @@ def identified(
         links[own] = _link(event, event.subject_type, SELF, now_ms)
     claims, limited = [], False
     for one in sorted(event.identifiers, key=lambda one: (rules.of(one.type).priority, one.hash)):
+        fresh = one.hash not in links
+        anew = renamed(links, one) and fresh
         known = links.get(one.hash)
         if one.hash == own or (known is not None and known.outcome == UNMERGED and event.at_ms <= known.at_ms):
+            continue
+        if anew and known is not None and known.outcome in HELD:
+            # Ours under its earlier hash: under the new one it has yet to come to know that.
+            links[one.hash] = _link(event, one.type, CLAIMED, now_ms, since_ms=known.since_ms)
+            claims.append(one)
             continue
         if known is not None and known.outcome in HELD:
             if at_ms > known.at_ms:
@@ -101,7 +120,8 @@ def aliased(
     profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
 ) -> tuple[Profile, Identifier, str]:
     """The profile after somebody's word that an identifier is its own, that identifier, and what keeps it off."""
-    one = Identifier(event.subject_type, hash_of(event.subject))
+    one = Identifier(event.subject_type, hash_of(event.subject), event.earlier)
+    profile = known_as(profile, one)
     known = profile.links.get(one.hash)
     if known is not None and known.outcome in HELD:
         return profile, one, ""
@@ -110,8 +130,29 @@ def aliased(
     return changed(profile, links=bounded({**profile.links, one.hash: link})), one, cause
 
 
-def _link(event: IdentityEvent, type_: str, outcome: str, now_ms: int, cause: str = "") -> Link:
-    return Link(type_, outcome, event.event_id, min(event.at_ms, now_ms), now_ms, event.source, cause)
+def _link(
+    event: IdentityEvent, type_: str, outcome: str, now_ms: int, cause: str = "", since_ms: int | None = None
+) -> Link:
+    return Link(type_, outcome, event.event_id, min(event.at_ms, now_ms), now_ms if since_ms is None else since_ms,
+                event.source, cause)
+
+
+def renamed(links: dict[str, Link], one: Identifier) -> bool:
+    """Whether the links had the identifier under an earlier hash: from now on it is in them under the present one."""
+    found = [links.pop(name) for name in one.earlier if name in links and name != one.hash]
+    if not found:
+        return False
+    links.setdefault(one.hash, next((link for link in found if link.outcome in HELD), found[0]))
+    return True
+
+
+def known_as(profile: Profile, one: Identifier) -> Profile:
+    """The profile that knows an identifier by its present hash."""
+    if not any(name in profile.links for name in one.earlier):
+        return profile
+    links = dict(profile.links)
+    renamed(links, one)
+    return changed(profile, links=links)
 
 
 def settled(profile: Profile, hash_: str, outcome: str, cause: str = "", at_ms: int | None = None) -> Profile:

@@ -53,6 +53,8 @@ class Identifier:
 
     type: str
     hash: str
+    #: The hashes of the same identifier under earlier tenant keys that are still listed, the newest first.
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class IdentityEvent:
     reply_partition: int | None = None
     #: The type of the identifier that `subject` is; "": the producer does not say.
     subject_type: str = ""
+    #: The subject's hashes, and those of `alias_of`, under earlier tenant keys that are still listed, the newest first.
+    earlier: list[str] = field(default_factory=list)
+    alias_earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class FeedbackEvent:
     value: float | None = None
     properties: dict[str, Scalar] = field(default_factory=dict)
     source: str = ""
+    #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,8 @@ class DecisionRequest:
     reply_partition: int | None = None
     #: Hash of everything the caller sent except the request id: tells a retry from a reused id.
     digest: str = ""
+    #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
+    earlier: list[str] = field(default_factory=list)
 
 
 ItemKind = Literal["action", "offer", "content"]
@@ -264,6 +273,13 @@ class LinkKind(StrEnum):
     SPLIT = "split"
     #: And back at the identifier (in `merge`): be a profile again.
     REVIVE = "revive"
+    #: From the hash under a new tenant key to the one under an earlier: come over to me.
+    TAKE_OVER = "take_over"
+    #: From an alias that was asked, behind what it gave up and to whoever has that now; who asks it again (`cause`: by
+    #: which event it became an alias): so nothing can come by the new hash before what came by the earlier one.
+    FENCE = "fence"
+    #: And back: all that was kept under the earlier one (in `merge`).
+    HAND_OVER = "hand_over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +296,10 @@ class LinkStep:
     explicit: bool = False
     #: offer, accept: what comes along.
     identifiers: list[Identifier] = field(default_factory=list)
-    #: split, revive: the event that made the merge that is undone. left: why.
+    #: split, revive: the event that made the merge that is undone; fence, take_over: that made the alias. left: why.
     cause: str = ""
+    #: left: the profile that claimed it; "": nobody did.
+    claimed_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +314,8 @@ class ErasureRequest:
     by: str = ""
     #: The profile whose erasure this is a part of; None: the whole job.
     part_of: str | None = None
+    #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +337,8 @@ class ErasureReceipt:
 
 @dataclass(frozen=True, slots=True)
 class InboxRecord:
-    """A record on its way to the profile it belongs to. Exactly one of the payloads is set (a split and a revival are
-    `link` with `merge`), or it is due: nothing happened, but time alone changes the profile now.
+    """A record on its way to the profile it belongs to. Exactly one of the payloads is set (a split, a revival and a
+    handing over are `link` with `merge`), or it is due: nothing happened, but time alone changes the profile now.
     """
 
     event_id: str
@@ -336,6 +356,8 @@ class InboxRecord:
     settled: Settlement | None = None
     link: LinkStep | None = None
     erasure: ErasureRequest | None = None
+    #: The hashes of `profile_id` under earlier tenant keys, where who sends it knows them.
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class Member:
     left: bool = False
     #: When it was last declared the primary one; 0: never.
     primary_ms: int = 0
+    #: What stands after the tenant in the account's keys under earlier tenant keys, the newest first.
+    earlier: tuple[str, ...] = ()
 
 
 @value_type(frozen=True, slots=True)
@@ -105,6 +107,21 @@ class Given:
     event_id: str
     at_ms: int
     state: Profile
+
+
+@value_type(frozen=True, slots=True)
+class Rotation:
+    """What became of a key as the key of the hashes was changed (`pipeline.core.rotation`). Names are hashes."""
+
+    #: The key that has taken this one over: all that comes here goes there. "": none.
+    successor: str = ""
+    #: Earlier hashes that were asked for their state, which is under way; and those that lead here since.
+    taking: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    #: The key under which this was kept first: what chance deals by a subject's name stays dealt. "": the present one.
+    first: str = ""
+    #: When it took something over last.
+    at_ms: int = 0
 
 
 @value_type(frozen=True, slots=True)
@@ -155,6 +172,8 @@ class Profile:
     erased_at_ms: int | None = None
     #: Erased, and no new consent given since: nothing at all is learnt.
     suppressed: bool = False
+    #: Of the key, not of the person: it stays where it is in a merge. None: the key of the hashes never changed.
+    rotation: Rotation | None = None
 
 
 _FIELDS: Final = tuple(f.name for f in fields(Profile))
@@ -168,6 +187,12 @@ def changed(profile: Profile, **changes: Any) -> Profile:
     for name, value in changes.items():
         values[_PLACE[name]] = value
     return Profile(*values)
+
+
+def lasting_name(profile: Profile) -> str:
+    """The key under which it was kept first: the same under every key of the hashes."""
+    rotation = profile.rotation
+    return profile.profile_id if rotation is None else rotation.first or profile.profile_id
 
 
 def remember_event(profile: Profile, event_id: str) -> tuple[str, ...]:

@@ -15,19 +15,22 @@ from pipeline.core.profile import EVENT_IDS_MAX, Counter, Merge, Profile, change
 _T = TypeVar("_T")
 
 
-def contains(profile: Profile, given: Profile, event_id: str) -> bool:
-    """Whether this very merge is in the profile; of an identifier that brought nothing: whether it is there."""
+def contains(profile: Profile, given: Profile, event_id: str, name: str) -> bool:
+    """Whether this very merge is in the profile; of an identifier that brought nothing: whether it is there.
+
+    `name`: the hash by which the profile's links know it.
+    """
     if not substantial(given):
-        link = profile.links.get(hash_of(given.profile_id))
+        link = profile.links.get(name)
         return link is not None and link.outcome in HELD
     merge = profile.merged.get(given.profile_id)
     return merge is not None and merge.event_id == event_id
 
 
-def without(profile: Profile, given: Profile, at_ms: int) -> Profile:
+def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
     """The profile without what it had from the given-up one. Segments are the caller's to compute again.
 
-    `at_ms`: when it was undone; events from before then join the two no more.
+    `at_ms`: when it was undone; events from before then join the two no more. `name`: as the profile's links know it.
     """
     ledger = dict(profile.merged)
     merge = ledger.pop(given.profile_id, Merge("", 0))
@@ -35,7 +38,7 @@ def without(profile: Profile, given: Profile, at_ms: int) -> Profile:
         ledger.pop(name, None)
     links = dict(profile.links)
     for hash_, link in given.links.items():
-        if link.outcome in HELD and hash_ != hash_of(given.profile_id) and hash_ != hash_of(profile.profile_id):
+        if link.outcome in HELD and hash_ not in (name, hash_of(given.profile_id), hash_of(profile.profile_id)):
             links.pop(hash_, None)
     after = changed(
         profile,
@@ -50,7 +53,7 @@ def without(profile: Profile, given: Profile, at_ms: int) -> Profile:
         links=links,
         segments_release="",
     )
-    return settled(after, hash_of(given.profile_id), UNMERGED, at_ms=at_ms)
+    return settled(after, name, UNMERGED, at_ms=at_ms)
 
 
 def returned(given: Profile, holder: Profile) -> Profile:

@@ -57,6 +57,8 @@ class Membership:
     left: bool = False
     #: Declared the one account that counts for this person, from now on.
     primary: bool = False
+    #: What stands after the tenant in the account's keys under earlier tenant keys that are still listed.
+    earlier: list[str] = field(default_factory=list)
 
 
 @value_type(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from pipeline.agents import feedback, identity, inbox
 from pipeline.bridge import json_body
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
-from pipeline.bridge.group_mapping import account_key
+from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
-from pipeline.core.identity import identifier, key_of, tenant_of
+from pipeline.core.identity import TenantKeys, identifier, key_of, tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
@@ -57,12 +57,13 @@ class Simulation:
     """One tenant's identities. `profiles`: those to begin with, by key, as the cluster has them."""
 
     def __init__(
-        self, live: Live, tenant: str, tenant_key: bytes, now_ms: int, profiles: Mapping[str, Profile] | None = None
+        self, live: Live, tenant: str, tenant_keys: TenantKeys, now_ms: int,
+        profiles: Mapping[str, Profile] | None = None,
     ) -> None:
         rules = live.policy.identity
         self._live = live
-        self._mapper = EventMapper(tenant, partial(identifier, tenant_key, tenant, rules=rules),
-                                   partial(account_key, tenant_key, tenant), live.policy)
+        self._mapper = EventMapper(tenant, partial(identifier, tenant_keys, tenant, rules=rules),
+                                   partial(account_of, tenant_keys, tenant), live.policy)
         self.now_ms = now_ms
         self.states = dict(profiles or {})
 
@@ -141,10 +142,12 @@ def subjects_of(events: Iterable[IdentityEvent | FeedbackEvent]) -> set[str]:
     """Every key that the events are about."""
     keys: set[str] = set()
     for event in events:
-        keys.add(event.subject)
+        keys |= {event.subject, *(f"{tenant_of(event.subject)}/{name}" for name in event.earlier)}
         if isinstance(event, IdentityEvent):
             keys |= {key_of(tenant_of(event.subject), one) for one in event.identifiers}
+            keys |= {f"{tenant_of(event.subject)}/{name}" for one in event.identifiers for name in one.earlier}
             keys |= {event.alias_of} if event.alias_of else set()
+            keys |= {f"{tenant_of(event.subject)}/{name}" for name in event.alias_earlier}
     return keys
 
 

@@ -103,7 +103,7 @@ def somebody(prepared: Prepared) -> Somebody:
     for number, row in log.rows([column for _, column in mapping.columns()]):
         if isinstance(row, BadLine):
             continue
-        impression = read_impression(number, row, mapping, str)
+        impression = read_impression(number, row, mapping, lambda who: (who, []))
         if impression.consent:
             return Somebody(mapping.subject.type, impression.subject, impression.placement)
     raise StartupError(f"{prepared.log} names nobody who gave consent")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.core.hashing import digest
+from pipeline.core.hashing import digest, oldest_key
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
@@ -49,13 +49,13 @@ def identity_events(run: Run, impression: Impression, at_ms: int) -> list[Identi
     if impression.traits:
         events.append(IdentityEvent(
             run.id_of(impression, "traits"), impression.subject, IdentityKind.TRAITS, at_ms,
-            traits=dict(impression.traits), source=run.source,
+            traits=dict(impression.traits), source=run.source, earlier=impression.earlier,
         ))
     if run.purpose is not None and impression.consent is not None:
         grant = ConsentGrant(run.purpose, impression.consent, at_ms, source=run.source)
         events.append(IdentityEvent(
             run.id_of(impression, "consent"), impression.subject, IdentityKind.CONSENT, at_ms, consent=[grant],
-            source=run.source,
+            source=run.source, earlier=impression.earlier,
         ))
     return events
 
@@ -73,7 +73,8 @@ def decision_request(run: Run, impression: Impression, reply_partition: int) -> 
         require_consent=run.require_consent,
         attributes=attributes,
         reply_partition=reply_partition,
-        digest=digest(impression.subject, *said),
+        digest=digest(oldest_key(impression.subject, impression.earlier), *said),
+        earlier=impression.earlier,
     )
 
 
@@ -101,6 +102,7 @@ def feedback_events(run: Run, impression: Impression, at_ms: int, decision_id: s
             value=impression.value if kind is earns else None,
             properties=dict(properties),
             source=run.source,
+            earlier=impression.earlier,
         )
         for kind in kinds
     ]

@@ -44,18 +44,21 @@ class Impression:
     traits: dict[str, Scalar] = field(default_factory=dict)
     attributes: dict[str, Scalar] = field(default_factory=dict)
     consent: bool | None = None
+    #: The subject's hashes under earlier tenant keys.
+    earlier: list[str] = field(default_factory=list)
 
 
 def read_impression(
-    number: int, row: MappingType[str, Any], mapping: Mapping, subject_of: Callable[[str], str]
+    number: int, row: MappingType[str, Any], mapping: Mapping, subject_of: Callable[[str], tuple[str, list[str]]]
 ) -> Impression:
-    """The impression that a row records; `subject_of` hashes the identifier, which goes no further than this.
+    """The impression that a row records; `subject_of` hashes the identifier, which goes no further than this, into its
+    key and the hashes under earlier tenant keys.
 
     Raises `RowError` naming the column that cannot be used.
     """
     who = _who(row, mapping)
     try:
-        subject = subject_of(who)
+        subject, earlier = subject_of(who)
     except IdentifierError as error:
         raise RowError(mapping.subject.columns[0], str(error)) from error
     return Impression(
@@ -73,6 +76,7 @@ def read_impression(
         propensity=_probability(row, mapping.propensity),
         traits=_typed(row, mapping.traits),
         attributes=_typed(row, mapping.attributes),
+        earlier=earlier,
         consent=_consent(row, mapping, who),
     )
 

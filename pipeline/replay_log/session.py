@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 from pipeline.core.hashing import fraction
-from pipeline.core.identity import subject_key
+from pipeline.core.identity import TenantKeys, identifier, key_of
 from pipeline.ports import Clock
 from pipeline.replay_log.audits import audit_ends, read_refusals
 from pipeline.replay_log.errors import ReplayError, RowError
@@ -84,9 +84,7 @@ def run_replay(
     if options.speed is not None and mapping.timestamp is None:
         raise ReplayError(located.problem(("timestamp",), "missing, and --speed needs the log's times"))
     tenant = mapping.tenant or settings.tenant
-    subject_of = partial(
-        subject_key, settings.tenant_key.get_secret_value().encode(), tenant, mapping.subject.type
-    )
+    subject_of = partial(_keys, settings.tenant_keys, tenant, mapping.subject.type)
     run = Run(
         options.run or f"r{clock.now_ms():x}",
         mapping.consent.purpose if mapping.consent else None,
@@ -108,6 +106,11 @@ def run_replay(
         str(log_path), run.name, tenant, pace_said, options.window, _simulated(mapping), options.credit
     )
     return summarise(about, tally, ended, refusals)
+
+
+def _keys(tenant_keys: TenantKeys, tenant: str, type_: str, value: str) -> tuple[str, list[str]]:
+    known = identifier(tenant_keys, tenant, type_, value)
+    return key_of(tenant, known), known.earlier
 
 
 @contextmanager
@@ -133,7 +136,7 @@ def _tell(watcher: Watcher, rows: int | None, tally: Tally) -> None:
 
 
 def _usable(
-    log: Log, mapping: Mapping, subject_of: Callable[[str], str], tally: Tally, options: Options
+    log: Log, mapping: Mapping, subject_of: Callable[[str], tuple[str, list[str]]], tally: Tally, options: Options
 ) -> Iterator[Impression]:
     """The rows that are impressions; the others are counted, and too many of them end the replay."""
     for number, row in log.rows([column for _, column in mapping.columns()], options.skip):

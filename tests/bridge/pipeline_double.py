@@ -123,15 +123,21 @@ class WorkersDouble:
 class BridgeDouble:
     """One bridge and everything around it. `published`: another policy than the shop's."""
 
-    def __init__(self, policy: Path, published: Sequence[Outbound] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, policy: Path, published: Sequence[Outbound] | None = None, beside: BridgeDouble | None = None,
+        **settings: Any,
+    ) -> None:
+        """`beside`: another bridge of the same pipeline."""
         self.settings = Settings(**({"tenant": "shop"} | settings))
-        self.pipeline = MemoryPipeline(FLOWS)
+        self.pipeline: MemoryPipeline = MemoryPipeline(FLOWS) if beside is None else beside.pipeline
         for record in shop.publication(policy) if published is None else published:
             self.pipeline.send(BY_NAME[record.topic], record.key, record.value)
         self.pipeline.run()
         self.clock = self.pipeline.clock
         self.metrics = BridgeMetrics()
         self.wire = WireDouble(self.pipeline)
+        if beside is not None:
+            self.wire.reply_partition = beside.wire.reply_partition + 1
         self.asker = self.wire.asker = Asker(
             self.wire, self.clock, self.metrics, in_flight_max=self.settings.max_in_flight,
             patience_ms=self.settings.deadline_ms,
@@ -161,7 +167,7 @@ class BridgeDouble:
 
     def subject(self, value: str, type_: str = "user_id", tenant: str = "shop") -> str:
         """The key under which the bridge puts somebody."""
-        return identity.subject_key(self.settings.tenant_key.get_secret_value().encode(), tenant, type_, value)
+        return identity.subject_key(self.settings.tenant_keys, tenant, type_, value)
 
     def requests(self) -> list[DecisionRequest]:
         """What was asked of the pipeline."""

@@ -11,7 +11,7 @@ from pipeline.core.accounts import account_key
 from pipeline.core.model import IdentityEvent
 from topics.catalog import IDENTITY_EVENTS
 
-KEY, NOW_MS = b"k", 1_700_000_000_000
+KEY, NOW_MS = (b"k",), 1_700_000_000_000
 CSV = """id,name,plan,employees,postcode,vip,contract.ends,consent.contact,consent.contact/email
 acme,Acme,pro,250,01234,true,2027-01-31,yes,no
 initech,"Initech, Ltd",,17,,,,,

@@ -17,7 +17,7 @@ from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF, WRITTEN_MS
 from topics.catalog import IDENTITY_EVENTS
 
-KEY, NOW_MS, AT_MS = b"k", 1_700_000_000_000, 1_690_000_000_000
+KEY, NOW_MS, AT_MS = (b"k",), 1_700_000_000_000, 1_690_000_000_000
 AT: Final = "2023-07-22T04:26:40Z"
 POLICY: Final = made({"consent": {"categories": {"C4": ["marketing/email", "personalization"]}, "tcf": TCF}}).policy
 CSV: Final = f"""id,type,purpose,channel,granted,basis,at,expires_at,source,proof,opt_in

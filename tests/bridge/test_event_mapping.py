@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper, Mapped
-from pipeline.bridge.group_mapping import account_key
+from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
 from pipeline.core import identity
+from pipeline.core.accounts import account_key
 from pipeline.core.definitions import Policy
 from pipeline.core.model import (
     Basis,
@@ -29,12 +30,12 @@ from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF
 
 NOW_MS = 1_700_000_000_000
-KEY = b"k"
+KEY = (b"k",)
 
 
 def mapped(policy: Policy | None = None, **event: Any) -> Mapped:
     body = {"type": "track", "userId": "ann", "event": "Song Played"} | event
-    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_key, KEY, "shop"), policy)
+    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_of, KEY, "shop"), policy)
     return mapper.map(SegmentEvent.model_validate(body), NOW_MS, "made-up")
 
 

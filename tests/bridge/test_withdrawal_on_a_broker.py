@@ -85,7 +85,7 @@ def test_the_next_decision_obeys_whatever_stands_in_the_queue(
 ) -> None:
     monkeypatch.setattr("pipeline.bridge.events_door.CONFIRMED_WITHIN_S", 0.2)
     broker = Client(settings.bootstrap)
-    key = identity.subject_key(settings.tenant_key.get_secret_value().encode(), "shop", "user_id", "ann").encode()
+    key = identity.subject_key(settings.tenant_keys, "shop", "user_id", "ann").encode()
     names = [f"shop/s{n}" for n in range(2_000)]
     strangers = [name for name in names if subject_partition(name.encode()) == subject_partition(key)]
     queue = [(name, avro.encode(IDENTITY_EVENTS, shop.traits(name, n, f"e{n}", plan="plus")))

@@ -32,7 +32,7 @@ Value = IdentityEvent | FeedbackEvent | DecisionRequest
 @cache
 def key_of(raw_id: str) -> str:
     """The subject key that a bridge makes of an identifier."""
-    return subject_key(Settings().tenant_key.get_secret_value().encode(), TENANT, "user_id", raw_id)
+    return subject_key(Settings().tenant_keys, TENANT, "user_id", raw_id)
 
 
 class Family(Traffic):

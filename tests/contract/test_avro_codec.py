@@ -232,6 +232,11 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
         ({"membership": model.Membership("other/@acme")}, "send tenant/@hash of the subject's tenant"),
         ({"membership": model.Membership("default/acme")}, "send tenant/@hash"),
         ({"membership": model.Membership("default/@acme", ["r" * 65])}, "send at most 16, of 1 to 64 characters"),
+        ({"earlier": ["default/hash"]}, "earlier: send at most 8 hashes, the subject's, without the tenant"),
+        ({"earlier": [str(number) for number in range(9)]}, "earlier: send at most 8 hashes"),
+        ({"alias_earlier": ["@acme"]}, "alias_earlier: send at most 8 hashes, the subject's"),
+        ({"identifiers": [model.Identifier("email", "h", [""])]}, "identifiers.earlier: send at most 8 hashes"),
+        ({"membership": model.Membership("default/@acme", earlier=["acme"])}, "the account's, each with its @"),
         ({"traits": {"t" * 513: 1}}, "traits has a name of 513 characters"),
         ({"traits": {"bio": "t" * 1_025}}, "traits['bio'] has 1025 characters: send at most 1024"),
     ],
@@ -252,6 +257,7 @@ def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any
         ({"reply_partition": -1}, "send 0 to 15, or null"),
         ({"reply_partition": 16}, "send 0 to 15, or null"),
         ({"request_id": "r" * 513}, "request_id has 513 characters"),
+        ({"earlier": ["@account"]}, "earlier: send at most 8 hashes"),
     ],
 )
 def test_a_request_that_could_not_be_answered_is_invalid(change: dict[str, Any], said: str) -> None:

@@ -12,7 +12,7 @@ from pipeline.core.identity import TYPES, IdentifierError, identifier, normalise
 
 from .build import made
 
-KEY = b"tenant key"
+KEY = (b"tenant key",)
 
 
 @pytest.mark.parametrize(("type_", "spellings"), [
@@ -34,7 +34,7 @@ def test_case_tells_other_identifiers_apart(type_: str) -> None:
 def test_a_hash_depends_on_key_tenant_and_type() -> None:
     hashes = {
         subject_key(key, tenant, type_, "17").partition("/")[2]
-        for key in (b"a", b"b") for tenant in ("shop", "bank") for type_ in ("user_id", "anonymous_id")
+        for key in ((b"a",), (b"b",)) for tenant in ("shop", "bank") for type_ in ("user_id", "anonymous_id")
     }
     assert len(hashes) == 8
 

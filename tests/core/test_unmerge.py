@@ -159,10 +159,10 @@ def profiles(draw: st.DrawFn, name: str) -> Profile:
 @given(profiles("own"), profiles("given"), profiles("later"))
 def test_undoing_gives_back_exactly_what_merging_brought(own: Profile, other: Profile, later: Profile) -> None:
     whole = merged(own, other, "m1", 1)
-    assert undo.without(whole, other, 2).counters == own.counters
-    assert undo.without(whole, other, 2).behaviour == own.behaviour
+    assert undo.without(whole, other, 2, "given").counters == own.counters
+    assert undo.without(whole, other, 2, "given").behaviour == own.behaviour
     if not any(own.traits.get(name) == trait for name, trait in other.traits.items()):
-        assert undo.without(whole, other, 2).traits == own.traits
-    both = undo.without(merged(whole, later, "m2", 2), other, 3)
+        assert undo.without(whole, other, 2, "given").traits == own.traits
+    both = undo.without(merged(whole, later, "m2", 2), other, 3, "given")
     assert both.counters == merged(own, later, "m2", 2).counters
     assert both.behaviour == merged(own, later, "m2", 2).behaviour

@@ -57,7 +57,8 @@ def test_its_rows_are_read_by_the_example_mapping(tmp_path: Path, monkeypatch: p
     log = Log(prepared.log)
     located.check_columns(log.columns, log.path)
     columns = [column for _, column in located.mapping.columns()]
-    rows = [read_impression(n, row, located.mapping, str) for n, row in log.rows(columns) if isinstance(row, dict)]
+    rows = [read_impression(n, row, located.mapping, lambda who: (who, [])) for n, row in log.rows(columns)
+            if isinstance(row, dict)]
     first, second = rows
     assert (first.item_id, first.placement, first.channel, first.clicked) == ("item-1", "right", "web", True)
     assert (second.item_id, second.placement, second.clicked, second.propensity) == ("item-0", "left", False, 0.5)

@@ -72,7 +72,7 @@ def impressions(path: Path) -> list[Impression]:
     found = []
     for number, row in log.rows(columns):
         assert isinstance(row, dict)
-        found.append(read_impression(number, row, MAPPING, lambda who: who))
+        found.append(read_impression(number, row, MAPPING, lambda who: (who, [])))
     return found
 
 

@@ -6,7 +6,6 @@ import math
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ ROW: dict[str, Any] = {"user": "u1", "item": "i1"}
 
 
 def read(row: dict[str, Any], mapping: Mapping) -> Impression:
-    return read_impression(1, row, mapping, lambda who: who)
+    return read_impression(1, row, mapping, lambda who: (who, []))
 
 
 def changed(**fields: Any) -> Mapping:
@@ -124,8 +123,11 @@ def test_simulated_subjects_split_those_who_look_alike_the_same_way_each_time() 
 
 
 def test_an_identifier_that_stands_for_nobody_makes_a_bad_row() -> None:
+    def subject_of(who: str) -> tuple[str, list[str]]:
+        return subject_key((b"key",), "shop", "user_id", who), []
+
     with pytest.raises(RowError, match="user: this value stands for nobody"):
-        read_impression(1, {**ROW, "user": "undefined"}, PLAIN, partial(subject_key, b"key", "shop", "user_id"))
+        read_impression(1, {**ROW, "user": "undefined"}, PLAIN, subject_of)
 
 
 @given(st.floats(0, 1))

@@ -79,6 +79,14 @@ def test_a_port_that_is_taken_is_one_sentence(run: Any, tmp_path: Any) -> None:
             assert "Traceback" not in result.output
 
 
+def test_a_secret_that_cannot_be_is_not_repeated(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTBEST_TENANT_KEY", "very secret,very secret")
+    result = run("settings")
+    assert result.exit_code == 1 and "very secret" not in result.output
+    assert "NEXTBEST_TENANT_KEY (or its option) cannot be what it is set to" in result.output
+    assert "1 to 4 different keys" in result.output
+
+
 def test_settings_masks_secrets_and_says_where_values_come_from(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXTBEST_TENANT_KEY", "very secret")
     monkeypatch.setenv("NEXTBEST_API_KEYS", "")

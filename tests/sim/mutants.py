@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.agents import _apply
+from pipeline.agents import _apply, _rotation, feedback, identity, requests
 from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
-from pipeline.core import caps, erasure, learn
+from pipeline.core import caps, erasure, learn, rotation
 from pipeline.core.gates import Sitting
+from pipeline.core.links import hash_of
+from pipeline.core.model import InboxRecord
+from pipeline.core.profile import Profile, changed
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
 from pipeline.runtime.lane import PartitionLane, Step
@@ -117,6 +121,29 @@ def _never_give_back() -> Any:
 
 def _spend_unasked() -> Any:
     return _patched((Sitting, "asks", lambda self: {}))
+
+
+def _use_at_once() -> Any:
+    """The earlier hash is asked for what it keeps, and what comes meanwhile is used without it."""
+    sent = _rotation.elsewhere
+
+    def asked_once(record: InboxRecord, state: Profile | None) -> Any:
+        known = rotation.of(state)
+        names = {*known.taking, *known.taken, hash_of(record.profile_id)}
+        return sent(record, state) if known.successor or not names.issuperset(record.earlier) else None
+
+    return _patched(*((agent, "elsewhere", asked_once) for agent in (_rotation, identity, feedback, requests)))
+
+
+def _take_over_again() -> Any:
+    taken_over = _rotation._taken_over
+
+    def again(event: InboxRecord, step: Any, given: Profile, state: Profile | None, ctx: Any) -> Any:
+        if state is not None and not rotation.of(state).successor:
+            state = changed(state, rotation=replace(rotation.of(state), taking=(step.identifier.hash,), taken=()))
+        return taken_over(event, step, given, state, ctx)
+
+    return _patched((_rotation, "_taken_over", again))
 
 
 def _disorder_the_inbox() -> Any:
@@ -252,6 +279,8 @@ MUTANTS: dict[str, Mutant] = {
     "an account lends what it does not take": _lend_without_taking,
     "an unspent loan is not given back": _never_give_back,
     "an account is not asked": _spend_unasked,
+    "a record is not sent by way of the earlier hash": _use_at_once,
+    "what was taken over is not remembered": _take_over_again,
     "the inbox loses its order": _disorder_the_inbox,
     "outputs before the changelog's acknowledgement": _answer_first,
     "the store before the changelog's acknowledgement": _store_first,

@@ -21,6 +21,7 @@ from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.sim.cluster import Change, Changelog
+from tests.sim.names import as_early, members_of, newly, sets_of
 from tests.sim.policies import ACCOUNT_CAP
 from tests.sim.traffic import ACCOUNT
 from topics.catalog import (
@@ -106,16 +107,20 @@ class Oracle:
         self.sim = sim
         self.wrong: list[str] = []
         self.keyring = Keyring(sim.vault)
-        self.identity = self._inputs(IDENTITY_EVENTS.name)
-        self.feedback = self._inputs(FEEDBACK_EVENTS.name)
-        self.requests = self._inputs(DECISION_REQUESTS.name)
+        #: By the hash under the old tenant key, whichever door it came through.
+        self.identity = [(record, as_early(event)) for record, event in self._inputs(IDENTITY_EVENTS.name)]
+        self.feedback = [(record, as_early(event)) for record, event in self._inputs(FEEDBACK_EVENTS.name)]
+        self.requests = [(record, as_early(event)) for record, event in self._inputs(DECISION_REQUESTS.name)]
+        #: Whether the tenant key is changed: records of one identifier then lie on two partitions.
+        self.rotates = any(record.key != event.subject.encode()
+                           for record, event in (*self.identity, *self.feedback, *self.requests))
         self.inbox = self._inputs(PROFILE_INBOX.name)
         #: Who says that which identifier belongs to which profile: event, identifier, profile.
         self.aliases = [(e, e.subject, e.alias_of) for _, e in self.identity if e.alias_of] + [
             (e, f"shop/{one.hash}", e.subject) for _, e in self.identity for one in e.identifiers]
         self.consents = [(r, e) for r, e in self.identity if e.consent]
         subjects = {e.subject for _, e in (*self.identity, *self.feedback, *self.requests)}
-        self.sets = _joined(subjects, ((old, new) for _, old, new in self.aliases))
+        self.sets = sets_of(subjects, ((old, new) for _, old, new in self.aliases))
         #: The sets in which a merge was undone: they are one profile at some times and several at others.
         self.parted = {self.sets[e.subject] for _, e in self.identity if e.kind is IdentityKind.UNMERGE}
         self._asked_for: dict[str, str] = {e.request_id: e.subject for _, e in self.requests}
@@ -263,10 +268,11 @@ class Oracle:
 
     def _one_profile_each(self) -> None:
         """Each set of identifiers has one profile, every identifier leads to it, and it knows the newest of all."""
-        for members in _sets(self.sets):
+        for members in members_of(self.sets):
             if self.sets[members[0]] in self.erased:
                 continue
-            holders = [name for name in members if name in self.states and self.states[name].alias_of is None]
+            keys = self._kept(members)
+            holders = [name for name in keys if self.states[name].alias_of is None]
             if self.sets[members[0]] in self.parted:
                 continue
             events = [e for _, e in (*self.identity, *self.feedback) if e.subject in members]
@@ -275,10 +281,14 @@ class Oracle:
                 continue
             if not holders:
                 continue
-            for name in members:
-                if name in self.states and self._leads_to(name) != holders[0]:
+            for name in keys:
+                if self._leads_to(name) != holders[0]:
                     self.wrong.append(f"{name} leads to {self._leads_to(name)}, not {holders[0]}")
             self._knows_the_newest(members, self.states[holders[0]])
+
+    def _kept(self, members: Iterable[str]) -> list[str]:
+        """Every key under which something is kept about them."""
+        return [key for name in members for key in dict.fromkeys((name, newly(name))) if key in self.states]
 
     def _leads_to(self, name: str) -> str:
         for _ in self.states:
@@ -344,12 +354,12 @@ class Oracle:
                     shown[self.sets[subject], f"twice_a_day|{chosen.item_id}"].add(decision.decision_id)
         for _, event in self.feedback:
             shown[self.sets[event.subject], f"clicked|{event.item_id}"].add(event.event_id)
-        for members in _sets(self.sets):
+        for members in members_of(self.sets):
             if self.sets[members[0]] in self.ringed | self.erased:
                 continue
             counted: dict[str, int] = defaultdict(int)
-            for name in members:
-                for key, counter in (self.states[name].counters if name in self.states else {}).items():
+            for name in self._kept(members):
+                for key, counter in self.states[name].counters.items():
                     counted[key] += counter.total
             expected = {key: len(ids) for (root, key), ids in shown.items() if root == self.sets[members[0]]}
             for key in sorted(counted.keys() | expected.keys()):
@@ -397,7 +407,8 @@ class Oracle:
         for first, last in zip(times, times[ACCOUNT_CAP:], strict=False):
             if last - first < DAY_MS:
                 self.wrong.append(f"members of the account were shown {ACCOUNT_CAP + 1} within {last - first} ms")
-        for key, counter in (self.states[ACCOUNT].counters if ACCOUNT in self.states else {}).items():
+        account = next((self.states[key] for key in (newly(ACCOUNT), ACCOUNT) if key in self.states), None)
+        for key, counter in (account.counters if account is not None else {}).items():
             taken = {e.decision_id for _, e in self._outputs(DECISION_AUDIT) if e.loan is not None and not e.fallback}
             if counter.held:
                 self.wrong.append(f"loans of {key} were not settled: {sorted(counter.held)}")
@@ -407,7 +418,7 @@ class Oracle:
     def _known(self, subject: str, at_ms: int) -> set[str]:
         """The identifiers that were known to be this subject's."""
         done = [(old, new) for event, old, new in self.aliases if self.done_ms(event.event_id) < at_ms]
-        sets = _joined({subject}, done)
+        sets = sets_of({subject}, done)
         return {name for name, root in sets.items() if root == sets[subject]}
 
     def _consented(self, name: str, subject: str, known: set[str], at_ms: int, decided_ms: int) -> None:
@@ -416,7 +427,8 @@ class Oracle:
             self.wrong.append(f"{name} was decided for {subject} without any consent")
         complete = [e.consent[0] for _, e in self.consents
                     if e.subject in known and self.done_ms(e.event_id) < at_ms]
-        if self.sim.in_order and len([n for n in self.sets.values() if n == self.sets[subject]]) == 1:
+        alone = len([n for n in self.sets.values() if n == self.sets[subject]]) == 1 and not self.rotates
+        if self.sim.in_order and alone:
             # Nothing is fetched out of order here: a withdrawal counts from when it was appended.
             complete += [grant for r, grant in given if r.at_ms < at_ms]
         last = max(complete, key=lambda grant: grant.at_ms, default=None)
@@ -435,20 +447,6 @@ def _id(event: IdentityEvent | FeedbackEvent | DecisionRequest | InboxRecord) ->
     if isinstance(event, InboxRecord) and event.loan is not None and event.request is not None:
         return event.request.request_id
     return event.request_id if isinstance(event, DecisionRequest) else event.event_id
-
-
-def _joined(names: Iterable[str], pairs: Iterable[tuple[str, str | None]]) -> dict[str, str]:
-    """Each name's set, under one member's name."""
-    sets = {name: name for name in sorted(names)}
-    for one, other in pairs:
-        if other is not None:
-            old, new = sets.setdefault(one, one), sets.setdefault(other, other)
-            sets = {name: new if root == old else root for name, root in sets.items()}
-    return sets
-
-
-def _sets(sets: dict[str, str]) -> list[list[str]]:
-    return [sorted(name for name, root in sets.items() if root == one) for one in sorted(set(sets.values()))]
 
 
 def _versions(outputs: list[tuple[Record, Any]]) -> dict[str, set[bytes | None]]:

@@ -23,6 +23,7 @@ from pipeline.core.model import (
     Membership,
 )
 from pipeline.ports import Outbound
+from tests.sim.names import newly
 from topics.catalog import DECISION_REQUESTS, ERASURE_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
 
 #: A retry may come this long after its request: what the profile's memory of requests holds for certain.
@@ -32,21 +33,31 @@ RETRY_MS = 240_000
 ACCOUNT = "shop/@firm"
 
 
+Event = IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest
+
+
 @dataclass(slots=True)
 class Sent:
     """One record a producer sent."""
 
     topic: Topic
-    value: IdentityEvent | FeedbackEvent | DecisionRequest
+    value: Event
     at_ms: int
 
 
 class Traffic:
     """The producers of one run."""
 
-    def __init__(self, rng: random.Random, accounts: bool = False, fate: random.Random | None = None) -> None:
-        """`fate` decides who is to be forgotten, so that a run without it stays the run it was; None: nobody."""
+    def __init__(
+        self, rng: random.Random, accounts: bool = False, fate: random.Random | None = None,
+        doors: random.Random | None = None,
+    ) -> None:
+        """`fate` decides who is to be forgotten, so that a run without it stays the run it was; None: nobody.
+        `doors` chooses which producer's keys hash a record where the key is being changed; None: it is not."""
         self._rng = rng
+        self._doors = doors
+        #: How many of the doors list the new key by now.
+        self._restarted = 0.0
         self.subjects = [f"shop/{name}" for name in "abcdefgh"[: rng.randint(2, 7)]]
         self.aliases = self._plan_aliases()
         self._waiting_aliases = list(self.aliases.items())
@@ -123,7 +134,7 @@ class Traffic:
         for _ in self.subjects:
             self.forgotten |= {name for pair in self.aliases.items() if self.forgotten & {*pair} for name in pair}
         request = ErasureRequest(f"job-{self._doomed}", self._doomed, ErasureAction.ERASE, now_ms)
-        return Outbound(ERASURE_REQUESTS.name, self._doomed.encode(), avro.encode(ERASURE_REQUESTS, request))
+        return self._again(ERASURE_REQUESTS, request)
 
     def poison(self) -> Outbound:
         """A record that nobody can read."""
@@ -216,10 +227,27 @@ class Traffic:
         chosen = self._chosen(events)
         return self._again(chosen.topic, chosen.value)
 
-    def _out(self, topic: Topic, value: IdentityEvent | FeedbackEvent | DecisionRequest, now_ms: int) -> Outbound:
+    def _hashed(self, value: Event) -> Event:
+        """The record as another door would hash it: one that lists the new key before the old, or the old one only."""
+        if self._doors is None:
+            return value
+        self._restarted = min(1.0, self._restarted + self._doors.choice((0.0, 0.0, 0.05)))
+        if self._doors.random() >= self._restarted:
+            return value
+        if isinstance(value, IdentityEvent):
+            known = [Identifier(one.type, newly(one.hash), [one.hash]) for one in value.identifiers]
+            joins = value.membership
+            if joins is not None:
+                joins = replace(joins, account=newly(joins.account), earlier=[joins.account.partition("/")[2]])
+            value = replace(value, identifiers=known, membership=joins)
+            if value.alias_of is not None and self._doors.random() < self._restarted:
+                value = replace(value, alias_of=newly(value.alias_of), alias_earlier=[value.alias_of.partition("/")[2]])
+        return replace(value, subject=newly(value.subject), earlier=[value.subject.partition("/")[2]])
+
+    def _out(self, topic: Topic, value: Event, now_ms: int) -> Outbound:
         self.sent.append(Sent(topic, value, now_ms))
         return self._again(topic, value)
 
-    @staticmethod
-    def _again(topic: Topic, value: IdentityEvent | FeedbackEvent | DecisionRequest) -> Outbound:
+    def _again(self, topic: Topic, value: Event) -> Outbound:
+        value = self._hashed(value)
         return Outbound(topic.name, value.subject.encode(), avro.encode(topic, value))

@@ -19,7 +19,7 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Stage, Trait
+from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Rotation, Stage, Trait
 from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
 
@@ -40,13 +40,14 @@ REPLY = model.DecisionReply("req-1", "dec-1", [CHOSEN], False, "decided", "rel-1
 REQUEST = model.DecisionRequest(
     "req-1", SUBJECT, "web", ["home-hero", "side"], "home", 2, True,
     {"page": "/", "hour": 9, "load": 0.5, "mobile": False, "referrer": None}, AT_MS + 150, 3, "d41d8cd9",
+    ["0cc175b9c0f1b6a831c399e269772661"],
 )
 PROFILE = Profile(
     profile_id=SUBJECT,
     alias_of=None,
     traits={"country": Trait("DE", AT_MS), "age": Trait(33, AT_MS), "score": Trait(-0.5, 1), "vip": Trait(True, 1)},
     consent={"personalization/web": CONSENT},
-    accounts={"default/@acme": Member(("buyer",), AT_MS, False, AT_MS)},
+    accounts={"default/@acme": Member(("buyer",), AT_MS, False, AT_MS, ("@acme-1",))},
     segments={"regulars": AT_MS},
     segments_release="rel-1",
     segments_due_ms=AT_MS + 86_400_000,
@@ -71,17 +72,19 @@ PROFILE = Profile(
     given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=("e0",))),
     erased_at_ms=AT_MS,
     suppressed=True,
+    rotation=Rotation("", ("e4da3b7f",), ("1679091c",), "default/1679091c", AT_MS),
 )
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
-    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6")],
-    model.Membership("default/@acme", ["admin", "buyer"], False, True), "default/other", "shop", 3,
-    "user_id",
+    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6", ["8f14e45fceea167a5a36dedd4bea2543"])],
+    model.Membership("default/@acme", ["admin", "buyer"], False, True, ["@acme-1"]), "default/other", "shop", 3,
+    "user_id", ["0cc175b9c0f1b6a831c399e269772661"], ["other-1"],
 )
 FEEDBACK = model.FeedbackEvent(
     "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
     "web", 59.9, {"currency": "EUR", "items": 2**40, "gift": False}, "shop",
+    ["0cc175b9c0f1b6a831c399e269772661"],
 )
 
 ACCOUNT = model.Account(
@@ -93,7 +96,8 @@ VALUES: Final[dict[str, Any]] = {
     "identity_event": IDENTITY,
     "feedback_event": FEEDBACK,
     "decision_request": REQUEST,
-    "inbox_record": model.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE),
+    "inbox_record": model.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE,
+                                      earlier=["0cc175b9c0f1b6a831c399e269772661"]),
     "decision_reply": REPLY,
     "decision": model.Decision(
         "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1", 77,

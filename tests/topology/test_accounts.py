@@ -341,3 +341,25 @@ golden:
     with pytest.raises(PolicyError) as caught:
         shop.publication(tmp_path / "names", POLICY + golden.replace("{plan:", "{plam:"))
     assert "'plan'" in str(caught.value.findings[0])
+
+
+def test_a_cap_holds_over_all_members_while_the_key_of_the_hashes_is_changed(published: Any) -> None:
+    firm = Shop(published)
+    ann, ben, cid, dan, eve = firm.members
+    assert firm.asks(ann) == "renewal"
+    later = replace(Membership("shop/@acme-2", ["buyer"]), earlier=["@acme"])
+    firm.send(ben, IdentityKind.GROUP, membership=later)
+    firm.pipeline.run()
+    assert firm.asks(ben) == "renewal", "the account is known by its earlier key before it has come over"
+    # Two who know it by different keys, at once: one place is left.
+    firm.send(cid, IdentityKind.GROUP, membership=later)
+    names = [firm.puts(cid), firm.puts(dan)]
+    firm.pipeline.run()
+    assert sorted(firm.reply(name).decisions[0].item_id for name in names) == ["renewal", "upgrade"]
+    assert firm.asks(eve) == "upgrade" and len(firm.sold()) == 3
+    account = firm.pipeline.state("shop/@acme-2")
+    assert account.counters["account_week|"].total == 3 and not account.counters["account_week|"].held
+    firm.says("shop/@acme-2", traits={"plan": "enterprise"})
+    for member in (ann, ben):
+        firm.asks(member)
+        assert "enterprise" in firm.pipeline.state(member).segments, "whichever key the member knows it by"

@@ -15,7 +15,7 @@ from pipeline.topology import FLOWS
 from tests.support import shop
 from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, IDENTITY_EVENTS, SEGMENT_CHANGES
 
-KEY = b"k"
+KEY = (b"k",)
 FILE = """id,type,purpose,granted,at
 ann,user_id,personalization,yes,2020-01-01
 ben,user_id,personalization,yes,2020-01-01

@@ -1,0 +1,175 @@
+"""How what is kept under an earlier hash comes over to the present one, when the tenant's key was changed (docs/
+adr/0017-key-rotation.md). Not an agent.
+
+The present hash asks, and sends every record by way of the earlier one until the answer has come: so each is applied
+behind the state that it is about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pipeline.agents._apply import forget_the_given
+from pipeline.agents._lending import published
+from pipeline.agents._links import give_up, to_inbox
+from pipeline.agents._undo import refreshed
+from pipeline.core import erasure, links, rotation
+from pipeline.core.accounts import is_account
+from pipeline.core.identity import tenant_of
+from pipeline.core.links import hash_of
+from pipeline.core.model import Identifier, IdentityKind, InboxRecord, LinkKind, LinkStep
+from pipeline.core.profile import Profile, changed
+from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
+from topics.catalog import PROFILE_INBOX
+
+STEPS: Final = (LinkKind.TAKE_OVER, LinkKind.FENCE, LinkKind.HAND_OVER)
+
+
+def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
+    """Where a record goes before its key may use it; None: it is used here and now."""
+    key, known = record.profile_id, rotation.of(state)
+    if known.successor:
+        return Redirect(Reason.FORWARDED, _sent_on(record, known.successor))
+    if record.merge is not None and record.link is None:
+        # A given-up state only adds to what is here; on a detour, what follows it could overtake it.
+        return None
+    missing = rotation.missing(key, record.earlier, known)
+    if not missing:
+        return None
+    by_way_of = _key(key, missing[0])
+    # It comes back from the earlier hash: a repeat of what an alias sent on before goes the same way.
+    origin = by_way_of if record.from_subject == key else record.from_subject
+    detour = Emit(PROFILE_INBOX, by_way_of, replace(record, profile_id=by_way_of, from_subject=origin))
+    new = [name for name in missing if name not in known.taking]
+    if not new:
+        return Redirect(Reason.FORWARDED, detour)
+    return Accept(Reason.FORWARDED, rotation.asking(state, key, new),
+                  (*(_asked(record.event_id, _key(key, name), key) for name in new), detour))
+
+
+def step(event: InboxRecord, asked: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """A step of `STEPS`."""
+    if asked.kind is LinkKind.TAKE_OVER:
+        return _take_over(event, asked, state, ctx)
+    if asked.kind is LinkKind.FENCE:
+        return _fence(event, asked, state)
+    return _taken_over(event, asked, event.merge or Profile(profile_id=event.from_subject), state, ctx)
+
+
+def _take_over(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
+    """Asked to come over to the key of a newer hash; or the question came back, as its hash leads here already.
+
+    Where each of two keys asks the other, by settings that list the keys in different orders, the lesser one stays.
+    """
+    key, known = event.profile_id, rotation.of(state)
+    if known.successor:
+        return Redirect(Reason.FORWARDED, _sent_on(event, known.successor))
+    if state is not None and rotation.is_own(step.owner, key, state):
+        if step.identifier.hash not in known.taking:
+            return Drop(Reason.ALREADY_ONE)
+        return Accept(Reason.LINKED, rotation.led_here(state, step.identifier.hash, ctx.now_ms))
+    if known.taking and key < step.owner:
+        asker = hash_of(step.owner)
+        if asker in known.taking:
+            return Drop(Reason.ALREADY_ONE)
+        asks = _asked(event.event_id, step.owner, key)
+        return Accept(Reason.FORWARDED, rotation.asking(state, key, (asker,)), (asks,))
+    if state is not None and state.alias_of is not None and step.cause != state.alias_event:
+        fence = replace(step, kind=LinkKind.FENCE, identifier=Identifier("", hash_of(key)), cause=state.alias_event,
+                        identifiers=[step.identifier])
+        return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, key, fence))
+    over = replace(step, kind=LinkKind.HAND_OVER)
+    given = state or Profile(profile_id=key)
+    return Accept(Reason.FORWARDED, rotation.stub(key, step.owner, state), (
+        Emit(PROFILE_INBOX, step.owner, InboxRecord(event.event_id, step.owner, key, merge=given, link=over)),))
+
+
+def _fence(event: InboxRecord, step: LinkStep, state: Profile | None) -> Outcome:
+    """Whoever is no alias has all that the asked one gave up: it may be handed over."""
+    if state is not None and state.alias_of is not None:
+        onward = replace(event, profile_id=state.alias_of)
+        return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, onward.profile_id, onward))
+    asked = _key(event.profile_id, step.identifier.hash)
+    again = replace(step, kind=LinkKind.TAKE_OVER, identifier=step.identifiers[0], identifiers=[])
+    return Redirect(Reason.FORWARDED, to_inbox(event.event_id, asked, event.profile_id, again))
+
+
+def _taken_over(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
+    """What was kept under an earlier hash is here: it goes on as if it had always been."""
+    key, known, name = event.profile_id, rotation.of(state), step.identifier.hash
+    if known.successor:
+        return Redirect(Reason.FORWARDED, _sent_on(event, known.successor))
+    if name not in known.taking:
+        return Drop(Reason.DUPLICATE_EVENT)
+    after = rotation.arrived(state, given, key, name, ctx.now_ms)
+    if state is not None and not rotation.blank(state) and (state.erased_at_ms is not None or given.suppressed):
+        return _forgotten(event, given, after)
+    if rotation.blank(state) or rotation.blank(given):
+        return Accept(Reason.TAKEN_OVER, after, published(after, ctx.now_ms))
+    if is_account(key):
+        after = rotation.joined(after, given, ctx.now_ms)
+        after = changed(after, version=after.version + 1)
+        return Accept(Reason.TAKEN_OVER, after, published(after, ctx.now_ms))
+    return _beside(event, given, after, ctx)
+
+
+def _beside(event: InboxRecord, given: Profile, own: Profile, ctx: Context) -> Outcome:
+    """Something was kept under both: by a door that did not know the earlier key, or knew it in another order."""
+    key = event.profile_id
+    if own.alias_of is None and given.alias_of is None:
+        return refreshed(Reason.TAKEN_OVER, event, rotation.joined(own, given, ctx.now_ms), ctx, ())
+    if own.alias_of is None:
+        belongs = LinkStep(LinkKind.CLAIM, links.identifier(key, "", own), given.alias_of or "", ctx.now_ms,
+                           explicit=True)
+        outcome = give_up(event, belongs, own, ctx)
+        return Accept(Reason.TAKEN_OVER, outcome.state, outcome.emits)
+    if given.alias_of is None:
+        sent = changed(rotation.renamed(given, key), alias_event="", given=None)
+        return Accept(Reason.TAKEN_OVER, own, (
+            Emit(PROFILE_INBOX, own.alias_of, InboxRecord(event.event_id, own.alias_of, key, merge=sent)),))
+    return Accept(Reason.TAKEN_OVER, own)
+
+
+def _forgotten(event: InboxRecord, given: Profile, own: Profile) -> Outcome:
+    """Under one of the two keys the subject was erased: so what the other one kept goes the same way."""
+    if own.erased_at_ms is not None:
+        return Accept(Reason.TAKEN_OVER, own, forget_the_given(event, given).emits)
+    parts = forget_the_given(event, own).emits
+    return Accept(Reason.TAKEN_OVER, erasure.erased(own.profile_id, given.erased_at_ms or 0, own), parts)
+
+
+def known_as(
+    event: InboxRecord, step: LinkStep, state: Profile | None
+) -> tuple[InboxRecord, LinkStep, Profile | None]:
+    """The step with names from before a change of the key as they are now, here and in the profile's links."""
+    key = event.profile_id
+    if rotation.of(state).taken:
+        if rotation.is_own(event.from_subject, key, state):
+            event = replace(event, from_subject=key)
+        if rotation.is_own(step.owner, key, state):
+            step = replace(step, owner=key)
+        if rotation.is_own(_key(key, step.identifier.hash), key, state):
+            step = replace(step, identifier=links.identifier(key, step.identifier.type, state))
+    return event, step, None if state is None else links.known_as(state, step.identifier)
+
+
+def _sent_on(record: InboxRecord, to: str) -> Emit:
+    """To the key that took this one over; a state on its way back to this one belongs to that one now."""
+    key, given = record.profile_id, record.merge
+    if given is not None and given.profile_id == key:
+        origin = to if record.from_subject == key else record.from_subject
+        record = replace(record, merge=rotation.renamed(given, to), from_subject=origin)
+    identity = record.identity
+    if identity is not None and identity.kind is IdentityKind.ALIAS and identity.subject == key:
+        record = replace(record, identity=replace(identity, subject=to))
+    return Emit(PROFILE_INBOX, to, replace(record, profile_id=to))
+
+
+def _asked(event_id: str, earlier: str, key: str) -> Emit:
+    step = LinkStep(LinkKind.TAKE_OVER, Identifier("", hash_of(earlier)), key, 0)
+    return Emit(PROFILE_INBOX, earlier, InboxRecord(event_id, earlier, key, link=step))
+
+
+def _key(key: str, name: str) -> str:
+    return f"{tenant_of(key)}/{name}"
