@@ -1,7 +1,7 @@
 """The Publisher port on two idempotent librdkafka producers: one sends at once, one what may wait a moment.
 
-What may wait is collected here and handed over together: librdkafka can let records linger too, but wakes its thread for
-most of them all the same.
+What may wait is collected here and handed over together: librdkafka can let records linger too, but wakes its thread
+for most of them all the same.
 
 Every topic has its producer, so that a topic's records keep their order. Delivery reports are served by threads of
 their own: the event loop is woken once per group of records, not per record.
