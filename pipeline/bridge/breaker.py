@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 FAILURES_MAX: Final = 5
-OPEN_S: Final = 1.0
+#: One probe each time: little for a pipeline that is back, and who is back is found at once.
+OPEN_S: Final = 0.25
 PROBES_MAX: Final = 1
 
 
