@@ -186,23 +186,28 @@ def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | Non
     names = erasure.identifiers(profile_id, state, profile_id if request.part_of else request.subject)
     known = state is not None and not state.suppressed
     if request.action is ErasureAction.EXPORT:
-        return Drop(Reason.APPLIED, (_receipt(request, profile_id, names, ctx.now_ms, known),))
+        told = erasure.names(profile_id, state) if request.part_of else names
+        asked = () if request.part_of else _parts(request, profile_id, names)
+        return Drop(Reason.APPLIED, (*asked, _receipt(request, profile_id, told, ctx.now_ms, known)))
     at_ms = ctx.now_ms
     if state is not None and state.suppressed and state.erased_at_ms is not None:
         at_ms = state.erased_at_ms
-    parts = tuple(
-        Emit(PROFILE_INBOX, name, InboxRecord(request.job_id, name, profile_id,
-                                              erasure=replace(request, part_of=profile_id)))
-        for name in names[1:] if name != request.part_of
-    )
+    parts = _parts(request, profile_id, names)
     follows = None if state is None or rotation.of(state).successor else state.alias_of
     if follows is not None and follows != request.part_of:
         # A shared identifier that follows somebody else by now, who is to know that it does not any more.
         left = LinkStep(LinkKind.LEFT, links.identifier(profile_id, "", state), follows, at_ms, cause=ERASED)
         parts += (to_inbox(request.job_id, follows, profile_id, left),)
-    told = [] if request.part_of else names
     return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms, state),
-                  (*parts, _receipt(request, profile_id, told, at_ms, known, ERASED_WITH_THE_KEY)))
+                  (*parts, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)))
+
+
+def _parts(request: ErasureRequest, profile_id: str, names: Sequence[str]) -> tuple[Emit, ...]:
+    return tuple(
+        Emit(PROFILE_INBOX, name, InboxRecord(request.job_id, name, profile_id,
+                                              erasure=replace(request, part_of=profile_id)))
+        for name in names[1:] if name != request.part_of
+    )
 
 
 def forget_the_given(event: InboxRecord, given: Profile) -> Drop:

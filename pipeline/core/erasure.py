@@ -27,12 +27,18 @@ def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> l
     tenant = profile_id.partition("/")[0]
     linked = (f"{tenant}/{hash_}" for hash_, link in profile.links.items()
               if link.outcome in HELD and link.outcome != CLAIMED)
-    rotation = profile.rotation
-    other: list[str] = []
-    if rotation is not None and not profile.suppressed:
-        # The same identifier under the tenant's other keys: what was said about it then is sealed there.
-        other = [f"{tenant}/{hash_}" for hash_ in rotation.taken] + ([rotation.successor] if rotation.successor else [])
+    other = names(profile_id, profile)
     return list(dict.fromkeys((profile_id, *profile.merged, *linked, *other, asked_about)))
+
+
+def names(profile_id: str, profile: Profile | None) -> list[str]:
+    """One identifier under each of the tenant's keys: what was said about it under another one is sealed there."""
+    rotation = None if profile is None or profile.suppressed else profile.rotation
+    if rotation is None:
+        return [profile_id]
+    tenant = profile_id.partition("/")[0]
+    successor = [rotation.successor] if rotation.successor else []
+    return list(dict.fromkeys((profile_id, *(f"{tenant}/{hash_}" for hash_ in rotation.taken), *successor)))
 
 
 def outlived(profile: Profile | None, given: Profile) -> bool:

@@ -30,7 +30,8 @@ class Job:
     @property
     def identifiers(self) -> list[str]:
         """Every identifier of the subject, as far as is known by now."""
-        return self.receipts[0].identifiers if self.receipts else [self.request.subject]
+        found = [name for receipt in self.receipts for name in receipt.identifiers]
+        return list(dict.fromkeys(found)) or [self.request.subject]
 
     @property
     def done_ms(self) -> int | None:
@@ -52,14 +53,19 @@ def job_of(requests: Iterable[ErasureRequest], receipts: Iterable[ErasureReceipt
     if whole is None:
         return Job(request, ACCEPTED if not mine else RUNNING, [])
     parts = [one for one in mine.values() if one is not whole]
-    missing = set(whole.identifiers) - mine.keys() if request.action is ErasureAction.ERASE else set()
+    # Told of one, every part says under which names it is known besides; erased, these have receipts of their own.
+    known = {name for one in mine.values() for name in one.identifiers}
+    missing = (known if request.action is ErasureAction.ERASE else set(whole.identifiers)) - mine.keys()
     return Job(request, RUNNING if missing else DONE, [whole, *parts])
 
 
 def subjects_of(receipts: Iterable[ErasureReceipt], subjects: Iterable[str]) -> set[str]:
     """The subjects and every identifier that an erasure or export has found to be theirs."""
-    found = set(subjects)
+    jobs: dict[str, set[str]] = {}
     for receipt in receipts:
-        if receipt.part_of is None and found & {receipt.subject, receipt.profile_id, *receipt.identifiers}:
-            found |= {receipt.profile_id, *receipt.identifiers}
+        jobs.setdefault(receipt.job_id, {receipt.subject}).update((receipt.profile_id, *receipt.identifiers))
+    found = set(subjects)
+    for names in jobs.values():
+        if found & names:
+            found |= names
     return found

@@ -23,6 +23,7 @@ from pipeline.core.model import (
     IdentityKind,
     Membership,
 )
+from pipeline.core.privacy_jobs import job_of, subjects_of
 from pipeline.core.profile import Profile, lasting_name
 from pipeline.flow import Reason
 from topics.catalog import ACCOUNTS, DECISION_REPLIES, DECISIONS
@@ -302,6 +303,23 @@ def test_to_erase_somebody_reaches_every_hash(
     shop.agrees("u1", BOTH)
     assert not shop.ask("u1", OLD).fallback, "who comes back is one person again, whichever door asks"
     assert shop.owner("shop/u1-old") == "shop/u1-new"
+
+
+@pytest.mark.parametrize("action", list(ErasureAction))
+def test_a_job_names_an_identifier_under_a_key_it_had_before_it_joined(shop: Shop, action: ErasureAction) -> None:
+    shop.click("e1", OLD)
+    shop.click("e1", BOTH)
+    shop.identify("u1", BOTH, "e1")
+    asked = ErasureRequest("job", "shop/u1-new", action, shop.now_ms)
+    shop.send(asked)
+    receipts = [emit.value for emit in shop.emits if isinstance(emit.value, ErasureReceipt)]
+    job = job_of([asked], receipts, "job")
+    assert job is not None and job.status == "done"
+    assert set(job.identifiers) >= {"shop/u1-new", "shop/e1-new", "shop/e1-old"}
+    assert subjects_of(receipts, ["shop/u1-new"]) >= {"shop/e1-old"}
+    missing = [one for one in receipts if one.profile_id != "shop/e1-new"]
+    job = job_of([asked], missing, "job")
+    assert job is not None and job.status == "running"
 
 
 @pytest.mark.parametrize(("first", "then"), [(OLD, NEW), (NEW, OLD)])

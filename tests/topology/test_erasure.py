@@ -163,8 +163,10 @@ def test_what_waited_to_be_sent_is_gone_from_the_table_too(pipeline: MemoryPipel
 
 def test_an_export_names_every_identifier_and_changes_nothing(pipeline: MemoryPipeline) -> None:
     before = pipeline.state(ANN)
-    [receipt] = ask_for(pipeline, LAPTOP, "export")
+    receipt, *parts = ask_for(pipeline, LAPTOP, "export")
     assert receipt.profile_id == ANN and set(receipt.identifiers) == {ANN, PHONE, LAPTOP}
+    assert [one.identifiers for one in parts] == [[one.profile_id] for one in parts]
+    assert {one.profile_id for one in parts} == {PHONE, LAPTOP}
     assert pipeline.state(ANN) == before and opened(pipeline) == 8
 
 
