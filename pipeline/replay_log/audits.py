@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,9 @@ CAPPED: Final = "capped"
 
 #: Decisions that are looked at: an audit record is large, and the first ones tell enough of a long replay.
 DECISIONS_MAX: Final = 20_000
+
+#: Nobody waits for audit records: they come a moment after the answers.
+BEHIND_S: Final = 0.5
 
 _QUIET_POLLS_MAX: Final = 20
 _BATCH: Final = 500
@@ -60,6 +64,7 @@ def read_refusals(
 
     Raises `ReplayError` where the cluster stops answering, and for a record that cannot be read.
     """
+    time.sleep(BEHIND_S)
     ends = audit_ends(settings)
     left = {partition: end for partition, end in ends.items() if end > starts.get(partition, 0)}
     total = min(DECISIONS_MAX, sum(end - starts.get(partition, 0) for partition, end in left.items()))

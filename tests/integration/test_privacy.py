@@ -54,12 +54,16 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_somebody_is_told_forgotten_and_looked_for(client: Client) -> None:
-    since = client.ends(DECISIONS)
+    since, audited = client.ends(DECISIONS), client.ends(DECISION_AUDIT)
     client.send(DECISION_REQUESTS, ANN, shop.request("privacy-1", ANN))
     client.flush()
     # The new group answers what other tests have asked, too.
     (mine,) = wait_until(
         lambda: [d for d in client.values(DECISIONS, since) if d.request_id == "privacy-1"], what="a decision"
+    )
+    wait_until(
+        lambda: [a for a in client.values(DECISION_AUDIT, audited) if a.request.request_id == "privacy-1"],
+        what="its audit",
     )
     code, told = run("export", ANN)
     document = json.loads(told)
