@@ -36,13 +36,15 @@ class KafkaPublisher:
         lingers: Collection[str],
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[str], None],
+        allowed: Callable[[], bool],
     ) -> None:
-        """`lingers`: the topics of the lingering producer."""
+        """`lingers`: the topics of the lingering producer. `allowed`: whether what was collected may still be sent."""
         self._prompt = prompt
         self._lingering = lingering
         self._lingers = frozenset(lingers)
         self._loop = loop
         self._on_failure = on_failure
+        self._allowed = allowed
         self._failed = False
         #: Collected, with what is told when the broker has it.
         self._collected: list[tuple[Outbound, _Delivered]] = []
@@ -70,6 +72,10 @@ class KafkaPublisher:
 
     def _hand_over(self) -> None:
         collected, self._collected = self._collected, []
+        if collected and not self._allowed():
+            # A process that was frozen meanwhile: whoever owns the partitions now says it.
+            self._fail(f"{collected[0][0].topic}: what was collected may not be sent any more")
+            return
         for record, delivered in collected:
             _produce(self._lingering, record, delivered)
 
@@ -93,9 +99,11 @@ class KafkaPublisher:
 
     def fail(self, error: KafkaError, message: Message) -> None:
         """Report the first failure; those that follow from it say nothing new."""
+        self._fail(f"{message.topic()}[{message.partition()}] did not take a record: {error}")
+
+    def _fail(self, what: str) -> None:
         if not self._failed and not self._loop.is_closed():
             self._failed = True
-            what = f"{message.topic()}[{message.partition()}] did not take a record: {error}"
             self._loop.call_soon_threadsafe(self._on_failure, what)
 
 

@@ -176,6 +176,7 @@ class Worker:
     def prepare(self, loop: Any) -> None:
         """Everything that must exist before the consumer: producer, lanes, the world in memory."""
         settings = self.settings
+        lease = Lease(self.clock, settings.session_timeout_ms / 1000)
         in_time = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
         self.publisher = KafkaPublisher(
             kafka.producer(settings, "worker", **in_time),
@@ -183,6 +184,7 @@ class Worker:
             [topic.name for topic in TOPICS if not topic.awaited],
             loop,
             crash.stop,
+            lease.held,
         )
         changelog = PROFILES_BY_ID.changelog(settings.app_id)
         setup = LaneSetup(
@@ -198,7 +200,7 @@ class Worker:
             vault=vault_of(settings),
             dead_letter_limit=settings.dead_letter_limit,
         )
-        lanes = Lanes(setup, self.publisher, Lease(self.clock, settings.session_timeout_ms / 1000))
+        lanes = Lanes(setup, self.publisher, lease)
         self.app.lanes = lanes
         transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes

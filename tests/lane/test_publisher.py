@@ -68,7 +68,7 @@ def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> 
         prompt, lingering = FakeProducer(), FakeProducer()
         failures: list[str] = []
         publisher = KafkaPublisher(
-            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append  # type: ignore[arg-type]
+            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: True,  # type: ignore[arg-type]
         )
         done: list[int | None] = []
         publisher.send([record("replies"), record("audit"), record("replies")], done.append)
@@ -99,7 +99,7 @@ def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_g
         prompt, lingering = FakeProducer(), FakeProducer()
         failures: list[str] = []
         publisher = KafkaPublisher(
-            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append  # type: ignore[arg-type]
+            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: True,  # type: ignore[arg-type]
         )
         done: list[int | None] = []
         publisher.send([record("audit"), record("replies")], done.append)
@@ -110,6 +110,26 @@ def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_g
         publisher.stop()
         assert len(failures) == 1
         assert "audit[0] did not take a record" in failures[0]
+        assert done == []
+
+    asyncio.run(test())
+
+
+def test_what_was_collected_before_the_right_to_send_ran_out_is_never_sent() -> None:
+    async def test() -> None:
+        prompt, lingering = FakeProducer(), FakeProducer()
+        failures: list[str] = []
+        held = True
+        publisher = KafkaPublisher(
+            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: held,  # type: ignore[arg-type]
+        )
+        done: list[int | None] = []
+        publisher.send([record("audit")], done.append)
+        held = False
+        await asyncio.sleep(LINGER_S * 1.5)
+        publisher.stop()
+        assert lingering.waiting == []
+        assert len(failures) == 1 and "may not be sent any more" in failures[0]
         assert done == []
 
     asyncio.run(test())
