@@ -156,8 +156,16 @@ class Installation:
             time.sleep(0.05)
 
     def stop_workers(self) -> dict[int, Process]:
-        """An orderly end of workers and bridges; returns who owned what before."""
-        owners = {p: worker for worker in self.alive() for p in worker.partitions()}
+        """An orderly end of workers and bridges; returns who owned what before. Raises ChaosError."""
+        owners: dict[int, Process] = {}
+
+        def all_owned() -> bool:
+            """Not so while the last one that left is being replaced."""
+            owners.clear()
+            owners.update({p: worker for worker in self.alive() for p in worker.partitions()})
+            return len(owners) == SUBJECT_PARTITIONS
+
+        self.wait("an owner for every partition", all_owned)
         for process in (*self.bridges, *self.workers):
             process.ask_to_stop()
         for process in (*self.bridges, *self.workers):
