@@ -129,8 +129,7 @@ def apply_request(
         reply = _unremembered(request, profile_id, live, ctx.now_ms)
         return Drop(Reason.ERASED, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
-        decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
-        reply = DecisionReply(request.request_id, decision_id, [], True, "no_policy")
+        reply = _no_policy(request)
         return Accept(Reason.DECIDED, _remembering(before, reply, request, ctx.now_ms),
                       (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     return _decided(request, before, state, live, ctx.now_ms, loan)
@@ -159,8 +158,7 @@ def _decided(
         question = replace(loan or Loan(account, 0), wanted=ruling.asks, trips=loan.trips + 1 if loan else 1)
         ask = asked(request, profile_id, ruling.decision_id, question, before.accounts[question.account].earlier)
         return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
-    reply = DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
-                          live.release)
+    reply = _answer(request, ruling, live)
     after = _remembering(ruling.profile or before, reply, request, now_ms)
     # The reply first: somebody waits for it.
     emits = (
@@ -268,13 +266,21 @@ def _receipt(
 def _unremembered(request: DecisionRequest, profile_id: str, live: Live | None, now_ms: int) -> DecisionReply:
     """What somebody of whom nothing may be known is shown: the declared default content."""
     if live is None:
-        return DecisionReply(request.request_id, decision_id_of(request.subject, request.request_id), [], True,
-                             "no_policy")
+        return _no_policy(request)
     ruling = decide(replace(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
     if ruling.error is not None:
         return _error(request, ruling.error)
+    return _answer(request, ruling, live)
+
+
+def _answer(request: DecisionRequest, ruling: Ruling, live: Live) -> DecisionReply:
     return DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
                          live.release)
+
+
+def _no_policy(request: DecisionRequest) -> DecisionReply:
+    decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
+    return DecisionReply(request.request_id, decision_id, [], True, "no_policy")
 
 
 def _audit(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pipeline.core import lending, rotation
 from pipeline.core.accounts import is_account
-from pipeline.core.identity import tenant_of
+from pipeline.core.identity import beside, tenant_of
 from pipeline.core.model import Account, DecisionRequest, InboxRecord, Loan, Scalar, Settlement
 from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
@@ -73,7 +73,7 @@ def published(account: Profile, now_ms: int) -> tuple[Emit, ...]:
     known: dict[str, Scalar] = {name: trait.value for name, trait in account.traits.items() if trait.value is not None}
     return tuple(
         Emit(ACCOUNTS, name, Account(name, account.version, now_ms, known, list(account.consent.values())))
-        for name in (key, *(f"{tenant_of(key)}/{earlier}" for earlier in rotation.of(account).taken))
+        for name in (key, *(beside(key, earlier) for earlier in rotation.of(account).taken))
     )
 
 

@@ -8,7 +8,7 @@ behind the state that it is about.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from pipeline.agents._apply import forget_the_given
 from pipeline.agents._lending import published
@@ -16,14 +16,34 @@ from pipeline.agents._links import give_up, to_inbox
 from pipeline.agents._undo import refreshed
 from pipeline.core import erasure, links, rotation
 from pipeline.core.accounts import is_account
-from pipeline.core.identity import tenant_of
+from pipeline.core.identity import beside
 from pipeline.core.links import hash_of
-from pipeline.core.model import Identifier, IdentityKind, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model import (
+    DecisionRequest,
+    ErasureRequest,
+    FeedbackEvent,
+    Identifier,
+    IdentityEvent,
+    IdentityKind,
+    InboxRecord,
+    LinkKind,
+    LinkStep,
+)
 from pipeline.core.profile import Profile, changed
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
 STEPS: Final = (LinkKind.TAKE_OVER, LinkKind.FENCE, LinkKind.HAND_OVER)
+
+
+def detour(
+    event_id: str, event: IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest, state: Profile | None,
+    **payload: Any,
+) -> Outcome | None:
+    """Where an event goes before its subject's key may use it; None: it is used here and now, as nearly always."""
+    if not event.earlier and (state is None or state.rotation is None):
+        return None
+    return elsewhere(InboxRecord(event_id, event.subject, event.subject, earlier=event.earlier, **payload), state)
 
 
 def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
@@ -37,7 +57,7 @@ def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
     missing = rotation.missing(key, record.earlier, known)
     if not missing:
         return None
-    by_way_of = _key(key, missing[0])
+    by_way_of = beside(key, missing[0])
     # It comes back from the earlier hash: a repeat of what an alias sent on before goes the same way.
     origin = by_way_of if record.from_subject == key else record.from_subject
     detour = Emit(PROFILE_INBOX, by_way_of, replace(record, profile_id=by_way_of, from_subject=origin))
@@ -45,7 +65,7 @@ def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
     if not new:
         return Redirect(Reason.FORWARDED, detour)
     return Accept(Reason.FORWARDED, rotation.asking(state, key, new),
-                  (*(_asked(record.event_id, _key(key, name), key) for name in new), detour))
+                  (*(_asked(record.event_id, beside(key, name), key) for name in new), detour))
 
 
 def step(event: InboxRecord, asked: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
@@ -90,7 +110,7 @@ def _fence(event: InboxRecord, step: LinkStep, state: Profile | None) -> Outcome
     if state is not None and state.alias_of is not None:
         onward = replace(event, profile_id=state.alias_of)
         return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, onward.profile_id, onward))
-    asked = _key(event.profile_id, step.identifier.hash)
+    asked = beside(event.profile_id, step.identifier.hash)
     again = replace(step, kind=LinkKind.TAKE_OVER, identifier=step.identifiers[0], identifiers=[])
     return Redirect(Reason.FORWARDED, to_inbox(event.event_id, asked, event.profile_id, again))
 
@@ -149,7 +169,7 @@ def known_as(
             event = replace(event, from_subject=key)
         if rotation.is_own(step.owner, key, state):
             step = replace(step, owner=key)
-        if rotation.is_own(_key(key, step.identifier.hash), key, state):
+        if rotation.is_own(beside(key, step.identifier.hash), key, state):
             step = replace(step, identifier=links.identifier(key, step.identifier.type, state))
     return event, step, None if state is None else links.known_as(state, step.identifier)
 
@@ -169,7 +189,3 @@ def _sent_on(record: InboxRecord, to: str) -> Emit:
 def _asked(event_id: str, earlier: str, key: str) -> Emit:
     step = LinkStep(LinkKind.TAKE_OVER, Identifier("", hash_of(earlier)), key, 0)
     return Emit(PROFILE_INBOX, earlier, InboxRecord(event_id, earlier, key, link=step))
-
-
-def _key(key: str, name: str) -> str:
-    return f"{tenant_of(key)}/{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.agents._apply import apply_erasure
-from pipeline.agents._rotation import elsewhere
+from pipeline.agents._rotation import detour
 from pipeline.core.accounts import is_account
 from pipeline.core.model import ErasureRequest, InboxRecord
 from pipeline.core.profile import Profile
@@ -15,10 +15,8 @@ def handle(event: ErasureRequest, state: Profile | None, ctx: Context) -> Outcom
     """Apply to a profile; what is asked about an alias goes on to the profile it belongs to."""
     if is_account(event.subject):
         return DeadLetter(Reason.INVALID, "an account is no person: name the identifier whose data is to be erased")
-    if event.earlier or (state is not None and state.rotation is not None):
-        record = InboxRecord(event.job_id, event.subject, event.subject, erasure=event, earlier=event.earlier)
-        if (outcome := elsewhere(record, state)) is not None:
-            return outcome
+    if (outcome := detour(event.job_id, event, state, erasure=event)) is not None:
+        return outcome
     if state is not None and state.alias_of is not None:
         record = InboxRecord(event.job_id, state.alias_of, event.subject, erasure=event)
         return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, state.alias_of, record))

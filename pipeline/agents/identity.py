@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pipeline.agents import _identity
-from pipeline.agents._rotation import elsewhere
-from pipeline.core.model import IdentityEvent, InboxRecord
+from pipeline.agents._rotation import detour
+from pipeline.core.model import IdentityEvent
 from pipeline.core.profile import Profile
 from pipeline.flow import Context, Outcome
 
 
 def handle(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
     """Apply to a profile; an alias's event goes on to the profile it belongs to."""
-    if event.earlier or (state is not None and state.rotation is not None):
-        record = InboxRecord(event.event_id, event.subject, event.subject, identity=event, earlier=event.earlier)
-        if (outcome := elsewhere(record, state)) is not None:
-            return outcome
+    if (outcome := detour(event.event_id, event, state, identity=event)) is not None:
+        return outcome
     return _identity.take(event, event.subject, state, ctx)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents._apply import apply_request, forward_request
 from pipeline.agents._lending import no_person
-from pipeline.agents._rotation import elsewhere
+from pipeline.agents._rotation import detour
 from pipeline.core.model import DecisionRequest, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Context, Outcome
@@ -14,10 +14,8 @@ def handle(event: DecisionRequest, state: Profile | None, ctx: Context) -> Outco
     """Decide for a profile; a request for an alias goes on to the profile it belongs to."""
     if (wrong := no_person(event.subject)) is not None:
         return wrong
-    if event.earlier or (state is not None and state.rotation is not None):
-        record = InboxRecord(event.request_id, event.subject, event.subject, request=event, earlier=event.earlier)
-        if (outcome := elsewhere(record, state)) is not None:
-            return outcome
+    if (outcome := detour(event.request_id, event, state, request=event)) is not None:
+        return outcome
     sent_on = state is not None and event.request_id in state.forwarded
     if state is not None and (state.alias_of is not None or sent_on):
         # Also one that is a profile again: a retry goes where the first try went.

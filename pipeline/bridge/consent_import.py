@@ -24,7 +24,7 @@ from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
 from pipeline.bridge.problems import FieldError
 from pipeline.core import identity, identity_rules, tcf
 from pipeline.core.definitions import Policy, Purpose, Tcf
-from pipeline.core.hashing import digest, oldest_key
+from pipeline.core.hashing import digest
 from pipeline.core.identity import TenantKeys
 from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind
 from pipeline.core.statements import of_tc_string
@@ -214,6 +214,6 @@ def _unknown(names: Iterable[str]) -> str:
 def _event(said: _Said) -> IdentityEvent:
     grants = [grant if grant.source else replace(grant, source=SOURCE) for grant in said.grants]
     content = json.dumps([astuple(grant) for grant in grants])
-    event_id = digest("consent import", oldest_key(said.subject, said.earlier), content)
+    event_id = digest("consent import", identity.oldest_key(said.subject, said.earlier), content)
     return IdentityEvent(event_id, said.subject, IdentityKind.CONSENT, max(grant.at_ms for grant in grants),
                          consent=grants, source=said.source, subject_type=said.subject_type, earlier=said.earlier)

@@ -27,7 +27,7 @@ from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
-from pipeline.core.hashing import digest, oldest_key
+from pipeline.core.hashing import digest
 from pipeline.core.identity_rules import IdentityRules
 from pipeline.core.live import Live
 from pipeline.core.model import Chosen, DecisionReply, DecisionRequest, Identifier
@@ -125,7 +125,7 @@ class DecideDoor:
         attributes = kept(context.attributes, "context.attributes", warnings)
         key = identity.key_of(tenant, subject)
         # The same whichever keys a bridge lists.
-        said = (oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
+        said = (identity.oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
                 constraints.max_variants, constraints.require_consent, attributes)
         request = DecisionRequest(
             request_id, key, context.channel, placements, context.scenario, constraints.max_variants,

@@ -23,7 +23,6 @@ from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
 from pipeline.core import identity
-from pipeline.core.hashing import oldest_key
 from pipeline.core.model import ErasureAction, ErasureRequest, Identifier
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.ports import Clock, Outbound
@@ -75,7 +74,7 @@ class PrivacyDoor:
                 archive = self._archive()
                 job = await asyncio.to_thread(archive.job, job_id)
                 # Another tenant's job is nobody's: its id must not even be told to exist.
-                if job is None or grant.tenant not in (ANY_TENANT, job.request.subject.partition("/")[0]):
+                if job is None or grant.tenant not in (ANY_TENANT, identity.tenant_of(job.request.subject)):
                     raise Problem(problems.UNKNOWN_JOB, "Nobody asked for this job, or its records are gone by now.")
                 document = None
                 if job.request.action is ErasureAction.EXPORT and job.status == DONE:
@@ -95,7 +94,7 @@ class PrivacyDoor:
         repeat_key = headers.get("idempotency-key", "")
         if len(repeat_key) > _KEY_CHARS_MAX:
             raise json_body.invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
-        name = oldest_key(subject, known.earlier)
+        name = identity.oldest_key(subject, known.earlier)
         job_id = job_id_of(tenant, action, name, repeat_key or os.urandom(16).hex())
         asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
         record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))

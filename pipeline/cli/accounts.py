@@ -15,7 +15,7 @@ from pipeline.bridge import account_import
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
 from pipeline.core.accounts import identifier
-from pipeline.core.identity import IdentifierError, key_of
+from pipeline.core.identity import IdentifierError, keys_of
 from topics.catalog import ACCOUNTS
 
 app = typer.Typer(help="Accounts (B2B): import a file of them, show one.", no_args_is_help=True)
@@ -52,7 +52,7 @@ def show(
     except IdentifierError as error:
         stop(f"this cannot be an account's id: {error}")
     accounts = followed(settings, (ACCOUNTS,)).accounts(name)
-    keys = [key_of(name, known), *(f"{name}/{hashed}" for hashed in known.earlier)]
+    keys = keys_of(name, known)
     account = next((accounts[key] for key in keys if key in accounts), None)
     if account is None:
         stop(f"nothing is known of this account of the tenant {name} (key {keys[0]})")

@@ -40,7 +40,7 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     settings = settings_for(bootstrap)
     with answering(settings):
         key, known = _key(settings, who, tenant)
-        earlier = [f"{identity.tenant_of(key)}/{name}" for name in known.earlier]
+        earlier = [identity.beside(key, name) for name in known.earlier]
         found = profile_reader.read(settings, [key, *earlier])
     chain = _chain(next((name for name in (key, *earlier) if name in found), key), found)
     profile = found.get(chain[-1])

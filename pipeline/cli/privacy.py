@@ -22,6 +22,7 @@ from pipeline.core import identity, links
 from pipeline.core.model import ErasureAction, ErasureRequest
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.settings import Settings
+from topics.catalog import DAY_MS
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Forget somebody, tell what is known, look whether it is gone."
@@ -124,7 +125,7 @@ def _counts(place: Place, until_retention: bool, now_ms: int) -> bool:
     """Whether a place makes the verification fail."""
     if place.kind is Kind.EXPIRES and until_retention:
         # The broker removes whole segments, some time after the last record's time has come.
-        return place.until_ms is not None and place.until_ms + 2 * 86_400_000 < now_ms
+        return place.until_ms is not None and place.until_ms + 2 * DAY_MS < now_ms
     return place.kind is not Kind.KEPT
 
 
@@ -137,8 +138,7 @@ def _keys_of(settings: Settings, subject: str, tenant: str | None) -> list[str]:
         type_, value = identity.USER_ID, subject
     try:
         name = tenant or settings.tenant
-        known = identity.identifier(settings.tenant_keys, name, type_, value)
-        return [f"{name}/{hashed}" for hashed in (known.hash, *known.earlier)]
+        return identity.keys_of(name, identity.identifier(settings.tenant_keys, name, type_, value))
     except identity.IdentifierError as error:
         raise fail(f"SUBJECT: {error}") from error
 

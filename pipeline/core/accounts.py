@@ -14,7 +14,7 @@ from typing import Final
 from pipeline.core import answers, consent, identity
 from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Channel, Purpose
-from pipeline.core.identity import TenantKeys, tenant_of
+from pipeline.core.identity import TenantKeys
 from pipeline.core.model import Account, Identifier, Membership
 from pipeline.core.profile import Member, Profile
 from pipeline.core.rules import encode_json
@@ -60,7 +60,7 @@ def _renamed(members: dict[str, Member]) -> dict[str, Member]:
     """Memberships by the accounts' present keys: one that is there under an earlier one too is the same."""
     for key, member in list(members.items()):
         for name in member.earlier:
-            before = members.pop(f"{tenant_of(key)}/{name}", None)
+            before = members.pop(identity.beside(key, name), None)
             if before is not None:
                 members[key] = replace(_newer(before, members[key]), earlier=member.earlier)
     return members
@@ -96,7 +96,7 @@ def of(profile: Profile, known: Mapping[str, Account]) -> Account | None:
     account = known.get(key)
     if account is None and key:
         # Until it has come over to its present key, it is known by its earlier one.
-        names = (f"{tenant_of(key)}/{name}" for name in profile.accounts[key].earlier)
+        names = (identity.beside(key, name) for name in profile.accounts[key].earlier)
         account = next((known[name] for name in names if name in known), None)
     return account
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.core.identity import beside
 from pipeline.core.links import CLAIMED, HELD, hash_of
 from pipeline.core.model import IdentityEvent
 from pipeline.core.profile import Profile
@@ -24,8 +25,7 @@ def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> l
     """
     if profile is None:
         return list(dict.fromkeys((profile_id, asked_about)))
-    tenant = profile_id.partition("/")[0]
-    linked = (f"{tenant}/{hash_}" for hash_, link in profile.links.items()
+    linked = (beside(profile_id, name) for name, link in profile.links.items()
               if link.outcome in HELD and link.outcome != CLAIMED)
     other = names(profile_id, profile)
     return list(dict.fromkeys((profile_id, *profile.merged, *linked, *other, asked_about)))
@@ -36,9 +36,8 @@ def names(profile_id: str, profile: Profile | None) -> list[str]:
     rotation = None if profile is None or profile.suppressed else profile.rotation
     if rotation is None:
         return [profile_id]
-    tenant = profile_id.partition("/")[0]
     successor = [rotation.successor] if rotation.successor else []
-    return list(dict.fromkeys((profile_id, *(f"{tenant}/{hash_}" for hash_ in rotation.taken), *successor)))
+    return list(dict.fromkeys((profile_id, *(beside(profile_id, name) for name in rotation.taken), *successor)))
 
 
 def outlived(profile: Profile | None, given: Profile) -> bool:

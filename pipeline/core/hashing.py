@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from pipeline.core.identity import oldest_key
+
 
 def digest(*parts: str) -> str:
     """The hash as 32 hexadecimal digits (the first 16 bytes)."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
-
-
-def oldest_key(subject: str, earlier: Sequence[str]) -> str:
-    """The subject's key under the oldest tenant key listed: the same while bridges still list different ones."""
-    return f"{subject.partition('/')[0]}/{earlier[-1]}" if earlier else subject
 
 
 def decision_id_of(subject: str, request_id: str, earlier: Sequence[str] = ()) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -118,9 +118,24 @@ def key_of(tenant: str, known: Identifier) -> str:
     return f"{tenant}/{known.hash}"
 
 
+def keys_of(tenant: str, known: Identifier) -> list[str]:
+    """Its subject key under each of the tenant's keys, the newest first."""
+    return [f"{tenant}/{name}" for name in (known.hash, *known.earlier)]
+
+
 def tenant_of(key: str) -> str:
     """The tenant in a subject key or profile id."""
     return key.partition("/")[0]
+
+
+def beside(key: str, name: str) -> str:
+    """The key of another hash of the same tenant."""
+    return f"{tenant_of(key)}/{name}"
+
+
+def oldest_key(subject: str, earlier: Sequence[str]) -> str:
+    """The subject's key under the oldest tenant key listed: the same while bridges still list different ones."""
+    return beside(subject, earlier[-1]) if earlier else subject
 
 
 def _hashed(tenant_key: bytes, tenant: str, type_: str, text: str) -> str:

@@ -18,7 +18,7 @@ from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
-from pipeline.core.identity import TenantKeys, identifier, key_of, tenant_of
+from pipeline.core.identity import TenantKeys, beside, identifier, keys_of, tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
@@ -142,12 +142,11 @@ def subjects_of(events: Iterable[IdentityEvent | FeedbackEvent]) -> set[str]:
     """Every key that the events are about."""
     keys: set[str] = set()
     for event in events:
-        keys |= {event.subject, *(f"{tenant_of(event.subject)}/{name}" for name in event.earlier)}
+        keys |= {event.subject, *(beside(event.subject, name) for name in event.earlier)}
         if isinstance(event, IdentityEvent):
-            keys |= {key_of(tenant_of(event.subject), one) for one in event.identifiers}
-            keys |= {f"{tenant_of(event.subject)}/{name}" for one in event.identifiers for name in one.earlier}
+            keys |= {key for one in event.identifiers for key in keys_of(tenant_of(event.subject), one)}
             keys |= {event.alias_of} if event.alias_of else set()
-            keys |= {f"{tenant_of(event.subject)}/{name}" for name in event.alias_earlier}
+            keys |= {beside(event.subject, name) for name in event.alias_earlier}
     return keys
 
 

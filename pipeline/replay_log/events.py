@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pipeline.core.hashing import digest, oldest_key
+from pipeline.core.hashing import digest
+from pipeline.core.identity import oldest_key
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,

@@ -46,10 +46,9 @@ def settle(
 ) -> tuple[Outbound, ...]:
     """Count the record's fate; returns its outputs, encoded, and with a cipher sealed where their topics are."""
     match outcome:
-        case Accept(reason=reason, emits=emits):
-            fate, outputs = Fate.ACCEPT, tuple([outbound(emit, cipher, record.partition) for emit in emits])
-        case Drop(reason=reason, emits=emits):
-            fate, outputs = Fate.DROP, tuple([outbound(emit, cipher, record.partition) for emit in emits])
+        case Accept(reason=reason, emits=emits) | Drop(reason=reason, emits=emits):
+            fate = Fate.ACCEPT if isinstance(outcome, Accept) else Fate.DROP
+            outputs = tuple([outbound(emit, cipher, record.partition) for emit in emits])
         case Redirect(reason=reason, emit=emit):
             fate, outputs = Fate.REDIRECT, (outbound(emit),)
         case DeadLetter(reason=reason, detail=detail):

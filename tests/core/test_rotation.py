@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.core import links, rotation
 from pipeline.core.experiments import held_out
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.identity import identifier, subject_key
 from pipeline.core.model import (
     ConsentGrant,
@@ -303,6 +304,15 @@ def test_to_erase_somebody_reaches_every_hash(
     shop.agrees("u1", BOTH)
     assert not shop.ask("u1", OLD).fallback, "who comes back is one person again, whichever door asks"
     assert shop.owner("shop/u1-old") == "shop/u1-new"
+
+
+def test_the_answer_to_somebody_erased_is_found_by_whoever_asked_with_or_without_a_policy(shop: Shop) -> None:
+    shop.click("u1", BOTH)
+    shop.send(ErasureRequest("job", "shop/u1-new", ErasureAction.ERASE, shop.now_ms))
+    for request_id, live in (("r-policy", shop.live), ("r-none", None)):
+        shop.live = live
+        reply = shop.ask("u1", BOTH, request_id)
+        assert reply.fallback and reply.decision_id == decision_id_of("shop/u1-new", request_id, ["u1-old"])
 
 
 @pytest.mark.parametrize("action", list(ErasureAction))

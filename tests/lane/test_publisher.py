@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -53,6 +53,34 @@ class FakeProducer:
         on_delivery(error, Taken(topic, offset))
 
 
+class World:
+    """A publisher whose topic `audit` lingers, and what it has told."""
+
+    def __init__(self) -> None:
+        self.prompt, self.lingering = FakeProducer(), FakeProducer()
+        self.failures: list[str] = []
+        self.done: list[int | None] = []
+        self.held = True
+        self.publisher = KafkaPublisher(
+            self.prompt, self.lingering, ["audit"],  # type: ignore[arg-type]
+            asyncio.get_running_loop(), self.failures.append, lambda: self.held,
+        )
+
+    def send(self, *topics: str) -> None:
+        self.publisher.send([record(topic) for topic in topics], self.done.append)
+
+
+def run(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        world = World()
+        try:
+            await test(world)
+        finally:
+            world.publisher.stop()
+
+    asyncio.run(whole())
+
+
 def record(topic: str) -> Outbound:
     return Outbound(topic, b"k", b"v")
 
@@ -64,72 +92,54 @@ async def settled() -> None:
 
 
 def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> None:
-    async def test() -> None:
-        prompt, lingering = FakeProducer(), FakeProducer()
-        failures: list[str] = []
-        publisher = KafkaPublisher(
-            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: True,  # type: ignore[arg-type]
-        )
-        done: list[int | None] = []
-        publisher.send([record("replies"), record("audit"), record("replies")], done.append)
+    async def test(world: World) -> None:
+        prompt, lingering = world.prompt, world.lingering
+        world.send("replies", "audit", "replies")
         assert [topic for topic, _ in prompt.waiting] == ["replies", "replies"]
         assert lingering.waiting == []
-        publisher.send([record("audit")], done.append)
+        world.send("audit")
         await asyncio.sleep(LINGER_S * 1.5)
         assert [topic for topic, _ in lingering.waiting] == ["audit", "audit"], "together"
         prompt.report(7)
         prompt.report(8)
         await settled()
-        assert done == []
+        assert world.done == []
         lingering.report(3)
         await settled()
-        assert done == [8]
-        publisher.send([record("audit")], done.append)
-        publisher.stop()
+        assert world.done == [8]
+        world.send("audit")
+        world.publisher.stop()
         assert len(lingering.waiting) == 2, "nothing collected is left behind"
         assert prompt.flushed
         assert lingering.flushed
-        assert failures == []
+        assert world.failures == []
 
-    asyncio.run(test())
+    run(test)
 
 
 def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_group_never_done() -> None:
-    async def test() -> None:
-        prompt, lingering = FakeProducer(), FakeProducer()
-        failures: list[str] = []
-        publisher = KafkaPublisher(
-            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: True,  # type: ignore[arg-type]
-        )
-        done: list[int | None] = []
-        publisher.send([record("audit"), record("replies")], done.append)
+    async def test(world: World) -> None:
+        world.send("audit", "replies")
         await asyncio.sleep(LINGER_S * 1.5)
-        lingering.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
-        prompt.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        world.lingering.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        world.prompt.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
         await settled()
-        publisher.stop()
-        assert len(failures) == 1
-        assert "audit[0] did not take a record" in failures[0]
-        assert done == []
+        world.publisher.stop()
+        assert len(world.failures) == 1
+        assert "audit[0] did not take a record" in world.failures[0]
+        assert world.done == []
 
-    asyncio.run(test())
+    run(test)
 
 
 def test_what_was_collected_before_the_right_to_send_ran_out_is_never_sent() -> None:
-    async def test() -> None:
-        prompt, lingering = FakeProducer(), FakeProducer()
-        failures: list[str] = []
-        held = True
-        publisher = KafkaPublisher(
-            prompt, lingering, ["audit"], asyncio.get_running_loop(), failures.append, lambda: held,  # type: ignore[arg-type]
-        )
-        done: list[int | None] = []
-        publisher.send([record("audit")], done.append)
-        held = False
+    async def test(world: World) -> None:
+        world.send("audit")
+        world.held = False
         await asyncio.sleep(LINGER_S * 1.5)
-        publisher.stop()
-        assert lingering.waiting == []
-        assert len(failures) == 1 and "may not be sent any more" in failures[0]
-        assert done == []
+        world.publisher.stop()
+        assert world.lingering.waiting == []
+        assert len(world.failures) == 1 and "may not be sent any more" in world.failures[0]
+        assert world.done == []
 
-    asyncio.run(test())
+    run(test)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.agents import _apply, _rotation, feedback, identity, requests
+from pipeline.agents import _apply, _rotation
 from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
 from pipeline.core import caps, erasure, learn, rotation
@@ -132,7 +132,7 @@ def _use_at_once() -> Any:
         names = {*known.taking, *known.taken, hash_of(record.profile_id)}
         return sent(record, state) if known.successor or not names.issuperset(record.earlier) else None
 
-    return _patched(*((agent, "elsewhere", asked_once) for agent in (_rotation, identity, feedback, requests)))
+    return _patched((_rotation, "elsewhere", asked_once))
 
 
 def _take_over_again() -> Any:

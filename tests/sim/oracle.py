@@ -9,23 +9,25 @@ decision must respect.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from pipeline.codecs import avro, sealed_values
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import SealError, Vault
+from pipeline.codecs.vault import SealError
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
-from tests.sim.cluster import Change, Changelog
+from tests.sim.cluster import Change
+from tests.sim.finished import Finished
 from tests.sim.names import as_early, members_of, newly, sets_of
 from tests.sim.policies import ACCOUNT_CAP
 from tests.sim.traffic import ACCOUNT
 from topics.catalog import (
     BY_NAME,
+    DAY_MS,
     DEAD_LETTERS,
     DECISION_AUDIT,
     DECISION_REPLIES,
@@ -39,65 +41,6 @@ from topics.catalog import (
 )
 
 CAP = 2
-DAY_MS = 86_400_000
-
-
-class Logs(Protocol):
-    """What the cluster holds in the end."""
-
-    @property
-    def changelogs(self) -> Sequence[Changelog]: ...
-
-    @property
-    def completed_ms(self) -> Mapping[tuple[str, int, int], int]: ...
-
-    def records(self, topic: str) -> list[Record]:
-        """All records of a topic, in order within a partition."""
-
-
-class Lanes(Protocol):
-    """What a worker decides for, and its copies of it."""
-
-    def partitions(self) -> list[int]: ...
-
-    def store(self, partition: int) -> Any: ...
-
-
-class Worker(Protocol):
-    """One that is alive in the end."""
-
-    @property
-    def lanes(self) -> Lanes: ...
-
-
-class Finished(Protocol):
-    """One run to be examined: a simulated one, or a part of one on a real broker (tests/chaos)."""
-
-    @property
-    def cluster(self) -> Logs: ...
-
-    @property
-    def workers(self) -> Sequence[Worker]: ...
-
-    #: What was seen while it ran.
-    @property
-    def misdeeds(self) -> Sequence[str]: ...
-
-    #: Whether topics were read in the order of appending.
-    @property
-    def in_order(self) -> bool: ...
-
-    #: Whether all subjects belong to one firm.
-    @property
-    def accounts(self) -> bool: ...
-
-    #: Everybody who belongs to somebody that asked to be forgotten.
-    @property
-    def forgotten(self) -> Set[str]: ...
-
-    #: The installation's keys.
-    @property
-    def vault(self) -> Vault: ...
 
 
 class Oracle:
