@@ -1,32 +1,33 @@
 """The same pipeline on Quix Streams: `python -m bench.quix_app BOOTSTRAP STATE_DIR`, in an environment of its own.
 
-The core, the handlers and the codecs are ours; everything else is Quix Streams as its documentation recommends it: one
-StreamingDataFrame, `apply(stateful=True)` on RocksDB with a changelog topic, (de)serializers of one's own, default
-checkpoints (every 5 s, at least once). State is kept as bytes, so that its JSON encoder is not in the way.
+The core, the handlers, the codecs and the seals are ours; everything else is Quix Streams as its documentation
+recommends it: one StreamingDataFrame, `apply(stateful=True)` on RocksDB with a changelog topic, (de)serializers of
+one's own, default checkpoints (every 5 s, at least once). State is kept as bytes, so that its JSON encoder is not in
+the way, and sealed as Nextbest's is, each subject's key with her value, decisions and audits under her pseudonym
+(bench/quix_deciding.py). On which partition they are is left to that key: `to_topic` takes none.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any, Final
 
-from quixstreams import Application, State  # type: ignore[import-not-found,unused-ignore]
+from quixstreams import Application  # type: ignore[import-not-found,unused-ignore]
 from quixstreams.models import Deserializer, Serializer  # type: ignore[import-not-found,unused-ignore]
 
+from bench.quix_deciding import Deciding
 from bench.quix_topics import ASKED, GROUP, OUTPUTS
 from pipeline.adapters.follower import Follower
-from pipeline.agents import identity, requests
+from pipeline.adapters.keys import vault_of
 from pipeline.codecs import avro
-from pipeline.codecs import state as state_codec
 from pipeline.codecs.registry import NEWEST
-from pipeline.core.live import Live
-from pipeline.core.model import DecisionRequest
-from pipeline.flow import Accept, DeadLetter, Emit, Outcome, Redirect
 from pipeline.policy.directory import Directory
+from pipeline.ports import Outbound
+from pipeline.runtime.fates import LaneContext
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, DECISION_REQUESTS, IDENTITY_EVENTS, POLICY_RELEASES
 
-STATE: Final = "profile"
 FOLLOWER_S: Final = 30.0
 
 _REQUEST: Final = NEWEST["decision_request"].id.to_bytes(4, "big")
@@ -40,40 +41,10 @@ class Events(Deserializer):  # type: ignore[misc,unused-ignore]
 
 
 class Outputs(Serializer):  # type: ignore[misc,unused-ignore]
-    """Our Avro, of the topic that the handler named."""
+    """Our Avro, which is already written: what is sealed in it needs the key that was opened with the state."""
 
-    def __call__(self, value: Emit, ctx: Any) -> bytes:
-        return avro.encode(value.topic, value.value)
-
-
-class Context:
-    """What handlers may know; its time moves from record to record."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-        self.now_ms = 0
-
-    def live(self, tenant: str) -> Live | None:
-        return self._directory.live(tenant)
-
-
-class Deciding:
-    """One record: load the state, call the handler, keep the state, hand on what it wants sent."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def __call__(self, event: Any, key: bytes, at_ms: int, headers: Any, state: State) -> tuple[Emit, ...]:
-        kept = state.get_bytes(STATE)
-        profile = None if kept is None else state_codec.decode(kept)
-        self._context.now_ms = at_ms
-        handle = requests.handle if type(event) is DecisionRequest else identity.handle
-        outcome: Outcome = handle(event, profile, self._context)
-        if isinstance(outcome, DeadLetter | Redirect):
-            raise TypeError(f"the benchmark's records are all good, and this one met {outcome}")
-        if isinstance(outcome, Accept) and outcome.state is not None:
-            state.set_bytes(STATE, state_codec.encode(outcome.state))
-        return outcome.emits
+    def __call__(self, value: Outbound, ctx: Any) -> bytes | None:
+        return value.value
 
 
 def main(bootstrap: str, state_dir: str) -> None:
@@ -88,13 +59,15 @@ def main(bootstrap: str, state_dir: str) -> None:
         broker_address=bootstrap, consumer_group=GROUP, auto_offset_reset="earliest", state_dir=state_dir,
         loglevel="WARNING", producer_extra_config={"compression.type": "lz4"},
     )
+    # No process before this one began in the same second, so none had the same nonces.
+    deciding = Deciding(LaneContext(directory.live), vault_of(settings), term=int(time.time()))
     asked = app.topic(ASKED.name, key_deserializer="bytes", value_deserializer=Events())
     outputs = {
-        name: app.topic(topic.name, key_serializer="str", value_serializer=Outputs())
+        name: app.topic(topic.name, key_serializer="bytes", value_serializer=Outputs())
         for name, topic in OUTPUTS.items()
     }
-    stream = app.dataframe(asked).apply(Deciding(Context(directory)), stateful=True, metadata=True, expand=True)
-    stream.to_topic(lambda emit, key, at_ms, headers: outputs[emit.topic.name], key=lambda emit: emit.key)
+    stream = app.dataframe(asked).apply(deciding, stateful=True, metadata=True, expand=True)
+    stream.to_topic(lambda out, key, at_ms, headers: outputs[out.topic], key=lambda out: out.key)
     app.run()
 
 

@@ -14,3 +14,13 @@ OUTPUTS: Final[dict[str, Topic]] = {
     topic.name: renamed(topic, f"bench.quix.{topic.name}")
     for topic in (DECISIONS, DECISION_AUDIT, DECISION_REPLIES, SEGMENT_CHANGES)
 }
+
+#: Under which the state is kept.
+STATE: Final = "profile"
+#: As Quix Streams names it.
+CHANGELOG: Final = f"changelog__{GROUP}--{ASKED.name}--default"
+
+
+def subject_of(key: bytes) -> bytes:
+    """Whose value it is: a key of the changelog is the record's key, a bar, and the state's name."""
+    return key.rpartition(b"|")[0]

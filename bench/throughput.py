@@ -13,15 +13,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from bench import quix_topics
+from bench import compared, quix_topics
 from bench.client import REPLY_PARTITION
 from bench.cluster import Cluster
 from bench.figures import spread
 from bench.inputs import Encoded, Subjects
 from bench.parts import BenchError, Part, Parts, cpu_s
 from bench.plan import Plan
-from pipeline.adapters.keys import Keys
-from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISION_REQUESTS, DECISIONS, IDENTITY_EVENTS, Topic
+from topics.catalog import (
+    DECISION_AUDIT,
+    DECISION_REPLIES,
+    DECISION_REQUESTS,
+    DECISIONS,
+    IDENTITY_EVENTS,
+    PROFILES_BY_ID,
+    Topic,
+)
 
 #: Every request has exactly one of each.
 OUTPUTS: Final = (DECISIONS, DECISION_AUDIT, DECISION_REPLIES)
@@ -56,14 +63,19 @@ class Side:
     known: Topic
     asked: Topic
     outputs: tuple[Topic, ...]
+    #: Where its state goes, with the subjects' keys, and whose value lies there under a key.
+    changelog: str
+    subject_of: Callable[[bytes], bytes]
     runs: list[Run] = field(default_factory=list)
-    #: The first run's decisions by request.
+    #: The first run's decisions by request, opened with the side's own keys.
     decided: dict[str, Any] = field(default_factory=dict)
 
 
 def nextbest(cluster: Cluster, worker: Part) -> Side:
     """The worker that has just answered the latency runs."""
-    return Side("nextbest", worker, cluster.settings.app_id, IDENTITY_EVENTS, DECISION_REQUESTS, OUTPUTS)
+    app_id = cluster.settings.app_id
+    changelog = PROFILES_BY_ID.changelog(app_id)
+    return Side("nextbest", worker, app_id, IDENTITY_EVENTS, DECISION_REQUESTS, OUTPUTS, changelog, lambda key: key)
 
 
 def quix(parts: Parts, cluster: Cluster, python: str) -> Side:
@@ -74,7 +86,10 @@ def quix(parts: Parts, cluster: Cluster, python: str) -> Side:
     part = parts.start(
         "Quix Streams app", ["-m", "bench.quix_app", cluster.settings.bootstrap, str(state_dir)], python=python
     )
-    return Side("quix", part, quix_topics.GROUP, asked, asked, tuple(made[topic.name] for topic in OUTPUTS))
+    outputs = tuple(made[topic.name] for topic in OUTPUTS)
+    return Side(
+        "quix", part, quix_topics.GROUP, asked, asked, outputs, quix_topics.CHANGELOG, quix_topics.subject_of
+    )
 
 
 def measure(
@@ -99,7 +114,8 @@ def measure(
             begin(f"{plan.requests:,} requests through {side.name}, run {number + 1} of {plan.runs}", RUN_S)
             _run(parts, cluster, side, records)
     if len(sides) == 2:
-        _require_same(*sides)
+        one, other = sides
+        compared.require_same(one.name, one.decided, other.name, other.decided)
 
 
 def _caught_up(cluster: Cluster, side: Side) -> bool:
@@ -138,27 +154,10 @@ def _each_us(before_s: float | None, after_s: float | None, records: list[Encode
 
 
 def _decisions(cluster: Cluster, side: Side, before: dict[str, list[int]]) -> dict[str, Any]:
-    """What was decided for each request, without the times at which it was."""
+    """What was decided since `before`. Raises BenchError where the side's own keys do not open it."""
     topic = side.outputs[0]
-    found = {}
-    with Keys(cluster.settings) as keys:
-        decisions = [keys.value(DECISIONS, *record) for record in cluster.read(topic, before[topic.name])]
-    for decision in decisions:
-        found[decision.request_id] = (
-            decision.decision_id, decision.profile_id, decision.fallback, decision.reason, decision.release,
-            [(one.item_id, one.variant, one.priority, one.score, one.content) for one in decision.decisions],
-        )
-    return found
-
-
-def _require_same(one: Side, other: Side) -> None:
-    different = [name for name, decided in one.decided.items() if other.decided.get(name) != decided]
-    if different or len(one.decided) != len(other.decided):
-        name = different[0] if different else "?"
-        raise BenchError(
-            f"{one.name} and {other.name} decided {len(different)} of {len(one.decided)} requests differently, "
-            f"as {name}:\n{one.decided.get(name)}\n{other.decided.get(name)}"
-        )
+    ring = compared.keyring(cluster.settings, side.changelog, side.subject_of)
+    return compared.decisions(ring, cluster.read(topic, before[topic.name]))
 
 
 def summary(plan: Plan, sides: list[Side]) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""Decisions as both sides leave them on their topics, sealed: opened with each side's own keys, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from bench.parts import BenchError
+from pipeline.adapters import reading
+from pipeline.adapters.keys import vault_of
+from pipeline.codecs import avro
+from pipeline.codecs.keyring import Keyring
+from pipeline.codecs.vault import BY_SUBJECT, SealError
+from pipeline.core.model import Decision
+from pipeline.settings import Settings
+from topics.catalog import DECISIONS
+
+
+def keyring(settings: Settings, changelog: str, subject_of: Callable[[bytes], bytes]) -> Keyring:
+    """The subjects' keys as they lie in a side's changelog. Blocks. Raises KafkaException."""
+    ring = Keyring(vault_of(settings))
+    consumer = reading.reader(settings, "bench-keys")
+    try:
+        places = reading.partitions(consumer, [changelog])
+        for message in reading.read(consumer, dict.fromkeys(places, 0)):
+            key, value = message.key(), message.value()
+            ring.follow(
+                message.partition() or 0,
+                subject_of(key) if isinstance(key, bytes) else b"",
+                value if isinstance(value, bytes) else None,
+            )
+    finally:
+        consumer.close()
+    return ring
+
+
+def decisions(ring: Keyring, records: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """What was decided for each request and under whose pseudonym, without the times at which it was.
+
+    Raises BenchError where a decision is not sealed with the key of the subject whose pseudonym it has.
+    """
+    found = {}
+    for key, data in records:
+        decision = _opened(ring, key, data)
+        found[decision.request_id] = (
+            ring.subject_of(key), decision.decision_id, decision.profile_id, decision.fallback, decision.reason,
+            decision.release,
+            [(one.item_id, one.variant, one.priority, one.score, one.content) for one in decision.decisions],
+        )
+    return found
+
+
+def require_same(one: str, decided: dict[str, Any], other: str, also: dict[str, Any]) -> None:
+    """Raises BenchError where two sides, by their names, decided anything differently."""
+    different = [name for name, what in decided.items() if also.get(name) != what]
+    if different or len(decided) != len(also):
+        name = different[0] if different else next(name for name in also if name not in decided)
+        raise BenchError(
+            f"{one} and {other} decided {len(different)} of {len(decided)} requests differently, "
+            f"as {name}:\n{decided.get(name)}\n{also.get(name)}"
+        )
+
+
+def _opened(ring: Keyring, key: bytes, data: bytes) -> Decision:
+    sealed = avro.decode(DECISIONS, data).sealed
+    if sealed is None or sealed[0] != BY_SUBJECT:
+        raise BenchError(f"the decision under {key!r} is not sealed with a subject's key")
+    try:
+        decision: Decision = avro.decode(DECISIONS, data, partial(ring.opened, key))
+    except SealError as error:
+        raise BenchError(f"the decision under {key!r} cannot be opened: {error}") from error
+    return decision
