@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ TARGETS_HIGH: Final = (client.ECHO, client.BRIDGE)
 def seconds(plan: Plan) -> float:
     """About how long `measure` takes."""
     targets = len(TARGETS) + (len(TARGETS_HIGH) if plan.rate_high else 0)
-    return plan.rounds * targets * (plan.round_s + plan.warm_s + CLIENT_S)
+    return plan.rounds * targets * (plan.round_s + plan.warm_s + CLIENT_S) + plan.compile_s
 
 
 def prepare(parts: Parts, cluster: Cluster, plan: Plan, at_ms: int) -> None:
@@ -46,11 +46,16 @@ def measure(
 ) -> list[Latency]:
     """Every target at every rate; `begin` is told of each measurement and how long it takes."""
     found = [Latency(target, plan.rate) for target in TARGETS]
-    if plan.rate_high is not None:
-        found += [Latency(target, plan.rate_high) for target in TARGETS_HIGH]
+    high = [] if plan.rate_high is None else [Latency(target, plan.rate_high) for target in TARGETS_HIGH]
     first = seed = 0
-    for number in range(plan.rounds):
-        for latency in found:
+    if plan.compile_s:
+        begin(f"{client.BRIDGE}, not counted", plan.compile_s + plan.warm_s + CLIENT_S)
+        warming = replace(plan, round_s=plan.compile_s)
+        _once(parts, cluster, warming, Latency(client.BRIDGE, plan.rate), first, seed, data_dir)
+        first += _requests(plan.rate, warming)
+    # The higher rate comes last: what it leaves undone would be in the promised one's way.
+    for turn in (found, high):
+        for number, latency in ((number, latency) for number in range(plan.rounds) for latency in turn):
             seed += 1
             begin(
                 f"{latency.target}, {latency.rate}/s, round {number + 1} of {plan.rounds}",
@@ -61,8 +66,13 @@ def measure(
             for name, after_s in parts.cpu_s().items():
                 latency.used_s[name] = latency.used_s.get(name, 0.0) + after_s - before_s[name]
             latency.lasted_s += plan.round_s + plan.warm_s
-            first += round(latency.rate * (plan.round_s + plan.warm_s) * 1.1)
-    return found
+            first += _requests(latency.rate, plan)
+    return found + high
+
+
+def _requests(rate: int, plan: Plan) -> int:
+    """More than one round sends."""
+    return round(rate * (plan.round_s + plan.warm_s) * 1.1)
 
 
 def _once(

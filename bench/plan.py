@@ -17,6 +17,8 @@ class Plan:
     rounds: int
     round_s: float
     warm_s: float
+    #: Load through the bridge before the first round: Java compiles what it runs while it runs it.
+    compile_s: float
     #: Profiles with consent and traits; latency and throughput have their own.
     subjects: int
     #: Requests of one throughput run, and runs of each side.
@@ -33,12 +35,12 @@ class Plan:
 
 
 FULL: Final = Plan(
-    "full", rate=200, rate_high=500, rounds=3, round_s=15.0, warm_s=2.0, subjects=20_000, requests=40_000, runs=3,
-    quix=True, recovery_beside=True,
+    "full", rate=200, rate_high=500, rounds=6, round_s=8.0, warm_s=2.0, compile_s=20.0, subjects=20_000,
+    requests=40_000, runs=3, quix=True, recovery_beside=True,
 )
 
 #: Figures of so few requests mean nothing.
 QUICK: Final = Plan(
-    "quick", rate=100, rate_high=None, rounds=1, round_s=3.0, warm_s=1.0, subjects=300, requests=1_500, runs=1,
-    quix=False, recovery_beside=False,
+    "quick", rate=100, rate_high=None, rounds=1, round_s=3.0, warm_s=1.0, compile_s=0.0, subjects=300, requests=1_500,
+    runs=1, quix=False, recovery_beside=False,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -158,6 +159,14 @@ class LaneConsumer(driver.Consumer):
         self.reader.read_from({})
         await self.lanes.revoke(self.group)
 
+    async def verify_all_partitions_active(self) -> None:
+        """Faust's watch over what it fetches. Of the lanes' topics it fetches nothing: it would call every partition
+        of theirs stuck, several times a minute, for as long as the worker lives."""
+        now_s = time.monotonic()
+        for tp in self.assignment():
+            if tp.topic not in self.lanes.topics and not self.should_stop:
+                self.verify_event_path(now_s, tp)
+
     async def commit_completed(self) -> None:
         """Commit the lanes' completed offsets; called by the app's timer."""
         if self.lanes.active:
@@ -172,6 +181,8 @@ class LaneConsumer(driver.Consumer):
             while not self.should_stop:
                 for topic, partition, records in await self.reader.next():
                     await self.lanes.feed(topic, partition, records, self.group)
+                    # An acknowledgement that came meanwhile lets an answer go: before another request is decided.
+                    await asyncio.sleep(0)
         except Exception as error:
             crash.stop("a batch could not be processed", error)
 
