@@ -32,7 +32,8 @@ class RocksStore:
         options.create_if_missing(True)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(3)
-        options.set_compression_type(DBCompressionType.lz4())
+        # Sealed values do not get smaller.
+        options.set_compression_type(DBCompressionType.none())
         options.set_max_open_files(64)
         self.path = path
         self._db = Rdict(str(path), options, access_type=AccessType.read_write())
