@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from bench.parts import BenchError
-from pipeline.adapters import reading
-from pipeline.adapters.keys import vault_of
 from pipeline.codecs import avro
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.vault import BY_SUBJECT, SealError
 from pipeline.core.model import Decision
-from pipeline.settings import Settings
 from topics.catalog import DECISIONS
-
-
-def keyring(settings: Settings, changelog: str, subject_of: Callable[[bytes], bytes]) -> Keyring:
-    """The subjects' keys as they lie in a side's changelog. Blocks. Raises KafkaException."""
-    ring = Keyring(vault_of(settings))
-    consumer = reading.reader(settings, "bench-keys")
-    try:
-        places = reading.partitions(consumer, [changelog])
-        for message in reading.read(consumer, dict.fromkeys(places, 0)):
-            key, value = message.key(), message.value()
-            ring.follow(
-                message.partition() or 0,
-                subject_of(key) if isinstance(key, bytes) else b"",
-                value if isinstance(value, bytes) else None,
-            )
-    finally:
-        consumer.close()
-    return ring
 
 
 def decisions(ring: Keyring, records: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:

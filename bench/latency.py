@@ -29,7 +29,7 @@ TARGETS_HIGH: Final = (client.ECHO, client.BRIDGE)
 def seconds(plan: Plan) -> float:
     """About how long `measure` takes."""
     targets = len(TARGETS) + (len(TARGETS_HIGH) if plan.rate_high else 0)
-    return plan.rounds * targets * (plan.round_s + plan.warm_s + CLIENT_S) + plan.compile_s
+    return plan.rounds * targets * _lasts(plan) + plan.compile_s
 
 
 def prepare(parts: Parts, cluster: Cluster, plan: Plan, at_ms: int) -> None:
@@ -49,25 +49,26 @@ def measure(
     high = [] if plan.rate_high is None else [Latency(target, plan.rate_high) for target in TARGETS_HIGH]
     first = seed = 0
     if plan.compile_s:
-        begin(f"{client.BRIDGE}, not counted", plan.compile_s + plan.warm_s + CLIENT_S)
         warming = replace(plan, round_s=plan.compile_s)
+        begin(f"{client.BRIDGE}, not counted", _lasts(warming))
         _once(parts, cluster, warming, Latency(client.BRIDGE, plan.rate), first, seed, data_dir)
         first += _requests(plan.rate, warming)
     # The higher rate comes last: what it leaves undone would be in the promised one's way.
-    for turn in (found, high):
-        for number, latency in ((number, latency) for number in range(plan.rounds) for latency in turn):
-            seed += 1
-            begin(
-                f"{latency.target}, {latency.rate}/s, round {number + 1} of {plan.rounds}",
-                plan.round_s + plan.warm_s + CLIENT_S,
-            )
-            before_s = parts.cpu_s()
-            latency.rounds.append(_once(parts, cluster, plan, latency, first, seed, data_dir))
-            for name, after_s in parts.cpu_s().items():
-                latency.used_s[name] = latency.used_s.get(name, 0.0) + after_s - before_s[name]
-            latency.lasted_s += plan.round_s + plan.warm_s
-            first += _requests(latency.rate, plan)
+    turns = [(number, one) for targets in (found, high) for number in range(plan.rounds) for one in targets]
+    for number, latency in turns:
+        seed += 1
+        begin(f"{latency.target}, {latency.rate}/s, round {number + 1} of {plan.rounds}", _lasts(plan))
+        before_s = parts.cpu_s()
+        latency.rounds.append(_once(parts, cluster, plan, latency, first, seed, data_dir))
+        for name, after_s in parts.cpu_s().items():
+            latency.used_s[name] = latency.used_s.get(name, 0.0) + after_s - before_s[name]
+        latency.lasted_s += plan.round_s + plan.warm_s
+        first += _requests(latency.rate, plan)
     return found + high
+
+
+def _lasts(plan: Plan) -> float:
+    return plan.round_s + plan.warm_s + CLIENT_S
 
 
 def _requests(rate: int, plan: Plan) -> int:

@@ -20,6 +20,7 @@ from bench.figures import spread
 from bench.inputs import Encoded, Subjects
 from bench.parts import BenchError, Part, Parts, cpu_s
 from bench.plan import Plan
+from pipeline.adapters.keys import Keys
 from topics.catalog import (
     DECISION_AUDIT,
     DECISION_REPLIES,
@@ -156,8 +157,9 @@ def _each_us(before_s: float | None, after_s: float | None, records: list[Encode
 def _decisions(cluster: Cluster, side: Side, before: dict[str, list[int]]) -> dict[str, Any]:
     """What was decided since `before`. Raises BenchError where the side's own keys do not open it."""
     topic = side.outputs[0]
-    ring = compared.keyring(cluster.settings, side.changelog, side.subject_of)
-    return compared.decisions(ring, cluster.read(topic, before[topic.name]))
+    with Keys(cluster.settings, side.changelog, side.subject_of) as keys:
+        keys.refresh()
+        return compared.decisions(keys.ring, cluster.read(topic, before[topic.name]))
 
 
 def summary(plan: Plan, sides: list[Side]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How the interpreter is set for processes that answer within milliseconds. Measured: docs/benchmarks.md."""
+"""How the interpreter is set for processes that answer within milliseconds."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
@@ -30,9 +31,14 @@ def vault_of(settings: Settings) -> Vault:
 class Keys:
     """A keyring that reads on. Closed at the end; not for several threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, changelog: str | None = None,
+        subject_of: Callable[[bytes], bytes] = lambda key: key,
+    ) -> None:
+        """`changelog` None: the profile table's. `subject_of`: whose value lies there under a key."""
         self.ring = Keyring(vault_of(settings))
-        self._changelog = PROFILES_BY_ID.changelog(settings.app_id)
+        self._changelog = changelog or PROFILES_BY_ID.changelog(settings.app_id)
+        self._subject_of = subject_of
         self._consumer: Consumer = reader(settings, "keys")
         self._reached: dict[Place, int] = {}
         self._again_s = 0.0
@@ -56,7 +62,7 @@ class Keys:
             number, key = message.partition() or 0, message.key()
             if isinstance(key, bytes):
                 value = message.value()
-                self.ring.follow(number, key, value if isinstance(value, bytes) else None)
+                self.ring.follow(number, self._subject_of(key), value if isinstance(value, bytes) else None)
             self._reached[self._changelog, number] = (message.offset() or 0) + 1
 
     def value(self, topic: Topic, key: bytes | None, data: bytes | None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pipeline.codecs.vault import Vault
 from pipeline.flow import Record
-from tests.sim.cluster import Changelog
+from tests.sim.cluster import Change, Changelog
 
 
 class Logs(Protocol):
@@ -66,3 +66,9 @@ class Finished(Protocol):
     #: The installation's keys.
     @property
     def vault(self) -> Vault: ...
+
+
+def compacted(changes: Sequence[Change]) -> list[Change]:
+    """What compaction leaves of a changelog."""
+    newest = {change.key: change.offset for change in changes}
+    return [change for change in changes if newest[change.key] == change.offset]

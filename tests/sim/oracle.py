@@ -20,8 +20,7 @@ from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, I
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
-from tests.sim.cluster import Change
-from tests.sim.finished import Finished
+from tests.sim.finished import Finished, compacted
 from tests.sim.names import as_early, members_of, newly, sets_of
 from tests.sim.policies import ACCOUNT_CAP
 from tests.sim.traffic import ACCOUNT
@@ -130,7 +129,7 @@ class Oracle:
         states = {}
         for partition, changelog in enumerate(self.sim.cluster.changelogs):
             fresh = MemoryStore()
-            fresh.load((c.key, c.value, c.offset) for c in _compacted(changelog.changes))
+            fresh.load((c.key, c.value, c.offset) for c in compacted(changelog.changes))
             owners = [w for w in self.sim.workers if partition in w.lanes.partitions()]
             kept = dict(owners[0].lanes.store(partition).items()) if owners else {}
             found = dict(fresh.items())
@@ -397,8 +396,3 @@ def _versions(outputs: list[tuple[Record, Any]]) -> dict[str, set[bytes | None]]
     for record, event in outputs:
         versions[event.decision_id].add(record.value)
     return versions
-
-
-def _compacted(changes: list[Change]) -> list[Change]:
-    newest = {change.key: change.offset for change in changes}
-    return [change for change in changes if newest[change.key] == change.offset]
