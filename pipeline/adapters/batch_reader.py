@@ -97,8 +97,6 @@ class BatchReader:
         for part in self._parts:
             part.thread.join(timeout_s)
 
-    # -- the threads ----------------------------------------------------------------------------------------------
-
     # -- for the threads ------------------------------------------------------------------------------------------
 
     def assignment(self) -> tuple[int, list[TopicPartition]]:

@@ -1,6 +1,7 @@
 """One partition of one table in RocksDB (rocksdict): bytes to bytes, with the changelog offset and epoch it reached.
 
-The offset is written in the same batch as the values, so the store is always exactly a prefix of the changelog.
+Changes are collected and written together, each key once, with the offset they reach in the same batch: what lies on
+disk is always exactly a prefix of the changelog. A crash loses what was collected, and it is read again from there.
 """
 
 from __future__ import annotations
@@ -8,15 +9,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, epoch_of, head_of, recover
+from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, due_of, epoch_of, recover
 
 _OFFSET_KEY = b"\x00offset"
+_UNKNOWN: Final = b"\x00unknown"
 #: Index entries: this, the due time in eight bytes, the key.
 _DUE = b"\x00due\x00"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+#: Collected at most before it is written: bounds the memory, how long a write takes, and what a crash has read again.
+COLLECTED_BYTES_MAX = 2 * 1024 * 1024
 
 
 def _due_key(due_ms: int, key: bytes) -> bytes:
@@ -37,38 +43,57 @@ class RocksStore:
         options.set_max_open_files(64)
         self.path = path
         self._db = Rdict(str(path), options, access_type=AccessType.read_write())
-        # What a crash of the machine loses here is read again from the changelog: no fsync per batch.
         self._write_options = WriteOptions()
         offset = self._db.get(_OFFSET_KEY)
         self.offset = int.from_bytes(offset, "big") if offset is not None else -1
         marker = self._db.get(EPOCH_KEY)
         self.epoch = epoch_of(marker) if marker is not None else 0
+        #: Not on disk yet: the newest value of a key, None where it is to be deleted.
+        self._collected: dict[bytes, bytes | None] = {}
+        self._collected_bytes = 0
         #: Keys whose newest changelog record is a lost owner's.
         self.stale = set(self._marks())
 
     def get(self, key: bytes) -> bytes | None:
-        """The stored value; a disk read at most."""
-        value: bytes | None = self._db.get(key)
+        """The value as of the last `apply`; a disk read at most."""
+        value = self._collected.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._db.get(key)
         return value
 
     def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
-        """Write all or nothing, with the changelog offset they reach."""
-        batch = WriteBatch(raw_mode=True)
-        for key, value in writes.items():
-            self._index(batch, key, value)
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
+        """Take changes, with the changelog offset they reach: all or nothing.
+
+        They are on disk when enough are collected, at the next `due`, which an owner asks every second, and at `close`.
+        """
         marks = {key[len(STALE_MARK) :] for key in writes if key.startswith(STALE_MARK)}
+        self._collected.update(writes)
         for key in (self.stale & writes.keys()) - marks:
-            batch.delete(STALE_MARK + key)
-        if offset is not None and offset > self.offset:
-            batch.put(_OFFSET_KEY, offset.to_bytes(8, "big"))
-        self._db.write(batch, self._write_options)
+            self._collected[STALE_MARK + key] = None
         self.stale = (self.stale - writes.keys()) | marks
         if offset is not None and offset > self.offset:
             self.offset = offset
+        self._collected_bytes += sum(len(value) for value in writes.values() if value is not None)
+        if self._collected_bytes > COLLECTED_BYTES_MAX:
+            self.write()
+
+    def write(self) -> None:
+        """Bring the disk up to date, without fsync: what a crash of the machine loses is read again as well."""
+        if not self._collected:
+            return
+        batch = WriteBatch(raw_mode=True)
+        for key, value in self._collected.items():
+            if value is None:
+                batch.delete(key)
+                continue
+            batch.put(key, value)
+            if not key.startswith(b"\x00") and (due_ms := due_of(value)) is not None:
+                batch.put(_due_key(due_ms, key), b"")
+        if self.offset >= 0:
+            batch.put(_OFFSET_KEY, self.offset.to_bytes(8, "big"))
+        self._db.write(batch, self._write_options)
+        self._collected.clear()
+        self._collected_bytes = 0
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
@@ -78,29 +103,28 @@ class RocksStore:
         self.apply(found.writes, found.offset)
         return found.stale
 
-    def _index(self, batch: WriteBatch, key: bytes, value: bytes | None) -> None:
-        """Move the key's entry in the index of what is due, in the same batch."""
-        if key.startswith(b"\x00"):
-            return
-        stored = self.get(key)
-        before = None if stored is None else head_of(stored)[1]
-        after = None if value is None else head_of(value)[1]
-        if before != after:
-            if before is not None:
-                batch.delete(_due_key(before, key))
-            if after is not None:
-                batch.put(_due_key(after, key), b"")
-
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
-        """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
+        """Keys whose state time alone changes by now, earliest first, with that time (epoch ms).
+
+        An entry of the index that its key has since left is found here and deleted: to look for it with every change
+        would be a read for each.
+        """
+        self.write()
         found: list[tuple[bytes, int]] = []
+        left = WriteBatch(raw_mode=True)
         for entry in self._db.keys(from_key=_DUE):
             if not (isinstance(entry, bytes) and entry.startswith(_DUE)) or len(found) >= limit:
                 break
-            due_ms = int.from_bytes(entry[len(_DUE) : len(_DUE) + 8], "big")
+            due_ms, key = int.from_bytes(entry[len(_DUE) : len(_DUE) + 8], "big"), entry[len(_DUE) + 8 :]
             if due_ms > now_ms:
                 break
-            found.append((entry[len(_DUE) + 8 :], due_ms))
+            value = self.get(key)
+            if value is not None and due_of(value) == due_ms:
+                found.append((key, due_ms))
+            else:
+                left.delete(entry)
+        if len(left):
+            self._db.write(left, self._write_options)
         return found
 
     def _marks(self) -> Iterator[bytes]:
@@ -111,15 +135,17 @@ class RocksStore:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value of this partition, in key order."""
+        self.write()
         for key, value in self._db.items():
             if isinstance(key, bytes) and not key.startswith(b"\x00"):
                 yield key, value
 
     def close(self) -> None:
-        """Release the files; the store may be opened again."""
+        """Write what is collected and release the files; the store may be opened again."""
+        self.write()
         self._db.close()
 
     def destroy(self) -> None:
         """Close and delete: the next owner starts from the changelog's beginning."""
-        self.close()
+        self._db.close()
         shutil.rmtree(self.path, ignore_errors=True)

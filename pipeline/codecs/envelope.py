@@ -10,9 +10,12 @@ One changelog record is atomic, so everything that must change together is in th
   https://microservices.io/patterns/data/transactional-outbox.html);
 * `epoch` — the term of the owner that wrote it: recovery ignores a value below the highest term it has seen.
 
-State and outbox are sealed (see `vault.py`) before they leave the lane: `body` is what then stands in their place. What
-recovery needs lies in the open, and so does the key that seals them, itself wrapped: every value has it, so the newest
-alone says whether there is one (see docs/adr/0016-a-key-per-subject.md).
+State and outbox are sealed (see `vault.py`), each by itself, before they leave the lane. What recovery needs lies in
+the open, and so does the key that seals them, itself wrapped: every value has it, so the newest alone says whether
+there is one (see docs/adr/0016-a-key-per-subject.md).
+
+In bytes: the version, the length of what follows but the outbox (four bytes, big-endian), that in MessagePack, the
+outbox. So a local copy leaves out the larger half once the broker has it, without opening the value: `settled`.
 
 Input topics are named by `name@topic-id`: a deleted and recreated topic starts again at offset 0 and must not be
 taken for a redelivery.
@@ -20,8 +23,10 @@ taken for a redelivery.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -55,103 +60,135 @@ class Envelope:
     state: bytes | None = None
     #: The subject's key, wrapped; None where there is nothing of hers to keep: the installation's seals the value then.
     key: bytes | None = None
-    #: State and outbox sealed, while they are not opened.
-    body: bytes | None = None
+    #: State and outbox as they are sealed, while they are not opened.
+    unopened: tuple[bytes, bytes] | None = None
 
 
 class EnvelopeError(ValueError):
     """A changelog value that is not an envelope of this version: the changelog belongs to something else."""
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[int, int, int | None, bytes | None, dict[str, int], bytes])
-_body_decoder = msgspec.msgpack.Decoder(
-    tuple[list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]], bytes | None]
-)
-_VERSION = 2
-#: The first byte of a body that is not sealed: an owner's announcement, which is about nobody.
-_OPEN = b"\x00"
-
-
-def encode(envelope: Envelope, seal: Callable[[bytes], bytes] | None = None) -> bytes:
-    """The envelope as changelog bytes, its body sealed; one that was not opened keeps its body as it is."""
-    body = envelope.body
-    if body is None:
-        body = _encoder.encode(
-            (
-                [
-                    (p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs])
-                    for p in envelope.outbox
-                ],
-                envelope.state,
-            )
-        )
-        body = _OPEN + body if seal is None else seal(body)
-    return _encoder.encode((_VERSION, envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, body))
-
-
-def decode(data: bytes) -> Envelope:
-    """The envelope of changelog bytes, its body still sealed. Raises EnvelopeError where they are something else."""
-    try:
-        version, epoch, due_ms, key, applied, body = _decoder.decode(data)
-    except msgspec.DecodeError as error:
-        raise EnvelopeError(f"not an envelope: {error}") from error
-    if version != _VERSION:
-        raise EnvelopeError(f"envelope version {version}, this worker knows {_VERSION}: upgrade the worker")
-    found = Envelope(epoch, due_ms, applied, key=key, body=body)
-    return unseal(found, body[1:]) if body[:1] == _OPEN else found
-
-
-def unseal(envelope: Envelope, body: bytes) -> Envelope:
-    """The envelope with its opened body taken apart. Raises EnvelopeError."""
-    try:
-        outbox, envelope.state = _body_decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise EnvelopeError(f"not an envelope's body: {error}") from error
-    envelope.outbox = [
-        Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
-        for source, offset, outputs in outbox
-    ]
-    envelope.body = None
-    return envelope
-
-
 class _Head(msgspec.Struct, array_like=True, frozen=True):
-    """The first fields of an envelope; the others are passed over."""
+    """All but the outbox."""
 
-    version: int
     epoch: int
     due_ms: int | None
     key: bytes | None
+    applied: dict[str, int]
+    #: Sealed; empty where there is none.
+    state: bytes
 
 
+_encoder = msgspec.msgpack.Encoder()
 _head_decoder = msgspec.msgpack.Decoder(_Head)
+_outbox_decoder = msgspec.msgpack.Decoder(list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]])
+_VERSION = 3
+_FRONT = struct.Struct(">BI")
+#: The first byte of a state that is not sealed: an owner's announcement, which is about nobody.
+_OPEN = b"\x00"
+
+#: What state and outbox are sealed for: neither opens as the other.
+STATE: Final = b"state"
+OUTBOX: Final = b"outbox"
+
+#: Of the text and its purpose.
+Seal = Callable[[bytes, bytes], bytes]
 
 
-def head_of(data: bytes) -> tuple[int, int | None]:
-    """Epoch and due time only, for recovery and for the index of what is due."""
-    head = _head(data)
-    return head.epoch, head.due_ms
+def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
+    """The envelope as changelog bytes, state and outbox sealed; those that were not opened stay as they are.
+
+    Without `seal` the state lies in the open. Raises TypeError where an outbox would.
+    """
+    if envelope.unopened is not None:
+        state, outbox = envelope.unopened
+    else:
+        state, outbox = envelope.state or b"", b""
+        if seal is not None:
+            state = seal(state, STATE) if state else state
+            outbox = seal(_packed(envelope.outbox), OUTBOX) if envelope.outbox else outbox
+        elif envelope.outbox:
+            raise TypeError("an outbox is sealed")
+        elif state:
+            state = _OPEN + state
+    head = _encoder.encode(_Head(envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, state))
+    return b"".join((_FRONT.pack(_VERSION, len(head)), head, outbox))
 
 
-def _head(data: bytes) -> _Head:
+def decode(data: bytes) -> Envelope:
+    """The envelope of changelog bytes, not opened where it is sealed. Raises EnvelopeError where they are something
+    else."""
+    head, at = _head(data)
+    found = Envelope(head.epoch, head.due_ms, head.applied, key=head.key)
+    if head.state[:1] == _OPEN:
+        found.state = head.state[1:]
+    else:
+        found.unopened = (head.state, data[at:])
+    return found
+
+
+def opened(envelope: Envelope, seal_off: Seal) -> Envelope:
+    """The envelope with its state and outbox. Raises EnvelopeError, and what `seal_off` raises."""
+    if envelope.unopened is not None:
+        state, outbox = envelope.unopened
+        envelope.state = seal_off(state, STATE) if state else None
+        envelope.outbox = _unpacked(seal_off(outbox, OUTBOX)) if outbox else []
+        envelope.unopened = None
+    return envelope
+
+
+def settled(data: bytes) -> bytes:
+    """The value without its outbox: what is left to keep once the broker has acknowledged all of it."""
+    return data[: _FRONT.size + _FRONT.unpack_from(data)[1]]
+
+
+def _packed(outbox: list[Pending]) -> bytes:
+    return _encoder.encode(
+        [(p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs]) for p in outbox]
+    )
+
+
+def _unpacked(data: bytes) -> list[Pending]:
     try:
-        head = _head_decoder.decode(data)
+        found = _outbox_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise EnvelopeError(f"not an envelope's outbox: {error}") from error
+    return [
+        Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
+        for source, offset, outputs in found
+    ]
+
+
+def _head(data: bytes) -> tuple[_Head, int]:
+    """The head, and where the outbox begins."""
+    try:
+        version, length = _FRONT.unpack_from(data)
+    except struct.error as error:
+        raise EnvelopeError(f"not an envelope: {error}") from error
+    if version != _VERSION:
+        raise EnvelopeError(f"not an envelope of version {_VERSION}, which is what this worker knows, but {version}")
+    at = _FRONT.size + length
+    if at > len(data):
+        raise EnvelopeError("not an envelope: its end is missing")
+    try:
+        return _head_decoder.decode(memoryview(data)[_FRONT.size : at]), at
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
-    if head.version != _VERSION:
-        raise EnvelopeError(f"envelope version {head.version}, this worker knows {_VERSION}: upgrade the worker")
-    return head
+
+
+def due_of(data: bytes) -> int | None:
+    """Only the due time, for the index of what is due."""
+    return _head(data)[0].due_ms
 
 
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
-    return _head(data).epoch
+    return _head(data)[0].epoch
 
 
 def key_of(data: bytes) -> bytes | None:
     """Only the subject's wrapped key, for whoever reads what it seals."""
-    return _head(data).key
+    return _head(data)[0].key
 
 
 @dataclass(slots=True)

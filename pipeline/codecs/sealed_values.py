@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.envelope import Envelope
 from pipeline.codecs.vault import Cipher, Nonces, Vault
-
-#: Bound into every sealed value of a table.
-STATE: Final = b"state"
 
 
 def sealed(envelope: Envelope, cipher: Cipher) -> bytes:
     """The value as it goes to the changelog, with the key that opens it."""
     envelope.key = cipher.wrapped
-    return envelopes.encode(envelope, lambda body: cipher.seal(body, STATE))
+    return envelopes.encode(envelope, cipher.seal)
 
 
 def opened(vault: Vault, subject: bytes, data: bytes, nonces: Nonces | None = None) -> tuple[Envelope, Cipher | None]:
@@ -25,6 +20,4 @@ def opened(vault: Vault, subject: bytes, data: bytes, nonces: Nonces | None = No
     """
     found = envelopes.decode(data)
     cipher = None if found.key is None else vault.unwrapped(subject, found.key, nonces)
-    if found.body is not None:
-        envelopes.unseal(found, vault.opened(found.body, STATE) if cipher is None else cipher.open(found.body, STATE))
-    return found, cipher
+    return envelopes.opened(found, vault.opened if cipher is None else cipher.open), cipher

@@ -3,8 +3,9 @@
 It does no I/O but reading its partition's store. A driver (Faust's, or the in-memory one of the tests) carries the
 `Step` it returns through its three acts, each begun only when the one before is acknowledged:
 
-1. `writes` to the table's changelog; then `written()`, which brings the local store to the same point;
-2. `outputs` to their topics, as soon as the changelog has the writes; then `sent()`;
+1. `writes` to the table's changelog;
+2. `outputs` to their topics, as soon as the changelog has the writes; then `sent()`, which brings the local store to
+   the same point: without the outputs, which nobody needs any more;
 3. the input offsets below `done(topic)` may be committed.
 
 Steps of one partition may overlap in flight, but each act happens in the order of the steps. The local store is always
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.codecs import avro
+from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.envelope import Envelope, Pending
 from pipeline.codecs.vault import Cipher, Vault
@@ -55,6 +57,8 @@ class Step:
 
     number: int
     writes: dict[bytes, bytes] = field(default_factory=dict)
+    #: Where the last of them is in the changelog, once it is there.
+    changelog_offset: int | None = None
     outputs: list[Outbound] = field(default_factory=list)
     #: The next offset to read per input topic once this step is complete.
     reached: dict[str, int] = field(default_factory=dict)
@@ -272,26 +276,27 @@ class PartitionLane:
 
     # -- acknowledgements -----------------------------------------------------------------------------------------
 
-    def written(self, step: Step, changelog_offset: int | None) -> None:
-        """The changelog has the step's writes: bring the store to the same point. Call in step order."""
+    def sent(self, step: Step) -> None:
+        """The broker has the step's outputs. Steps may complete in any order; store and offsets advance in theirs."""
+        step.complete = True
+        while self._steps:
+            oldest = next(iter(self._steps.values()))
+            if not oldest.complete:
+                return
+            self._settled(oldest)
+            del self._steps[oldest.number]
+
+    def _settled(self, step: Step) -> None:
+        """Changelog and topics have all of the step, and of those before it."""
         if step.writes:
-            self._store.apply(step.writes, changelog_offset)
+            kept = {key: envelopes.settled(value) for key, value in step.writes.items()}
+            self._store.apply(kept, step.changelog_offset)
         for key in step.writes:
             entry = self._entries[key]
             if entry.step == step.number:
                 entry.step = 0
-
-    def sent(self, number: int) -> None:
-        """The broker has the step's outputs. Steps may complete in any order; offsets advance in step order."""
-        self._steps[number].complete = True
-        while self._steps:
-            oldest = next(iter(self._steps))
-            step = self._steps[oldest]
-            if not step.complete:
-                return
-            self._done.update(step.reached)
-            self.in_flight -= step.records
-            del self._steps[oldest]
+        self._done.update(step.reached)
+        self.in_flight -= step.records
 
 
 def size(pending: Pending) -> int:

@@ -1,4 +1,4 @@
-"""Carries a lane's steps through their acts against the broker: changelog, then outputs and store, then done.
+"""Carries a lane's steps through their acts against the broker: changelog, then outputs, then the store, then done.
 
 Nothing is written without the lease, and nothing is answered unless the changelog shows that no other owner came in
 between: a worker that lost its partitions must do neither (see docs/adr/0003-zombies.md).
@@ -124,9 +124,8 @@ class LaneDriver:
             if step is None or step.writes:
                 self._fence.require_no_gap(1 if step is None else len(step.writes), offsets[0])
             if step is not None:
-                # The changelog has it: callers need not wait for our copy of it.
+                step.changelog_offset = offsets[0]
                 self._publisher.send(step.outputs, partial(self._on_sent, step))
-                self.lane.written(step, offsets[0])
 
     def announce_again(self) -> None:
         """Write the owner's record again where nothing was written for long: what a lost owner writes late is noticed
@@ -143,7 +142,7 @@ class LaneDriver:
     def _on_sent(self, step: Step, _offset: int | None) -> None:
         if self._closed:
             return
-        self.lane.sent(step.number)
+        self.lane.sent(step)
         if self.lane.in_flight == 0:
             self._idle.set()
         self.on_progress()

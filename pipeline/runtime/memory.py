@@ -76,7 +76,7 @@ class MemoryStore:
 
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
-        known = ((envelopes.head_of(value)[1], key) for key, value in self.items())
+        known = ((envelopes.due_of(value), key) for key, value in self.items())
         return [(key, at_ms) for at_ms, key in sorted((at_ms, key) for at_ms, key in known if at_ms is not None)
                 if at_ms <= now_ms][:limit]
 
@@ -239,9 +239,8 @@ class MemoryPipeline:
                 progress = True
                 step, records = lane.process(flow.reads.name, records)
                 self._effect(lambda writes=step.writes: self.changelog[lane.partition].extend(writes.items()))
-                lane.written(step, None)
                 self._send_all(step.outputs)
-                lane.sent(step.number)
+                lane.sent(step)
                 self._effect(lambda: self._commit(lane))
         return progress
 

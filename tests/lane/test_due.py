@@ -54,6 +54,20 @@ def test_recovery_fills_the_index_too(tmp_path: Path) -> None:
     reopened.close()
 
 
+def test_an_index_entry_that_its_key_has_left_is_deleted_when_it_comes_up_and_not_before(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "0")
+    for offset, due_ms in enumerate([10, 20, 30, 20]):
+        store.apply({b"t/a": value(due_ms)}, offset)
+        store.write()
+    assert store.due(20, 10) == [(b"t/a", 20)]
+    # Had the entry of 10 stayed, or that of 20 been deleted with its first value, this would find something else.
+    store.apply({b"t/a": value(10)}, 4)
+    assert store.due(30, 10) == [(b"t/a", 10)]
+    store.apply({b"t/a": value(30)}, 5)
+    assert store.due(30, 10) == [(b"t/a", 30)]
+    store.close()
+
+
 def test_what_is_due_is_asked_for_once_and_again_after_a_while() -> None:
     clock = ManualClock(at_ms=1_000)
     store = MemoryStore()

@@ -178,6 +178,19 @@ def _store_first() -> Any:
     return _patched((LaneDriver, "submit", ahead))
 
 
+def _settle_early() -> Any:
+    release = LaneDriver._release_outputs
+
+    def at_once(self: LaneDriver) -> None:
+        waiting = [step for step, _ in self._unwritten if step is not None]
+        release(self)
+        for step in waiting[: len(waiting) - sum(step is not None for step, _ in self._unwritten)]:
+            kept = {key: envelopes.settled(value) for key, value in step.writes.items()}
+            self.lane._store.apply(kept, step.changelog_offset)
+
+    return _patched((LaneDriver, "_release_outputs", at_once))
+
+
 def _commit_early() -> Any:
     return _patched((PartitionLane, "done", lambda self: dict(self._position)))
 
@@ -284,6 +297,7 @@ MUTANTS: dict[str, Mutant] = {
     "the inbox loses its order": _disorder_the_inbox,
     "outputs before the changelog's acknowledgement": _answer_first,
     "the store before the changelog's acknowledgement": _store_first,
+    "the local copy forgets the outbox before it is acknowledged": _settle_early,
     "offsets committed before effects are complete": _commit_early,
     "a key forgotten before it is written": _forget_dirty_keys,
     "recovery trusts every epoch": _trust_every_epoch,

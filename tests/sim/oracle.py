@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.codecs import avro, sealed_values
+from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.vault import SealError
@@ -134,7 +135,9 @@ class Oracle:
             kept = dict(owners[0].lanes.store(partition).items()) if owners else {}
             found = dict(fresh.items())
             for key in sorted(kept.keys() | found.keys()):
-                if kept.get(key) != found.get(key):
+                # An owner's copy has no outbox where the broker has acknowledged all of it.
+                value = found.get(key)
+                if kept.get(key) not in (value, value and envelopes.settled(value)):
                     self.wrong.append(f"recovered state of {key!r} differs from its owner's")
             for key, value in found.items():
                 self.keyring.learn(key, value)
