@@ -1,10 +1,12 @@
-"""The Publisher port on two idempotent librdkafka producers: one sends at once, one what may wait a moment.
+"""The Publisher port on three idempotent librdkafka producers, as a report for every record wakes a thread.
 
-What may wait is collected here and handed over together: librdkafka can let records linger too, but wakes its thread
-for most of them all the same.
+- Of a **changelog** the report is awaited: nothing may be said before it.
+- An **answer** is awaited, its report is not: it only lets offsets be committed, and is looked at some times a second.
+- What nobody waits for is collected here and handed over together: librdkafka can let records **linger** too, but wakes
+  its thread for most of them all the same.
 
-Every topic has its producer, so that a topic's records keep their order. Delivery reports are served by threads of
-their own: the event loop is woken once per group of records, not per record.
+Every topic has its producer, so that a topic's records keep their order. A group of records, of one `send`, is either
+of changelogs or of other topics: its reports come on one thread.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from pipeline.ports import Outbound
 
 POLL_S = 0.1
 
+#: How often the reports are looked at that nobody waits for.
+REPORTS_S = 0.05
+
 #: How long records that nobody waits for are collected: the broker's work is by the request, not by the record.
 LINGER_S = 0.1
 
@@ -31,16 +36,21 @@ class KafkaPublisher:
 
     def __init__(
         self,
-        prompt: Producer,
+        changelog: Producer,
+        answers: Producer,
         lingering: Producer,
+        changelogs: Collection[str],
         lingers: Collection[str],
         loop: asyncio.AbstractEventLoop,
         on_failure: Callable[[str], None],
         allowed: Callable[[], bool],
     ) -> None:
-        """`lingers`: the topics of the lingering producer. `allowed`: whether what was collected may still be sent."""
-        self._prompt = prompt
+        """`changelogs` and `lingers`: the topics of these producers; all others' is `answers`. `allowed`: whether what
+        was collected may still be sent."""
+        self._changelog = changelog
+        self._answers = answers
         self._lingering = lingering
+        self._changelogs = frozenset(changelogs)
         self._lingers = frozenset(lingers)
         self._loop = loop
         self._on_failure = on_failure
@@ -50,8 +60,8 @@ class KafkaPublisher:
         self._collected: list[tuple[Outbound, _Delivered]] = []
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._serve_reports, args=(producer,), name=name, daemon=True)
-            for name, producer in (("publisher", prompt), ("lingering-publisher", lingering))
+            threading.Thread(target=self._serve_changelog, name="changelog-reports", daemon=True),
+            threading.Thread(target=self._serve_others, name="reports", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -64,7 +74,7 @@ class KafkaPublisher:
         delivered = _Group(len(records), self, done).delivered
         for record in records:
             if record.topic not in self._lingers:
-                _produce(self._prompt, record, delivered)
+                _produce(self._changelog if record.topic in self._changelogs else self._answers, record, delivered)
                 continue
             if not self._collected:
                 self._loop.call_later(LINGER_S, self._hand_over)
@@ -82,15 +92,20 @@ class KafkaPublisher:
     def stop(self, timeout_s: float = 5.0) -> None:
         """Flush what is queued, for at most `timeout_s` each, and end the threads."""
         self._hand_over()
-        self._prompt.flush(timeout_s)
-        self._lingering.flush(timeout_s)
+        for producer in (self._changelog, self._answers, self._lingering):
+            producer.flush(timeout_s)
         self._stopping.set()
         for thread in self._threads:
             thread.join(timeout_s)
 
-    def _serve_reports(self, producer: Producer) -> None:
+    def _serve_changelog(self) -> None:
         while not self._stopping.is_set():
-            producer.poll(POLL_S)
+            self._changelog.poll(POLL_S)
+
+    def _serve_others(self) -> None:
+        while not self._stopping.wait(REPORTS_S):
+            self._answers.poll(0)
+            self._lingering.poll(0)
 
     def on_loop(self, callback: Callable[[int | None], None], offset: int | None) -> None:
         """Run the callback on the owner's loop; a loop that has closed no longer wants to know."""

@@ -177,16 +177,19 @@ class Worker:
         """Everything that must exist before the consumer: producer, lanes, the world in memory."""
         settings = self.settings
         lease = Lease(self.clock, settings.session_timeout_ms / 1000)
-        in_time = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
+        in_time: dict[str, Any] = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
+        sealed = in_time | kafka.UNCOMPRESSED
+        changelog = PROFILES_BY_ID.changelog(settings.app_id)
         self.publisher = KafkaPublisher(
+            kafka.producer(settings, "worker-changelog", **sealed),
             kafka.producer(settings, "worker", **in_time),
-            kafka.producer(settings, "worker-lingering", **in_time, **{"linger.ms": GATHER_MS}),
+            kafka.producer(settings, "worker-lingering", **sealed, **{"linger.ms": GATHER_MS}),
+            [changelog],
             [topic.name for topic in TOPICS if not topic.awaited],
             loop,
             crash.stop,
             lease.held,
         )
-        changelog = PROFILES_BY_ID.changelog(settings.app_id)
         setup = LaneSetup(
             flows=BATCH_FLOWS,
             changelog=changelog,

@@ -1,14 +1,15 @@
-"""The publisher on two producers: each topic through its own, and one report when all of a group are taken."""
+"""The publisher on three producers: each topic through its own, and one report when all of a group are taken."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from confluent_kafka import KafkaError
 
-from pipeline.adapters.publisher import LINGER_S, KafkaPublisher
+from pipeline.adapters.publisher import LINGER_S, POLL_S, REPORTS_S, KafkaPublisher
 from pipeline.ports import Outbound
 
 
@@ -34,6 +35,7 @@ class FakeProducer:
     def __init__(self) -> None:
         self.waiting: list[tuple[str, Callable[[Any, Any], None]]] = []
         self.flushed = False
+        self.waits: list[float] = []
 
     def produce(
         self, topic: str, _value: bytes, _key: bytes, _partition: int, on_delivery: Callable[[Any, Any], None],
@@ -41,7 +43,9 @@ class FakeProducer:
     ) -> None:
         self.waiting.append((topic, on_delivery))
 
-    def poll(self, _timeout: float) -> int:
+    def poll(self, timeout: float) -> int:
+        self.waits.append(timeout)
+        time.sleep(timeout)
         return 0
 
     def flush(self, _timeout: float) -> int:
@@ -54,15 +58,16 @@ class FakeProducer:
 
 
 class World:
-    """A publisher whose topic `audit` lingers, and what it has told."""
+    """A publisher with a topic `changelog` and one, `audit`, that lingers; and what it has told."""
 
     def __init__(self) -> None:
-        self.prompt, self.lingering = FakeProducer(), FakeProducer()
+        self.changelog, self.answers, self.lingering = FakeProducer(), FakeProducer(), FakeProducer()
         self.failures: list[str] = []
         self.done: list[int | None] = []
         self.held = True
         self.publisher = KafkaPublisher(
-            self.prompt, self.lingering, ["audit"],  # type: ignore[arg-type]
+            self.changelog, self.answers, self.lingering,  # type: ignore[arg-type]
+            ["changelog"], ["audit"],
             asyncio.get_running_loop(), self.failures.append, lambda: self.held,
         )
 
@@ -91,17 +96,17 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> None:
+def test_a_group_over_two_producers_is_done_when_the_last_record_is_taken() -> None:
     async def test(world: World) -> None:
-        prompt, lingering = world.prompt, world.lingering
+        answers, lingering = world.answers, world.lingering
         world.send("replies", "audit", "replies")
-        assert [topic for topic, _ in prompt.waiting] == ["replies", "replies"]
+        assert [topic for topic, _ in answers.waiting] == ["replies", "replies"]
         assert lingering.waiting == []
         world.send("audit")
         await asyncio.sleep(LINGER_S * 1.5)
         assert [topic for topic, _ in lingering.waiting] == ["audit", "audit"], "together"
-        prompt.report(7)
-        prompt.report(8)
+        answers.report(7)
+        answers.report(8)
         await settled()
         assert world.done == []
         lingering.report(3)
@@ -110,9 +115,27 @@ def test_a_group_over_both_producers_is_done_when_the_last_record_is_taken() -> 
         world.send("audit")
         world.publisher.stop()
         assert len(lingering.waiting) == 2, "nothing collected is left behind"
-        assert prompt.flushed
+        assert answers.flushed and world.changelog.flushed
         assert lingering.flushed
         assert world.failures == []
+
+    run(test)
+
+
+def test_a_report_for_the_changelog_is_looked_at_at_once_and_one_for_an_answer_soon() -> None:
+    async def test(world: World) -> None:
+        world.send("changelog")
+        world.send("replies")
+        assert [[topic for topic, _ in one.waiting] for one in (world.changelog, world.answers)] == [
+            ["changelog"], ["replies"]
+        ]
+        await asyncio.sleep(REPORTS_S * 2.5)
+        assert set(world.changelog.waits) == {POLL_S}, "its thread waits in librdkafka, which wakes it"
+        assert set(world.answers.waits) == {0}
+        world.changelog.report(4)
+        world.answers.report(9)
+        await settled()
+        assert world.done == [4, 9]
 
     run(test)
 
@@ -122,7 +145,7 @@ def test_a_record_that_either_producer_cannot_deliver_is_reported_once_and_its_g
         world.send("audit", "replies")
         await asyncio.sleep(LINGER_S * 1.5)
         world.lingering.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
-        world.prompt.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
+        world.answers.report(-1, KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
         await settled()
         world.publisher.stop()
         assert len(world.failures) == 1
