@@ -9,14 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
 from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, due_of, epoch_of, recover
 
 _OFFSET_KEY = b"\x00offset"
-_UNKNOWN: Final = b"\x00unknown"
 #: Index entries: this, the due time in eight bytes, the key.
 _DUE = b"\x00due\x00"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -56,9 +54,7 @@ class RocksStore:
 
     def get(self, key: bytes) -> bytes | None:
         """The value as of the last `apply`; a disk read at most."""
-        value = self._collected.get(key, _UNKNOWN)
-        if value is _UNKNOWN:
-            value = self._db.get(key)
+        value: bytes | None = self._collected[key] if key in self._collected else self._db.get(key)
         return value
 
     def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:

@@ -102,15 +102,13 @@ def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
     """
     if envelope.unopened is not None:
         state, outbox = envelope.unopened
+    elif seal is not None:
+        state = seal(envelope.state, STATE) if envelope.state else b""
+        outbox = seal(_packed(envelope.outbox), OUTBOX) if envelope.outbox else b""
+    elif envelope.outbox:
+        raise TypeError("an outbox is sealed")
     else:
-        state, outbox = envelope.state or b"", b""
-        if seal is not None:
-            state = seal(state, STATE) if state else state
-            outbox = seal(_packed(envelope.outbox), OUTBOX) if envelope.outbox else outbox
-        elif envelope.outbox:
-            raise TypeError("an outbox is sealed")
-        elif state:
-            state = _OPEN + state
+        state, outbox = _OPEN + envelope.state if envelope.state else b"", b""
     head = _encoder.encode(_Head(envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, state))
     return b"".join((_FRONT.pack(_VERSION, len(head)), head, outbox))
 

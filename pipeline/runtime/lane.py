@@ -277,7 +277,7 @@ class PartitionLane:
     # -- acknowledgements -----------------------------------------------------------------------------------------
 
     def sent(self, step: Step) -> None:
-        """The broker has the step's outputs. Steps may complete in any order; store and offsets advance in theirs."""
+        """The broker has the step's outputs. Whatever order steps complete in, store and offsets follow step order."""
         step.complete = True
         while self._steps:
             oldest = next(iter(self._steps.values()))

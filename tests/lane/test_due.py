@@ -54,13 +54,22 @@ def test_recovery_fills_the_index_too(tmp_path: Path) -> None:
     reopened.close()
 
 
+def entries(store: RocksStore) -> list[int]:
+    """The times in the index, on disk, of one key's."""
+    return [
+        int.from_bytes(key[5:13], "big") for key in store._db.keys()
+        if isinstance(key, bytes) and key.startswith(b"\x00due\x00")
+    ]
+
+
 def test_an_index_entry_that_its_key_has_left_is_deleted_when_it_comes_up_and_not_before(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "0")
     for offset, due_ms in enumerate([10, 20, 30, 20]):
         store.apply({b"t/a": value(due_ms)}, offset)
         store.write()
+    assert entries(store) == [10, 20, 30]
     assert store.due(20, 10) == [(b"t/a", 20)]
-    # Had the entry of 10 stayed, or that of 20 been deleted with its first value, this would find something else.
+    assert entries(store) == [20, 30]
     store.apply({b"t/a": value(10)}, 4)
     assert store.due(30, 10) == [(b"t/a", 10)]
     store.apply({b"t/a": value(30)}, 5)

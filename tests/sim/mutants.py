@@ -184,9 +184,10 @@ def _settle_early() -> Any:
     def at_once(self: LaneDriver) -> None:
         waiting = [step for step, _ in self._unwritten if step is not None]
         release(self)
-        for step in waiting[: len(waiting) - sum(step is not None for step, _ in self._unwritten)]:
-            kept = {key: envelopes.settled(value) for key, value in step.writes.items()}
-            self.lane._store.apply(kept, step.changelog_offset)
+        for step in waiting:
+            if step.changelog_offset is not None:
+                kept = {key: envelopes.settled(value) for key, value in step.writes.items()}
+                self.lane._store.apply(kept, step.changelog_offset)
 
     return _patched((LaneDriver, "_release_outputs", at_once))
 

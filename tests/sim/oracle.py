@@ -126,7 +126,8 @@ class Oracle:
         return [(record, value) for record, value in self._outputs(topic) if value.sealed is None]
 
     def _states(self) -> dict[str, Profile]:
-        """What a new worker would read, after the log was compacted; must be what the present owner has."""
+        """What a new worker would read, after the log was compacted; must be what the present owner has, but for an
+        outbox that the broker has acknowledged."""
         states = {}
         for partition, changelog in enumerate(self.sim.cluster.changelogs):
             fresh = MemoryStore()
@@ -135,9 +136,7 @@ class Oracle:
             kept = dict(owners[0].lanes.store(partition).items()) if owners else {}
             found = dict(fresh.items())
             for key in sorted(kept.keys() | found.keys()):
-                # An owner's copy has no outbox where the broker has acknowledged all of it.
-                value = found.get(key)
-                if kept.get(key) not in (value, value and envelopes.settled(value)):
+                if kept.get(key) not in ((value := found.get(key)), value and envelopes.settled(value)):
                     self.wrong.append(f"recovered state of {key!r} differs from its owner's")
             for key, value in found.items():
                 self.keyring.learn(key, value)
