@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # What a target starts ends with it, also after kill -9.
-demo test check unit integration bench chaos: export NEXTBEST_DIE_WITH_PARENT = 1
+demo test check unit integration bench chaos mutants: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit sim chaos integration test check demo bench bench-core bench-memory docs lock clean
+.PHONY: help setup fmt lint types imports unit sim chaos mutants integration test check demo bench bench-core bench-memory docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ sim: setup ## fault simulation: 10,000 seeds; make sim SEED=123 tells one
 chaos: setup ## the same promises on a real broker under attack, 8 minutes: make chaos ARGS="--requests 2000 --kills 3"
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
+mutants: setup ## do the tests notice small bugs? 400 planted at random: make mutants ARGS="--sample 100 --only core/caps.py"
+	@exec $(BIN)/python -m tests.mutation $(ARGS)
+
 integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)
 	@exec $(BIN)/pytest -m broker
 
@@ -92,5 +95,5 @@ lock: setup ## lock the dependencies and the broker's jars again, with hashes
 	@$(BIN)/python -m pipeline.runtime.jars
 
 clean: ## remove everything that was made here, .venv included
-	@rm -rf .venv .venv-quix .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-quix .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis mutants
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
