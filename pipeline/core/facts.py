@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from pipeline.core import accounts, signals, windows
+from pipeline.core.cel.cost import LIST_ITEMS_MAX
 from pipeline.core.cel.functions import EvaluationError, parse_duration, parse_timestamp, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.model import Account
@@ -43,6 +44,17 @@ def _as_time(value: Scalar) -> datetime | None:
         return None
 
 
+def _as_double(value: Scalar) -> float | None:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def _as_span(value: Scalar) -> timedelta | None:
     try:
         return parse_duration(value) if isinstance(value, str) else None
@@ -52,7 +64,10 @@ def _as_span(value: Scalar) -> timedelta | None:
 
 def _as_list(value: Scalar) -> tuple[str, ...] | None:
     """A list travels as one string, parts separated by commas."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    parts = tuple([stripped for part in value.split(",") if (stripped := part.strip())])
+    return parts if len(parts) <= LIST_ITEMS_MAX else None
 
 
 #: By attribute type: a stored scalar as the rules see it, or None where it does not fit (it is then unknown).
@@ -60,7 +75,7 @@ CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {
     "string": lambda value: value if type(value) is str else None,
     "bool": lambda value: value if type(value) is bool else None,
     "int": lambda value: value if type(value) is int else None,
-    "double": lambda value: float(value) if type(value) in (int, float) else None,  # type: ignore[arg-type]
+    "double": _as_double,
     "timestamp": _as_time,
     "duration": _as_span,
     "list(string)": _as_list,

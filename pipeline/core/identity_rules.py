@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from pipeline.core.patterns import Pattern
 
 USER_ID: Final = "user_id"
 ANONYMOUS_ID: Final = "anonymous_id"
@@ -39,7 +40,7 @@ class TypeRule:
     follows: bool = False
     #: Values that stand for nobody: in lower case, and as patterns of the whole value.
     blocked: frozenset[str] = frozenset()
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: tuple[Pattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core.cel.build import CANDIDATE, Facts
-from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.functions import UNCOMPUTABLE
 from pipeline.core.definitions import Item, Model, Ranking
 from pipeline.core.rules import Number
 from pipeline.core.values import Value
@@ -67,7 +67,7 @@ def _product(terms: Sequence[tuple[str, Number]], facts: Facts, item: Facts) -> 
             value = float(number.fn(facts, item))
         except KeyError as missing:
             return Score(0.0, seen, str(missing.args[0]), number.text)
-        except EvaluationError as failed:
+        except UNCOMPUTABLE as failed:
             return Score(0.0, seen, str(failed), number.text)
         for read in number.reads:
             one = (item if read.startswith(CANDIDATE) else facts).get(read)

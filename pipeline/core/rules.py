@@ -14,7 +14,8 @@ from math import isfinite
 from typing import Any, Final
 
 from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
-from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.cost import check_cost
+from pipeline.core.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
 from pipeline.core.values import Value
 
@@ -72,7 +73,7 @@ class Stop(Value, frozen=True):
 
 def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
     """Compile a condition against declared attributes. Raises RuleError at the first thing that is wrong."""
-    tree = parse(text)
+    tree = _checked(text)
     whole = Builder(types).build(tree)
     if whole.type != "bool":
         raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
@@ -87,13 +88,19 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
 
 def compile_number(text: str, types: Mapping[str, str]) -> Number:
     """Compile a number expression (int or double). Raises RuleError."""
-    tree = parse(text)
+    tree = _checked(text)
     whole = Builder(types).build(tree)
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
     reads = tuple(dict.fromkeys(reads_of(tree, types)))
     of_candidate = [name.startswith(CANDIDATE) for name in reads]
     return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate))
+
+
+def _checked(text: str) -> Node:
+    tree = parse(text)
+    check_cost(tree)
+    return tree
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
@@ -105,7 +112,7 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
                 return Stop(clause.text, seen(clause.reads, facts, item))
         except KeyError as missing:
             unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(missing.args[0]))
-        except EvaluationError as failed:
+        except UNCOMPUTABLE as failed:
             unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(failed))
     return unknown
 
@@ -122,7 +129,7 @@ def about(rule: Rule, item: Facts) -> Rule:
 def _holds(clause: Clause, item: Facts) -> bool:
     try:
         return bool(clause.fn({}, item))
-    except (KeyError, EvaluationError):
+    except UNKNOWN:
         return False
 
 
@@ -132,7 +139,7 @@ def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
         for clause in rule.clauses:
             if not clause.fn(facts, item):
                 return False
-    except (KeyError, EvaluationError):
+    except UNKNOWN:
         return False
     return True
 

@@ -15,7 +15,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pipeline.core.cel.build import Builder, Facts
-from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.cost import check_cost
+from pipeline.core.cel.functions import UNKNOWN
 from pipeline.core.cel.syntax import Call, RuleError, parse
 from pipeline.core.definitions import Escape, Slot, Template, Variant
 from pipeline.core.rules import reads_of
@@ -99,6 +100,7 @@ def _compiled(text: str, types: Mapping[str, str], reads: list[str]) -> tuple[An
     if not text.strip():
         raise RuleError("nothing stands here", 0, "write an attribute, as {{ profile.name | 'friend' }}")
     tree = parse(text)
+    check_cost(tree)
     if isinstance(tree, Call) and tree.name == "||" and not tree.method:
         sides = [Builder(types).build(arg).type for arg in tree.args]
         if "bool" not in sides:
@@ -127,12 +129,12 @@ def bind(variant: Variant, facts: Facts, item: Facts, escape: Escape) -> dict[st
 def _value(slot: Slot, name: str, facts: Facts, item: Facts) -> Any:
     try:
         return slot.fn(facts, item)
-    except (KeyError, EvaluationError) as error:
+    except UNKNOWN as error:
         if slot.default is None:
             raise UnboundError(name, str(error.args[0])) from error
     try:
         return slot.default(facts, item)
-    except (KeyError, EvaluationError) as error:
+    except UNKNOWN as error:
         raise UnboundError(name, str(error.args[0])) from error
 
 

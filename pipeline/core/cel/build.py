@@ -1,7 +1,7 @@
 """Syntax tree to a typed Python function: checks the types CEL checks, refuses what CEL refuses.
 
 A function takes `(facts, item)`: two dicts from attribute path to value, `item` for paths under `candidate.`.
-A missing attribute raises KeyError(path), a failed evaluation EvaluationError; && and || absorb both as CEL does.
+A missing attribute raises KeyError(path), a failed evaluation one of `UNCOMPUTABLE`; && and || absorb both as CEL does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.core.cel import functions as lib
-from pipeline.core.cel.functions import EvaluationError
+from pipeline.core.cel.functions import UNCOMPUTABLE, UNKNOWN, EvaluationError
 from pipeline.core.cel.syntax import Call, ListOf, Literal, Name, Node, RuleError
+from pipeline.core.patterns import PatternError
 
 Facts = Mapping[str, Any]
 Fn = Callable[[Facts, Facts], Any]
@@ -31,7 +32,6 @@ DECLARED: Final = ("profile", "account", "features", "journey", "context", "cand
 _MACROS: Final = ("exists", "all", "exists_one")
 #: Text that is written out to be converted is converted at once, or is a mistake.
 _CONVERSIONS: Final = ("timestamp", "duration", "int", "double")
-_FAILURES: Final = (KeyError, EvaluationError)
 _CANNOT: Final = {
     "timestamp": "now or timestamp('2026-01-31T00:00:00Z')", "duration": "duration('24h')", "string": "'text'",
     "double": "a number with a point, as 100.0", "int": "a whole number, as 100", "bool": "true or false",
@@ -123,6 +123,8 @@ class Builder:
             return _membership(node, args)
         if name == "matches" and len(args) == 2:
             _check_pattern(node, args[1])
+        if node.method and types == ("timestamp", "string") and args[1].constant:
+            _check_zone(node, args[1])
         found = lib.overload(name, types, node.method)
         if found is None:
             raise RuleError(_no_overload(node, types), node.mark, _advice(node, types))
@@ -192,7 +194,7 @@ def _and(left: Fn, right: Fn) -> Fn:
         try:
             if not left(facts, item):
                 return False
-        except _FAILURES:
+        except UNKNOWN:
             if _is(False, right, facts, item):
                 return False
             raise
@@ -206,7 +208,7 @@ def _or(left: Fn, right: Fn) -> Fn:
         try:
             if left(facts, item):
                 return True
-        except _FAILURES:
+        except UNKNOWN:
             if _is(True, right, facts, item):
                 return True
             raise
@@ -219,7 +221,7 @@ def _is(wanted: bool, fn: Fn, facts: Facts, item: Facts) -> bool:
     """Whether the other side settles it; of two unknowns the first one is told."""
     try:
         return fn(facts, item) is wanted
-    except _FAILURES:
+    except UNKNOWN:
         return False
 
 
@@ -233,7 +235,7 @@ def _apply(node: Call, found: lib.Overload, args: list[Built]) -> Built:
     if all(arg.constant for arg in args):
         try:
             return _constant(found.result, impl(*(fn({}, {}) for fn in fns)))
-        except EvaluationError as error:
+        except UNCOMPUTABLE as error:
             if node.name in _CONVERSIONS and args[0].type == "string":
                 raise RuleError(str(error), node.args[0].at) from error
             return Built(found.result, lambda facts, item: impl(*(fn(facts, item) for fn in fns)))
@@ -285,37 +287,32 @@ def _is_among(value: Any, known: Any) -> bool:
 
 
 def _quantifier(kind: str, source: Fn, name: str, body: Fn) -> Fn:
-    def outcomes(facts: Facts, item: Facts) -> tuple[int, int, Exception | None]:
-        true, false, failure = 0, 0, None
+    def settled(facts: Facts, item: Facts, settles: bool) -> bool:
+        """Whether one element's condition is `settles`, which ends the search; else the first failure is raised."""
+        scope, failure = dict(facts), None
         for value in source(facts, item):
+            scope[name] = value
             try:
-                if body({**facts, name: value}, item):
-                    true += 1
-                else:
-                    false += 1
-            except _FAILURES as error:
+                if body(scope, item) is settles:
+                    return True
+            except UNKNOWN as error:
                 failure = failure or error
-        return true, false, failure
-
-    def exists(facts: Facts, item: Facts) -> bool:
-        true, _, failure = outcomes(facts, item)
-        if not true and failure is not None:
-            raise failure
-        return true > 0
-
-    def every(facts: Facts, item: Facts) -> bool:
-        _, false, failure = outcomes(facts, item)
-        if not false and failure is not None:
-            raise failure
-        return not false
-
-    def exactly_one(facts: Facts, item: Facts) -> bool:
-        true, _, failure = outcomes(facts, item)
         if failure is not None:
             raise failure
+        return False
+
+    def exactly_one(facts: Facts, item: Facts) -> bool:
+        scope, true = dict(facts), 0
+        for value in source(facts, item):
+            scope[name] = value
+            true += bool(body(scope, item))
         return true == 1
 
-    return {"exists": exists, "all": every, "exists_one": exactly_one}[kind]
+    if kind == "exists":
+        return lambda facts, item: settled(facts, item, True)
+    if kind == "all":
+        return lambda facts, item: not settled(facts, item, False)
+    return exactly_one
 
 
 def _check_pattern(node: Call, pattern: Built) -> None:
@@ -324,8 +321,15 @@ def _check_pattern(node: Call, pattern: Built) -> None:
     if pattern.type == "string":
         try:
             lib.matches("", pattern.fn({}, {}))
-        except EvaluationError as error:
+        except PatternError as error:
             raise RuleError(str(error), node.args[1].at) from error
+
+
+def _check_zone(node: Call, name: Built) -> None:
+    try:
+        lib.zone(name.fn({}, {}))
+    except EvaluationError as error:
+        raise RuleError(str(error), node.args[1].at) from error
 
 
 def _no_overload(node: Call, types: tuple[str, ...]) -> str:

@@ -7,19 +7,29 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cel_expr_python import cel
+from pipeline.core import patterns
 
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
-_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class EvaluationError(ValueError):
     """A rule that CEL itself could not evaluate on these values (overflow, division by zero, bad text)."""
+
+
+#: What an operation on values raises where it has no result: the rule is then unknown, whatever the values were.
+#: EvaluationError is one of them; the others are Python's own, of dates, zones and numbers past what they can hold.
+UNCOMPUTABLE: Final = (ValueError, ArithmeticError)
+
+#: The same, and a value that is missing (its path is the error's argument).
+UNKNOWN: Final = (KeyError, *UNCOMPUTABLE)
+
+#: Longest text that is read as a number, a moment or a duration: all that are valid are shorter.
+SCALAR_CHARS_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +68,6 @@ def _divide_real(a: float, b: float) -> float:
     return a / b
 
 
-def _moment(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def checked(a: Any, b: Any) -> Any:
-        try:
-            return compute(a, b)
-        except OverflowError as error:
-            raise EvaluationError("time out of range") from error
-
-    return checked
-
-
 def _int_of_double(value: float) -> int:
     if not -(2.0**63) < value < 2.0**63:
         raise EvaluationError("double out of int range")
@@ -81,19 +81,22 @@ def _int_of_string(text: str) -> int:
 
 
 def _double_of_string(text: str) -> float:
-    if not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
+    if len(text) > 1_024 or not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
         raise EvaluationError("cannot convert string to double")
     return float(text)
+
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def parse_timestamp(text: str) -> datetime:
     """An RFC 3339 moment. Raises EvaluationError where it is none."""
     try:
-        if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", text):
+        if len(text) > SCALAR_CHARS_MAX or not _RFC_3339.fullmatch(text):
             raise ValueError(text)
         return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise EvaluationError(f"{text!r} is not a moment as 2026-01-31T00:00:00Z") from error
+        raise EvaluationError(f"{_short(text)} is not a moment as 2026-01-31T00:00:00Z") from error
 
 
 _UNITS: Final = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0}
@@ -101,20 +104,33 @@ _UNITS: Final = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_00
 
 def parse_duration(text: str) -> timedelta:
     """A CEL duration (`36h`, `1h30m`, `90s`). Raises EvaluationError where it is none."""
-    if not re.fullmatch(r"-?(\d+(\.\d+)?(h|ms|m|s|us|ns))+|0", text):
-        raise EvaluationError(f"{text!r} is not a duration as 36h, 90m or 30s; write 24h for a day")
+    if len(text) > SCALAR_CHARS_MAX or not re.fullmatch(r"-?(\d+(\.\d+)?(h|ms|m|s|us|ns))+|0", text, re.ASCII):
+        raise EvaluationError(f"{_short(text)} is not a duration as 36h, 90m or 30s; write 24h for a day")
     total = sum(float(number) * _UNITS[unit] if "." in number else int(number) * _UNITS[unit]
                 for number, unit in re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|ns)", text))
-    return timedelta(microseconds=-total if text[0] == "-" else total)
+    try:
+        return timedelta(microseconds=-total if text[0] == "-" else total)
+    except OverflowError as error:
+        raise EvaluationError(f"{_short(text)} is longer than any duration (about 2.7 million years)") from error
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SCALAR_CHARS_MAX else f"{text[:SCALAR_CHARS_MAX]}…")
 
 
 @lru_cache(maxsize=1_024)
 def zone(name: str) -> tzinfo:
-    """The IANA zone. Raises EvaluationError where there is none of that name."""
+    """The IANA zone, or the fixed offset (`+01:00`). Raises EvaluationError where there is none of that name."""
+    offset = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", name, re.ASCII) if len(name) == len("+01:00") else None
+    if offset is not None and int(offset[2]) < 24:
+        span = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
+        return timezone(-span if offset[1] == "-" else span)
     try:
+        if len(name) > SCALAR_CHARS_MAX:
+            raise ValueError(name)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise EvaluationError(f"{name!r} is not a time zone as Europe/Berlin") from error
+        raise EvaluationError(f"{_short(name)} is not a time zone as Europe/Berlin or +01:00") from error
 
 
 def contains_number(many: Iterable[float], value: float) -> bool:
@@ -135,30 +151,24 @@ def _days_since(facts: Mapping[str, Any], at: datetime) -> int:
 
 
 def days_between(at: datetime, now: datetime, local: tzinfo) -> int:
-    """Calendar days from one moment to another as somebody living in the zone counts them."""
-    return (now.astimezone(local).date() - at.astimezone(local).date()).days
+    """Calendar days from one moment to another as somebody living in the zone counts them.
+
+    The last and the first day there are (9999-12-31, 0001-01-01: "never" and "none" of many systems) may have no local
+    date; they count by their date in UTC.
+    """
+    return (_local_date(now, local) - _local_date(at, local)).days
 
 
-@lru_cache(maxsize=4_096)
-def _pattern(text: str) -> Any:
-    environment = cel.NewEnv(variables={"s": cel.Type.STRING})
-    return environment.compile(f"s.matches({_quoted(text)})")
-
-
-def _quoted(text: str) -> str:
-    return "'" + "".join(c if c.isalnum() and c.isascii() else f"\\U{ord(c):08x}" for c in text) + "'"
+def _local_date(at: datetime, local: tzinfo) -> date:
+    try:
+        return at.astimezone(local).date()
+    except OverflowError:
+        return at.date()
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Whether RE2 finds the pattern in the text. Raises EvaluationError for what is no pattern."""
-    value = _pattern(pattern).eval(data={"s": text}).value()
-    if not isinstance(value, bool):
-        raise EvaluationError(f"{pattern!r} is not a regular expression RE2 knows")
-    return value
-
-
-def _string_of_double(value: float) -> str:
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    """Whether RE2 finds the pattern in the text. Raises ValueError for what is no pattern, or no text."""
+    return patterns.compiled(pattern).search(text) is not None
 
 
 def _compare(kind: str) -> dict[str, dict[tuple[str, ...], Overload]]:
@@ -173,13 +183,13 @@ _I, _D, _S, _T, _P = "int", "double", "string", "timestamp", "duration"
 _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "+": {
         (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, operator.add),
-        (_S, _S): Overload(_S, operator.add), (_T, _P): Overload(_T, _moment(lambda a, b: a + b)),
-        (_P, _T): Overload(_T, _moment(lambda a, b: b + a)), (_P, _P): Overload(_P, _moment(lambda a, b: a + b)),
+        (_S, _S): Overload(_S, operator.add), (_T, _P): Overload(_T, operator.add),
+        (_P, _T): Overload(_T, operator.add), (_P, _P): Overload(_P, operator.add),
     },
     "-": {
         (_I, _I): Overload(_I, lambda a, b: _whole(a - b)), (_D, _D): Overload(_D, operator.sub),
-        (_T, _P): Overload(_T, _moment(lambda a, b: a - b)), (_T, _T): Overload(_P, operator.sub),
-        (_P, _P): Overload(_P, _moment(lambda a, b: a - b)),
+        (_T, _P): Overload(_T, operator.sub), (_T, _T): Overload(_P, operator.sub),
+        (_P, _P): Overload(_P, operator.sub),
     },
     "*": {(_I, _I): Overload(_I, lambda a, b: _whole(a * b)), (_D, _D): Overload(_D, operator.mul)},
     "/": {(_I, _I): Overload(_I, _divide), (_D, _D): Overload(_D, _divide_real)},

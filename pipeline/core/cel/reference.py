@@ -1,19 +1,20 @@
 """The same rule in Google's CEL library: the second opinion when a policy is published, the oracle of the tests.
 
-Decides nothing in production. Declared attributes become variables with dotted names, which types each of them; what
-the library does not have (has() of a variable, daysSince, min, max) is written in terms of what it has.
+Decides nothing in production. The library gets the text as it was written, so that it judges the grammar too. Declared
+attributes become variables with dotted names, which types each of them; only what the library does not have (has() of a
+variable, the facts that daysSince() reads) is replaced in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from cel_expr_python import cel
 
 from pipeline.core.cel.functions import EvaluationError, days_between, zone
-from pipeline.core.cel.syntax import Call, ListOf, Literal, Name, Node, parse
+from pipeline.core.cel.syntax import Call, Name, Node, parse, parts_of
 
 _T: Final = cel.Type
 _TYPES: Final = {
@@ -61,49 +62,25 @@ class Reference:
 
     def _compiled(self, text: str) -> Any:
         try:
-            return self._env.compile(rendered(parse(text)))
+            return self._env.compile(for_library(text))
         except RuntimeError as error:
             raise Refused(str(error)) from error
 
 
-def rendered(node: Node) -> str:
-    """The tree as text for the library, every operation in parentheses."""
-    if isinstance(node, Literal):
-        return _literal(node.value)
-    if isinstance(node, Name):
-        return node.path
-    if isinstance(node, ListOf):
-        return f"[{', '.join(rendered(item) for item in node.items)}]"
-    return _call(node)
+def for_library(text: str) -> str:
+    """The rule's own text, with has() and daysSince() as the library can take them. Raises RuleError."""
+    for at, end, instead in sorted(_replacements(parse(text)), reverse=True):
+        text = f"{text[:at]}{instead}{text[end:]}"
+    return text
 
 
-def _call(node: Call) -> str:
-    if node.name == "has" and isinstance(node.args[0], Name):
-        return f"('{node.args[0].path}' in {_PRESENT})"
-    args = [rendered(arg) for arg in node.args]
-    if node.method:
-        return f"{args[0]}.{node.name}({', '.join(args[1:])})"
-    if node.name == "daysSince":
-        return f"daysSince({args[0]}, now, zone)"
-    if node.name == "?:":
-        return f"({args[0]} ? {args[1]} : {args[2]})"
-    if node.name == "[]":
-        return f"{args[0]}[{args[1]}]"
-    if node.name == "-_":
-        return f"(-({args[0]}))"
-    if node.name == "!":
-        return f"(!({args[0]}))"
-    if node.name.isidentifier() and node.name != "in":
-        return f"{node.name}({', '.join(args)})"
-    return f"({args[0]} {node.name} {args[1]})"
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        plain = (c if c.isascii() and (c.isalnum() or c == " ") else f"\\U{ord(c):08x}" for c in value)
-        return f"'{''.join(plain)}'"
-    return repr(value)
+def _replacements(node: Node) -> Iterator[tuple[int, int, str]]:
+    """Where something else is to stand, from the inside out: begin, end, text."""
+    if isinstance(node, Call) and not node.method:
+        if node.name == "has" and len(node.args) == 1 and isinstance(node.args[0], Name):
+            yield node.at, node.end, f"('{node.args[0].path}' in {_PRESENT})"
+            return
+        if node.name == "daysSince":
+            yield node.end - 1, node.end, ", now, zone)"
+    for part in parts_of(node):
+        yield from _replacements(part)

@@ -10,6 +10,9 @@ from typing import Final
 #: Nesting past this is refused: nobody reads such a rule, and it would exhaust the interpreter's stack.
 DEPTH_MAX: Final = 40
 
+#: The same for the tree as a whole, where a row of operators (1 + 1 + …) is as deep as it is long.
+TREE_DEPTH_MAX: Final = 120
+
 LENGTH_MAX: Final = 4_000
 
 
@@ -72,7 +75,7 @@ _TOKEN: Final = re.compile(
       | (?P<string>[rR]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<op>&&|\|\||==|!=|<=|>=|[-+*/%!<>?:.,()\[\]])""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _HINTS: Final = {
     "=": "write == to compare", "&": "write && for and", "|": "write || for or", "'": "this quote is never closed",
@@ -125,11 +128,13 @@ def _unquote(token: _Token) -> str:
         code = match.group(1)
         if code in _SIMPLE:
             return _SIMPLE[code]
-        if code[0] in "xuU":
-            return chr(int(code[1:], 16))
-        if len(code) == 3:
-            return chr(int(code, 8))
-        raise RuleError(f"\\{code} is not an escape CEL knows", token.at, "write \\\\ for a backslash")
+        number = int(code[1:], 16) if len(code) > 1 and code[0] in "xuU" else int(code, 8) if len(code) == 3 else None
+        if number is None:
+            raise RuleError(f"\\{code} is not an escape CEL knows", token.at + 1 + match.start(),
+                            "write \\\\ for a backslash; numbers are \\x41, \\u0041 or \\U00000041")
+        if number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+            raise RuleError(f"\\{code} is no character", token.at + 1 + match.start())
+        return chr(number)
 
     return _ESCAPE.sub(replace, text[1:-1])
 
@@ -176,7 +181,7 @@ class _Parser:
         condition = self._binary(1)
         mark = self._accept("?")
         if mark is not None:
-            yes = self._ternary()
+            yes = self._binary(1)
             self._expect(":")
             no = self._ternary()
             condition = Call("?:", (condition, yes, no), condition.at, no.end, mark=mark.at)
@@ -190,9 +195,20 @@ class _Parser:
             strength = _BINARY.get(token.text, 0) if token.kind in ("op", "name") else 0
             if strength < level:
                 return left
+            if token.text in ("&&", "||"):
+                left = self._chain(left, token, strength)
+                continue
             self._take()
             right = self._binary(strength + 1)
             left = Call(token.text, (left, right), left.at, right.end, mark=token.at)
+
+    def _chain(self, first: Node, token: _Token, strength: int) -> Node:
+        """A row of one logical operator, as a balanced tree: a long row is then not deep."""
+        operands, marks = [first], []
+        while self._peek().kind == "op" and self._peek().text == token.text:
+            marks.append(self._take().at)
+            operands.append(self._binary(strength + 1))
+        return _balanced(token.text, operands, marks)
 
     def _unary(self) -> Node:
         token = self._peek()
@@ -266,6 +282,33 @@ class _Parser:
         raise RuleError(f"{what}: a value is missing", token.at)
 
 
+def _balanced(name: str, operands: list[Node], marks: list[int]) -> Node:
+    if len(operands) == 1:
+        return operands[0]
+    half = len(operands) // 2
+    left = _balanced(name, operands[:half], marks[: half - 1])
+    right = _balanced(name, operands[half:], marks[half:])
+    return Call(name, (left, right), left.at, right.end, mark=marks[half - 1])
+
+
+def _check_depth(tree: Node) -> None:
+    """Raises RuleError where the tree is deeper than what walks it may be."""
+    level, nodes = 0, [tree]
+    while nodes:
+        level += 1
+        if level > TREE_DEPTH_MAX:
+            raise RuleError(f"more than {TREE_DEPTH_MAX} operations within one another", nodes[0].at,
+                            "split it into segments")
+        nodes = [part for node in nodes for part in parts_of(node)]
+
+
+def parts_of(node: Node) -> tuple[Node, ...]:
+    """The nodes directly below one."""
+    if isinstance(node, ListOf):
+        return node.items
+    return node.args if isinstance(node, Call) else ()
+
+
 def _number(token: _Token, at: int, negative: bool = False) -> Literal:
     if token.kind == "float":
         real = float(token.text)
@@ -283,7 +326,9 @@ def parse(text: str) -> Node:
         raise RuleError(f"longer than {LENGTH_MAX} characters", LENGTH_MAX, "split it into segments")
     if not text.strip():
         raise RuleError("the rule is empty", 0, "write true to let everything pass")
-    return _Parser(text).parse()
+    tree = _Parser(text).parse()
+    _check_depth(tree)
+    return tree
 
 
 def conjuncts(node: Node) -> Iterator[Node]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import phonenumbers
 
 from pipeline.core.identity import IdentifierError, normalised
 from pipeline.core.identity_rules import DEFAULT, LIMITS, SHARED, TYPES, IdentityRules, TypeRule, in_order
+from pipeline.core.patterns import Pattern, PatternError, compiled
 from pipeline.core.problems import Path, Problems
 from pipeline.core.release.book import Body
 
-_PATTERN_CHARS_MAX = 200
+#: Identifiers of many shapes: a pattern that blocks them all blocks everybody.
+_ORDINARY = ("ada", "17", "ada@example.com", "+4915123456789", "9b2f61c4-6f0e-4d5e-8a77-0d1e3c5b7a90", "a_B-3.x")
 
 
 def identity(problems: Problems, one: Body) -> IdentityRules:
@@ -60,16 +60,13 @@ def _spellings(type_: str, value: str, region: str | None) -> set[str]:
     return found
 
 
-def _pattern(problems: Problems, path: Path, text: str) -> re.Pattern[str] | None:
-    if len(text) > _PATTERN_CHARS_MAX:
-        problems.add(path, f"a pattern has at most {_PATTERN_CHARS_MAX} characters")
-        return None
+def _pattern(problems: Problems, path: Path, text: str) -> Pattern | None:
     try:
-        pattern = re.compile(text, re.IGNORECASE)
-    except re.error as error:
-        problems.add(path, f"not a regular expression: {error}")
+        pattern = compiled(text, ignore_case=True)
+    except PatternError as error:
+        problems.add(path, str(error))
         return None
-    if pattern.fullmatch(""):
-        problems.add(path, "this pattern matches everything or nothing at all", "write what the whole value looks like")
+    if all(pattern.fullmatch(value) for value in _ORDINARY):
+        problems.add(path, "this pattern blocks every identifier", "write what the whole of a blocked value looks like")
         return None
     return pattern
