@@ -67,6 +67,8 @@ class Reason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
     NULL_VALUE = "null_value"
     INVALID = "invalid"
+    #: The handler raised: a defect of the engine, or a policy that should have been refused.
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    #: Why a part of it could not be read at all ("": it could): it is a dead letter then.
+    unreadable: str = ""
 
 
 @value_type(frozen=True, slots=True)
@@ -165,4 +169,6 @@ class Flow:
     table: Table | None = None
     #: When nobody waits for the record any more (wall clock, epoch ms); None: always wanted.
     deadline_ms: Callable[[Any], int | None] | None = None
+    #: Whether its topic may stay unread for a while where too many of its records are dead letters.
+    may_rest: bool = True
     doc: str = ""

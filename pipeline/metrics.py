@@ -39,7 +39,17 @@ class WorkerMetrics:
             "Changelog records of an owner that had lost the partition, passed over.",
             registry=self.registry,
         )
+        self._alarms = Gauge(
+            "nextbest_flow_dead_letter_alarm",
+            "1 while a flow has more dead letters than NEXTBEST_DEAD_LETTER_LIMIT allows, or rests because of it.",
+            ["flow"],
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str, str], Counter] = {}
+
+    def alarm(self, flow: str, on: bool) -> None:
+        """Whether the flow has too many dead letters."""
+        self._alarms.labels(flow).set(on)
 
     def record(self, flow: str, fate: str, reason: str) -> None:
         """One record met its fate."""

@@ -91,6 +91,7 @@ FLOWS: tuple[Flow, ...] = (
         lane=Lane.BATCH,
         key=attrgetter("subject"),
         deadline_ms=attrgetter("deadline_ms"),
+        may_rest=False,
         doc="Decide, reserve the caps, explain.",
     ),
     Flow(

@@ -182,7 +182,11 @@ class _Part:
 
 
 def _record(message: Message) -> Record:
-    headers: Any = message.headers()
+    unreadable = ""
+    try:
+        headers: Any = message.headers()
+    except UnicodeDecodeError:
+        headers, unreadable = None, "a header's name is not UTF-8: name headers in UTF-8"
     return Record(
         message.topic() or "",
         message.partition() or 0,
@@ -191,4 +195,5 @@ def _record(message: Message) -> Record:
         message.key(),
         message.value(),
         tuple(headers) if headers else (),
+        unreadable,
     )

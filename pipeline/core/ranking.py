@@ -69,6 +69,9 @@ def _product(terms: Sequence[tuple[str, Number]], facts: Facts, item: Facts) -> 
             return Score(0.0, seen, str(missing.args[0]), number.text)
         except UNCOMPUTABLE as failed:
             return Score(0.0, seen, str(failed), number.text)
+        except Exception as defect:
+            defect.add_note(f"ranking term {name!r}: {number.text!r}")
+            raise
         for read in number.reads:
             one = (item if read.startswith(CANDIDATE) else facts).get(read)
             if isinstance(one, (int, float)):

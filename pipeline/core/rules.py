@@ -114,6 +114,9 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
             unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(missing.args[0]))
         except UNCOMPUTABLE as failed:
             unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(failed))
+        except Exception as defect:
+            defect.add_note(f"clause {clause.text!r}")
+            raise
     return unknown
 
 
@@ -141,6 +144,9 @@ def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
                 return False
     except UNKNOWN:
         return False
+    except Exception as defect:
+        defect.add_note(f"rule {rule.text!r}")
+        raise
     return True
 
 

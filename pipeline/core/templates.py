@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import quote
 
 from pipeline.core.cel.build import Builder, Facts
 from pipeline.core.cel.cost import check_cost
-from pipeline.core.cel.functions import UNKNOWN
+from pipeline.core.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.cel.syntax import Call, RuleError, parse
 from pipeline.core.definitions import Escape, Slot, Template, Variant
 from pipeline.core.rules import reads_of
@@ -119,10 +120,18 @@ def bind(variant: Variant, facts: Facts, item: Facts, escape: Escape) -> dict[st
     content = dict(variant.content)
     cleaned = ESCAPES[escape]
     for name, template in variant.templates:
-        text = []
-        for part in template.parts:
-            text.append(part if isinstance(part, str) else cleaned(_shown(_value(part, name, facts, item))))
-        content[name] = "".join(text)
+        try:
+            content[name] = "".join([
+                part if isinstance(part, str) else cleaned(_shown(_value(part, name, facts, item)))
+                for part in template.parts
+            ])
+        except UnboundError:
+            raise
+        except UNCOMPUTABLE as error:
+            raise UnboundError(name, str(error)) from error
+        except Exception as defect:
+            defect.add_note(f"template {template.text!r} of {name!r}")
+            raise
     return content
 
 
@@ -142,6 +151,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if not isfinite(value):
+            raise ValueError("not a finite number")
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, (datetime, timedelta)):
         raise TypeError("moments and durations are refused when the template is compiled")

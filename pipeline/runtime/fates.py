@@ -10,6 +10,7 @@ from pipeline.codecs.vault import Cipher
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
 from pipeline.ports import Metrics, Outbound
+from pipeline.runtime import faults
 from pipeline.runtime.letters import letter_of
 from topics.catalog import DEAD_LETTERS
 
@@ -38,6 +39,8 @@ def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: 
             outcome = flow.handle(avro.decode(flow.reads, record.value), None, context)
         except avro.CodecError as error:
             outcome = DeadLetter(error.reason, error.detail)
+        except Exception as error:
+            outcome = faults.failed(flow.name, (record.key or b"").decode(errors="replace"), error, context)
     return list(settle(flow, record, outcome, metrics, worker))
 
 

@@ -27,8 +27,10 @@ from pipeline.codecs.vault import Cipher, Vault
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
+from pipeline.runtime import faults
 from pipeline.runtime.fates import LaneContext, settle
 from pipeline.runtime.seals import Seals
+from topics.catalog import PROFILE_BYTES_MAX
 from topics.partitions import subject_partition
 
 #: Decoded keys kept per partition between two steps: saves reading and decoding for subjects that come again at once.
@@ -153,6 +155,10 @@ class PartitionLane:
         except avro.CodecError as error:
             self._settle(flow, record, DeadLetter(error.reason, error.detail), step, self._cipher_for(record.key, step))
             return False
+        except Exception as error:
+            letter = faults.failed(flow.name, (record.key or b"").decode(errors="replace"), error, self._context)
+            self._settle(flow, record, letter, step, self._cipher_for(record.key, step))
+            return False
         key = record.key or b""
         entry = self._entry(key, step)
         # What was written once belongs here.
@@ -170,22 +176,32 @@ class PartitionLane:
                 self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
                 return False
         self._context.now_ms = record.at_ms
-        outcome = flow.handle(event, entry.state, self._context)
-        state = _state_of(outcome)
-        cipher = entry.cipher if state is None else self._seals.after(key, entry.cipher, state)
         try:
+            outcome = flow.handle(event, entry.state, self._context)
+            state = _state_of(outcome)
+            data = None if state is None else _encoded(state)
+            cipher = entry.cipher if state is None else self._seals.after(key, entry.cipher, state)
             outputs = self._settle(flow, record, outcome, step, cipher)
             entry.cipher = cipher
-        except avro.CodecError as error:
-            outcome = DeadLetter(error.reason, f"what follows from it cannot be written: {error.detail}")
+        except Exception as error:
+            outcome = self._letter(flow, key, error)
+            state = data = None
             outputs = self._settle(flow, record, outcome, step, entry.cipher)
-        if _state_of(outcome) is None and not outputs:
+        if state is None and not outputs:
             return False
         # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key
         # moves it past this one, which would then be taken for done.
-        return self._keep(key, entry, outcome, Pending(source, record.offset, outputs), dirty)
+        return self._keep(key, entry, state, data, Pending(source, record.offset, outputs), dirty)
+
+    def _letter(self, flow: Flow, key: bytes, error: Exception) -> DeadLetter:
+        """What a record is that could not be handled: bad data where a codec says so, else a defect."""
+        if isinstance(error, avro.CodecError):
+            return DeadLetter(error.reason, f"what follows from it cannot be written: {error.detail}")
+        return faults.failed(flow.name, key.decode(errors="replace"), error, self._context)
 
     def _decode(self, flow: Flow, record: Record) -> Any:
+        if record.unreadable:
+            raise avro.CodecError(Reason.INVALID, record.unreadable)
         if not record.key:
             raise avro.CodecError(Reason.EMPTY_KEY, f"set the record's key to the {flow.reads.key} (tenant/hash)")
         event = avro.decode(flow.reads, record.value)
@@ -236,13 +252,15 @@ class PartitionLane:
         for key in stored[: max(1, len(stored) // 2)]:
             del self._entries[key]
 
-    def _keep(self, key: bytes, entry: _Entry, outcome: Outcome, pending: Pending, dirty: dict[bytes, _Entry]) -> bool:
-        """Put the outcome into the key's envelope; True when its outbox has reached its limit."""
+    def _keep(
+        self, key: bytes, entry: _Entry, state: Any, data: bytes | None, pending: Pending, dirty: dict[bytes, _Entry]
+    ) -> bool:
+        """Put a state, with its bytes, and outputs into the key's envelope; True when its outbox has reached its
+        limit."""
         envelope = entry.envelope
-        state = _state_of(outcome)
         if state is not None:
             entry.state = state
-            envelope.state = state_codec.encode(state)
+            envelope.state = data
             envelope.due_ms = state.segments_due_ms
         if key not in dirty:
             # The first write of this step forgets what the broker has acknowledged since the last one.
@@ -302,6 +320,18 @@ class PartitionLane:
 def size(pending: Pending) -> int:
     """Bytes that the outputs take in an envelope, near enough to bound it."""
     return sum(len(o.value or b"") + len(o.key) for o in pending.outputs)
+
+
+def _encoded(state: Any) -> bytes:
+    """The state's bytes. Raises CodecError for more than the changelog can take beside a full outbox."""
+    data = state_codec.encode(state)
+    if len(data) > PROFILE_BYTES_MAX:
+        raise avro.CodecError(
+            Reason.TOO_LARGE,
+            f"what would be kept of its subject is {len(data)} bytes, at most {PROFILE_BYTES_MAX} can be: nothing "
+            "was changed",
+        )
+    return data
 
 
 def _state_of(outcome: Outcome) -> Any:

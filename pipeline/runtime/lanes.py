@@ -27,6 +27,7 @@ from pipeline.runtime import crash
 from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
+from pipeline.runtime.letter_limit import LetterLimit
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
 from topics.partitions import subject_partition
 
@@ -119,8 +120,8 @@ class Lanes:
         self._term = 0
         #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
         self._given_up = False
-        self._letters_since_s = time.monotonic()
-        self._letters = 0
+        never_rest = [flow.reads.name for flow in setup.flows if not flow.may_rest]
+        self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_rest)
         #: Whether every assigned partition is taken over.
         self.active = False
 
@@ -165,7 +166,7 @@ class Lanes:
         for partition, tenure in tenures.items():
             positions = {topic: starts[(topic, partition)] for topic in by_partition[partition]}
             self._drivers[partition] = self._new_driver(partition, tenure, positions)
-        await group.read_from(starts)
+        await group.read_from(self._positions())
         self._check(term)
         self._committed = dict(starts)
         self._gaps.clear()
@@ -300,26 +301,31 @@ class Lanes:
             await group.read_from(self._positions())
             return
         term = self._term
-        letters = driver.lane.dead_letters
         queue = list(records)
         while queue:
             await self._wait_for_room()
-            if term != self._term:
+            if term != self._term or self._limit.rests(topic):
                 return
             started = time.perf_counter()
+            letters = driver.lane.dead_letters
             step, left = driver.lane.process(topic, queue[:STEP_RECORDS_MAX])
             queue = left + queue[STEP_RECORDS_MAX:]
             driver.submit(step)
+            await self._count_letters(topic, driver.lane.dead_letters - letters, group)
             self._setup.metrics.batch_seconds.observe(time.perf_counter() - started)
             if left:
                 # A hot key's outbox is full: its outputs must be acknowledged before it can take more.
                 await driver.drained(DRAIN_S)
             if queue:
                 await asyncio.sleep(0)
-        self._limit_dead_letters(driver.lane.dead_letters - letters)
 
     def _positions(self) -> dict[TopicPartition, int]:
-        return {(t, p): driver.lane.position(t) for p, driver in self._drivers.items() for t in driver.lane.done()}
+        """Where to go on reading: every input but those that rest."""
+        return {
+            (topic, partition): driver.lane.position(topic)
+            for partition, driver in self._drivers.items() for topic in driver.lane.done()
+            if not self._limit.rests(topic)
+        }
 
     def partitions(self) -> list[int]:
         """The partitions this worker decides for."""
@@ -355,22 +361,16 @@ class Lanes:
         if offsets:
             await group.commit(offsets)
             self._committed.update(offsets)
+        if self._limit.rested():
+            await group.read_from(self._positions())
+        for flow in self._setup.flows:
+            self._setup.metrics.alarm(flow.name, self._limit.alarmed(flow.reads.name))
 
-    def _limit_dead_letters(self, more: int) -> None:
-        """Halt where dead letters come faster than bad data explains: a bad deploy must not divert everything."""
-        now_s = time.monotonic()
-        if now_s - self._letters_since_s > 60.0:
-            self._letters_since_s, self._letters = now_s, 0
-        self._letters += more
-        if self._letters > self._setup.dead_letter_limit:
-            raise DeadLetterLimitError(
-                f"{self._letters} dead letters within a minute (limit {self._setup.dead_letter_limit}): halting. "
-                "See `nextbest dead-letters list`; raise NEXTBEST_DEAD_LETTER_LIMIT if they are expected."
-            )
-
-
-class DeadLetterLimitError(RuntimeError):
-    """Too many dead letters in a minute."""
+    async def _count_letters(self, topic: str, letters: int, group: Group) -> None:
+        """Stop reading a topic of which too many records are dead letters."""
+        self._limit.add(topic, letters)
+        if letters and self._limit.rests(topic):
+            await group.read_from(self._positions())
 
 
 def _under(value: bytes | None, epoch: int) -> bytes | None:

@@ -15,14 +15,14 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.codecs.vault import Vault
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile
+from pipeline.core.profile import Profile, Trait
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
-from pipeline.runtime.lanes import DeadLetterLimitError, Lanes, LaneSetup
+from pipeline.runtime.lanes import Lanes, LaneSetup
 from pipeline.runtime.memory import ManualClock, counting_chance
 from tests.lane.fakes import FakeGroup, FakeReader, HeldPublisher
-from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILES_BY_ID, SEGMENT_CHANGES
+from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILE_BYTES_MAX, PROFILES_BY_ID, SEGMENT_CHANGES
 
 CHANGELOG = "changelog"
 SEGMENTS = "segment.changes"
@@ -33,8 +33,14 @@ def apply(event: FeedbackEvent, profile: Profile | None, _context: object) -> Ou
     from pipeline.core.model import SegmentChange
 
     change = SegmentChange(event.subject, "s", True, 1, event.event_id, "r")
+    if event.name.startswith("grow "):
+        grown = {"t": Trait("x" * int(event.name.removeprefix("grow ")))}
+        return Accept(Reason.APPLIED, Profile(profile_id=event.subject, traits=grown),
+                      (Emit(SEGMENT_CHANGES, event.subject, change),))
     if event.name == "boom":
-        raise ZeroDivisionError("a bug in the core")
+        error = ZeroDivisionError("a bug in the core")
+        error.add_note("note of the clause")
+        raise error
     return Accept(Reason.APPLIED, Profile(profile_id=event.subject), (Emit(SEGMENT_CHANGES, event.subject, change),))
 
 
@@ -187,25 +193,69 @@ def test_records_seen_before_are_passed_over(world: World) -> None:
     asyncio.run(run())
 
 
-def test_a_bug_in_the_core_is_not_swallowed(world: World) -> None:
+def test_a_handler_that_raises_makes_a_dead_letter_and_leaves_the_state(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> None:
         await world.take_over()
-        with pytest.raises(ZeroDivisionError):
-            await world.feed(fetched(0, name="boom"))
+        await world.feed(fetched(0), fetched(1, name="boom"), fetched(2))
         await world.lanes.commit(world.group)
-        assert world.group.committed_offsets == {}
+        assert world.group.committed_offsets == {(FEEDBACK_EVENTS.name, 0): 3}
 
     asyncio.run(run())
+    assert world.publisher.topics().count(SEGMENTS) == 2
+    assert world.publisher.topics().count(DEAD_LETTERS.name) == 1
+    (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert "ZeroDivisionError at " in line and "release none" in line and "note of the clause" in line
 
 
-def test_too_many_dead_letters_halt_the_worker(world: World) -> None:
+def test_a_state_past_its_limit_is_a_dead_letter_and_the_state_stays(world: World) -> None:
     async def run() -> None:
         await world.take_over()
-        broken = [replace(fetched(n), value=b"broken") for n in range(6)]
-        with pytest.raises(DeadLetterLimitError, match="NEXTBEST_DEAD_LETTER_LIMIT"):
-            await world.feed(*broken)
+        await world.feed(fetched(0, name=f"grow {PROFILE_BYTES_MAX - 1_000}"))
+        await world.feed(fetched(1, name=f"grow {PROFILE_BYTES_MAX}"))
+        await world.feed(fetched(2))
 
     asyncio.run(run())
+    assert world.publisher.topics().count(DEAD_LETTERS.name) == 1
+    assert world.publisher.topics().count(SEGMENTS) == 2
+
+
+def test_a_record_that_could_not_be_read_whole_is_a_dead_letter(world: World) -> None:
+    async def run() -> None:
+        await world.take_over()
+        await world.feed(replace(fetched(0), unreadable="a header's name is not UTF-8"), fetched(1))
+
+    asyncio.run(run())
+    assert sorted(set(world.publisher.topics()) - {CHANGELOG}) == sorted([DEAD_LETTERS.name, SEGMENTS])
+
+
+def test_too_many_dead_letters_rest_their_topic_and_nothing_else(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = (FEEDBACK_EVENTS.name, 0)
+
+    async def run() -> None:
+        await world.take_over()
+        await world.feed(*[replace(fetched(n), value=b"broken") for n in range(5)])
+        assert world.group.reading == {place: 0}
+        await world.feed(replace(fetched(5), value=b"broken"))
+        assert world.group.reading == {}
+        # What was fetched before is not taken, and read again later.
+        await world.feed(fetched(6))
+        assert SEGMENTS not in world.publisher.topics()
+        await world.lanes.commit(world.group)
+        assert (world.group.reading, world.group.committed_offsets) == ({}, {place: 6})
+        world.clock.at_ms += 60_000
+        world.lease.renew(world.lease.now_s())
+        await world.lanes.commit(world.group)
+        assert world.group.reading == {place: 6}
+        await world.feed(fetched(6))
+        assert world.publisher.topics().count(SEGMENTS) == 1
+
+    asyncio.run(run())
+    (line,) = [one.getMessage() for one in caplog.records if one.levelname == "CRITICAL"]
+    assert FEEDBACK_EVENTS.name in line and "NEXTBEST_DEAD_LETTER_LIMIT" in line and "dead-letters list" in line
 
 
 def test_a_revoked_partition_takes_nothing_and_commits_what_is_done(world: World) -> None:

@@ -56,9 +56,9 @@ def _forget_requests() -> Any:
 def _around_keep(before: Callable[[PartitionLane], Any], after: Callable[[PartitionLane, Any, Any], None]) -> Any:
     keep = PartitionLane._keep
 
-    def kept(self: PartitionLane, key: bytes, entry: Any, outcome: Any, pending: Any, dirty: Any) -> bool:
+    def kept(self: PartitionLane, key: bytes, entry: Any, *given: Any) -> bool:
         saved = before(self)
-        full = keep(self, key, entry, outcome, pending, dirty)
+        full = keep(self, key, entry, *given)
         after(self, entry, saved)
         return full
 

@@ -40,6 +40,9 @@ class SimMetrics(CountingMetrics):
         self.partitions = self.recovery_seconds = self.recovered = self.stale = _Nothing()
         self.batch_seconds = self.in_flight = _Nothing()
 
+    def alarm(self, flow: str, on: bool) -> None:
+        """Not looked at."""
+
 
 class _Nothing:
     def set(self, _value: float) -> None:
