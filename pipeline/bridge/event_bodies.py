@@ -81,7 +81,7 @@ Stated = Annotated[bool | Statement, BeforeValidator(_stated)]
 
 class Consent(_Lenient):
     """Segment's consent object: a category is what the policy's `consent.categories` maps, a purpose, or
-    `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`. Of a group: the account's.
+    `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`.
     """
 
     category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated] = Field(
@@ -93,7 +93,8 @@ class Consent(_Lenient):
 class EventContext(_Lenient):
     """The parts of Segment's context that are used; everything else in it (ip, location, …) is dropped here."""
 
-    consent: Consent | None = None
+    consent: Consent | None = Field(None, description="What the person allows, in any event that names one.")
+    account_consent: Consent | None = Field(None, description="group: what the account allows.")
     library: Any = Field(None, description="`name` is kept as the event's source.")
     device: Any = Field(None, description="`id` or `advertisingId` is hashed as an identifier of type device.")
     group_id: Id = Field(None, description="The account (B2B) of an identify.")
@@ -125,7 +126,7 @@ class SegmentEvent(_Lenient):
         {"type": "group", "messageId": "m-3", "userId": "user-17", "groupId": "acme",
          "traits": {"plan": "enterprise", "employees": 250, "contract": {"ends": "2027-01-31"}},
          "membership": {"role": "admin", "primary": True},
-         "context": {"consent": {"categoryPreferences": {"contact": True}}}},
+         "context": {"accountConsent": {"categoryPreferences": {"contact": True}}}},
     ]})
 
     type: Literal["identify", "track", "page", "alias", "group", "logout", "reset", "unmerge"]
@@ -155,7 +156,7 @@ class SegmentEvent(_Lenient):
         default_factory=dict, description="identify: of the person. group: of the account, its `contract` among them."
     )
     properties: dict[str, Any] = Field(default_factory=dict)
-    context: EventContext = EventContext(consent=None, library=None, device=None, group_id=None)
+    context: EventContext = EventContext(consent=None, account_consent=None, library=None, device=None, group_id=None)
 
 
 class BatchHead(_Lenient):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
@@ -141,7 +141,8 @@ class EventMapper:
             raise invalid(FieldError("/groupId", "a group event names the account: whose traits are these?"))
         account = self._account_of(event.group_id, "/groupId")
         events: list[IdentityEvent | FeedbackEvent] = []
-        own = account_event(f"{said.id}/account", self._tenant, account, event.traits, said.consent(self._policy),
+        of_account = said.consent(self._policy, "accountConsent")
+        own = account_event(f"{said.id}/account", self._tenant, account, event.traits, of_account,
                             said.at_ms, said.source, said.warnings)
         if own is not None:
             events.append(own)
@@ -149,9 +150,14 @@ class EventMapper:
             subject, _ = self._subjects.of(event, said.warnings)
             given = event.membership or GroupMembership()
             membership = self._membership(account, given.all_roles, given.left, given.primary)
-            events.append(said.identity(self._tenant, subject, IdentityKind.GROUP, membership=membership))
+            # Consent platforms put the person's choice into every call: it is never the account's.
+            events.append(said.identity(self._tenant, subject, IdentityKind.GROUP, membership=membership,
+                                        consent=said.consent(self._policy)))
         elif event.membership is not None:
             raise invalid(FieldError("/membership", "whose is it? send userId or anonymousId with it"))
+        elif event.context.consent is not None:
+            said.warnings.append("context.consent is a person's, and none is named: what the account allows goes into "
+                                 "context.accountConsent")
         if not events:
             raise invalid(FieldError("/traits", "nothing is said: send traits of the account, or who is its member"))
         return events
@@ -173,7 +179,10 @@ class EventMapper:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
         if lowered == CONSENT_UPDATED:
-            return said.identity(self._tenant, who, IdentityKind.CONSENT, consent=said.consent(self._policy))
+            grants = said.consent(self._policy)
+            if not grants and said.warnings:
+                raise invalid(FieldError("/context/consent", said.warnings[-1]))
+            return said.identity(self._tenant, who, IdentityKind.CONSENT, consent=grants)
         properties = kept(said.event.properties, "properties", said.warnings)
         kind = FEEDBACK_NAMES.get(lowered)
         if kind is None:
@@ -194,17 +203,21 @@ class _Said:
     source: str
     warnings: list[str]
 
-    def consent(self, policy: Policy | None) -> list[ConsentGrant]:
+    def consent(
+        self, policy: Policy | None, part: Literal["consent", "accountConsent"] = "consent"
+    ) -> list[ConsentGrant]:
         """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
 
-        Where several categories stand for one purpose, all of them must be allowed.
+        Where several categories stand for one purpose, all of them must be allowed. A TC string that cannot be used is
+        a warning: what else the event says is applied.
         """
-        said = self.event.context.consent
+        context = self.event.context
+        said = context.consent if part == "consent" else context.account_consent
         grants: dict[tuple[str, str | None], ConsentGrant] = {}
         for category, stated in (said.category_preferences if said else {}).items():
             for purpose, channel in of_category(category, policy.categories if policy else {}):
                 if not purpose or "#" in category or "/" in (channel or ""):
-                    at = pointer_of(("context", "consent", "categoryPreferences", category))
+                    at = pointer_of(("context", part, "categoryPreferences", category))
                     raise invalid(FieldError(at, "name a purpose, or a purpose/channel"))
                 if policy is not None and purpose not in policy.purposes:
                     known = ", ".join(sorted(policy.purposes)) or "none"
@@ -213,7 +226,7 @@ class _Said:
                 before = grants.get((purpose, channel))
                 if before is None or before.granted:
                     grants[purpose, channel] = self._grant(purpose, channel, stated)
-        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy)]
+        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
 
     def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
         if isinstance(stated, bool):
@@ -222,16 +235,16 @@ class _Said:
         return ConsentGrant(purpose, stated.granted, self.at_ms, channel, stated.source or self.source, ends_ms,
                             stated.basis, stated.opt_in, stated.proof)
 
-    def _of_tc_string(self, text: str | None, policy: Policy | None) -> list[ConsentGrant]:
+    def _of_tc_string(self, text: str | None, policy: Policy | None, part: str) -> list[ConsentGrant]:
         if text is None:
             return []
-        at = pointer_of(("context", "consent", "tcString"))
-        if policy is None or policy.tcf is None:
-            raise invalid(FieldError(at, "the live policy has no consent.tcf to say what TC strings mean"))
         try:
+            if policy is None or policy.tcf is None:
+                raise TcfError("the live policy has no consent.tcf to say what TC strings mean")
             return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)
         except TcfError as error:
-            raise invalid(FieldError(at, str(error))) from error
+            self.warnings.append(f"context.{part}.tcString says nothing here: {error}")
+            return []
 
     def identity(self, tenant: str, who: Identifier, kind: IdentityKind, **more: Any) -> IdentityEvent:
         """An identity event with what every one has."""

@@ -6,6 +6,7 @@ order, and however often, statements come. What they permit is for `pipeline.cor
 | register | keeps |
 |---|---|
 | `purpose` or `purpose/channel` | the newest yes or no to consent; at the same moment the no |
+| `purpose#tcf` | the newest yes or no of a TC string, whose time is known to the day only |
 | `…#confirmed` | the newest confirmed yes (double opt-in) or no |
 | `…#pending` | the newest yes that still has to be confirmed |
 | `…#legitimate_interest`, `…#public_task` | the newest statement; an objection outranks any |
@@ -25,6 +26,13 @@ Answers = Mapping[str, ConsentGrant]
 
 CONFIRMED: Final = "#confirmed"
 PENDING: Final = "#pending"
+#: What TC strings say is kept apart: their times are of another precision than everybody else's.
+TCF: Final = "#tcf"
+#: How the source of such a statement begins.
+TCF_SOURCE: Final = "tcf:"
+
+#: How much a sender's clock may be slow: a no that comes after a yes binds, though it is dated so much before it.
+SKEW_MS: Final = 3_600_000
 #: The registers of the other bases.
 REGISTER: Final = {basis: "" if basis is Basis.CONSENT else f"#{basis.value}" for basis in Basis}
 
@@ -43,6 +51,8 @@ def key_of(purpose: str, channel: str | None, register: str = "") -> str:
 def registers(grant: ConsentGrant) -> tuple[str, ...]:
     """The keys of the registers that a statement speaks to."""
     place = key_of(grant.purpose, grant.channel)
+    if grant.basis is Basis.CONSENT and grant.source.startswith(TCF_SOURCE):
+        return (place + TCF,)
     if grant.granted and grant.opt_in is OptIn.PENDING:
         return (place + PENDING,)
     if grant.basis is not Basis.CONSENT:
@@ -50,6 +60,20 @@ def registers(grant: ConsentGrant) -> tuple[str, ...]:
     if not grant.granted or grant.opt_in is OptIn.CONFIRMED:
         return place, place + CONFIRMED
     return (place,)
+
+
+def as_received(answers: Answers, grants: list[ConsentGrant]) -> list[ConsentGrant]:
+    """The statements with those that refuse dated no earlier than a yes that was received before them.
+
+    Clocks of browsers and phones are slow and fast: within `SKEW_MS` the order in which a yes and a no were received
+    counts, where that makes it a no.
+    """
+    return [grant if grant.granted else replace(grant, at_ms=_bound_ms(answers, grant)) for grant in grants]
+
+
+def _bound_ms(answers: Answers, refusal: ConsentGrant) -> int:
+    later = (one.at_ms for one in answers.values() if one.granted and one.purpose == refusal.purpose)
+    return max((at for at in later if 0 < at - refusal.at_ms <= SKEW_MS), default=refusal.at_ms)
 
 
 def recorded(answers: Answers, grants: list[ConsentGrant], purposes: Mapping[str, Purpose], now_ms: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.core.answers import CONFIRMED, OBJECTABLE, PENDING, REGISTER, Answers, key_of, lapses_ms
+from pipeline.core.answers import CONFIRMED, OBJECTABLE, PENDING, REGISTER, TCF, Answers, key_of, lapses_ms
 from pipeline.core.definitions import Purpose
 from pipeline.core.rules import as_json
 from pipeline.core.values import value_type
@@ -41,6 +41,7 @@ class Finding:
 
 GRANTED: Final = "granted"
 _MISSING: Final = Finding("missing")
+_DAY_MS: Final = 86_400_000
 
 
 def given(answers: Answers, purpose: Purpose, channel: str, now_ms: int) -> bool:
@@ -108,17 +109,37 @@ def _settled(answers: Answers, purpose: Purpose, channel: str, register: str, no
     """What one kind of register says of a channel.
 
     A channel's own refusal stands whatever the general answer; a general refusal yields only to a newer grant for that
-    very channel.
+    very channel. A yes that has run out counts as none where the other answer is there.
     """
-    general, own = answers.get(purpose.id + register), answers.get(f"{purpose.id}/{channel}{register}")
+    general = _general(answers, purpose, register, now_ms)
+    own = answers.get(f"{purpose.id}/{channel}{register}")
     if own is None:
         return _MISSING if general is None else Finding(_state(general, purpose, now_ms), general)
-    state = _state(own, purpose, now_ms)
-    if own.granted and general is not None and own.at_ms <= general.at_ms:
-        over = _state(general, purpose, now_ms)
-        if over != GRANTED:
-            return Finding(over, general)
-    return Finding(state, own)
+    if general is None:
+        return Finding(_state(own, purpose, now_ms), own)
+    if own.granted and (_state(own, purpose, now_ms) == "expired" or (
+            own.at_ms <= general.at_ms and not general.granted)):
+        return Finding(_state(general, purpose, now_ms), general)
+    return Finding(_state(own, purpose, now_ms), own)
+
+
+def _general(answers: Answers, purpose: Purpose, register: str, now_ms: int) -> ConsentGrant | None:
+    """The answer for every channel: what was said exactly, and what a TC string says, whose time is a day.
+
+    A string's yes lifts a no only where the no was said before that day; its no ends every yes up to its time.
+    """
+    exact = answers.get(purpose.id + register)
+    string = answers.get(purpose.id + TCF) if register in ("", CONFIRMED) else None
+    if string is None or (string.granted and register == CONFIRMED):
+        return exact
+    if exact is None:
+        return string if register == "" or not string.granted else None
+    if not string.granted:
+        return string if string.at_ms >= exact.at_ms else exact
+    if not exact.granted:
+        return string if string.at_ms // _DAY_MS * _DAY_MS > exact.at_ms else exact
+    # Two times yes: the one that lasts.
+    return string if _state(exact, purpose, now_ms) != GRANTED else exact
 
 
 def _state(answer: ConsentGrant, purpose: Purpose, now_ms: int) -> str:

@@ -37,7 +37,8 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
         del traits[min(traits, key=lambda name: (name in read, traits[name].at_ms, name))]
     said = profile.consent
     if event.consent:
-        said = answers.recorded(said, event.consent, policy.purposes if policy is not None else {}, now_ms)
+        grants = answers.as_received(said, event.consent)
+        said = answers.recorded(said, grants, policy.purposes if policy is not None else {}, now_ms)
     after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id))
     if event.membership is not None:
         after = changed(after, accounts=accounts.joined(profile.accounts, event.membership, at_ms))

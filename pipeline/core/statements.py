@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.core.answers import TCF_SOURCE
 from pipeline.core.hashing import digest
 from pipeline.core.tcf import NOT_ALLOWED, REQUIRE_CONSENT, REQUIRE_INTEREST, TcfError, TcString, decode
 from pipeline.core.terms import Purpose, Tcf
 from pipeline.core.words import Basis, ConsentGrant
+
+DAY_MS = 86_400_000
 
 #: Purposes that the framework lets nobody pursue on a legitimate interest.
 _BY_CONSENT_ONLY = frozenset((1, 3, 4, 5, 6))
@@ -25,9 +28,9 @@ def of_tc_string(text: str, tcf: Tcf, purposes: Mapping[str, Purpose], now_ms: i
     if tcf.vendor not in said.disclosed:
         raise TcfError(f"vendor {tcf.vendor} is not among the vendors disclosed to the person: the string says nothing "
                        "about you; is consent.tcf.vendor your number, and in the list your platform shows?")
-    at_ms = min(said.updated_ms, now_ms)
+    at_ms = _stated_ms(said.updated_ms, now_ms)
     ends_ms = at_ms + tcf.lasts_ms
-    source, proof = f"tcf:cmp-{said.cmp_id}", f"tcf:{digest(text)}"
+    source, proof = f"{TCF_SOURCE}cmp-{said.cmp_id}", f"tcf:{digest(text)}"
     grants = []
     for name, numbers in tcf.purposes.items():
         bases = purposes[name].bases
@@ -40,6 +43,14 @@ def of_tc_string(text: str, tcf: Tcf, purposes: Mapping[str, Purpose], now_ms: i
             grants.append(ConsentGrant(name, True, at_ms, None, source, ends_ms if held else at_ms,
                                        Basis.LEGITIMATE_INTEREST, proof=proof))
     return grants
+
+
+def _stated_ms(updated_ms: int, now_ms: int) -> int:
+    """When a string says what it says: strings of today tell the day only, by its midnight. Then it is when the string
+    came within that day, or the day's end where it came later."""
+    if updated_ms % DAY_MS:
+        return min(updated_ms, now_ms)
+    return min(now_ms, updated_ms + DAY_MS - 1)
 
 
 def _consented(said: TcString, vendor: int, numbers: Sequence[int]) -> bool:

@@ -190,7 +190,8 @@ def test_the_account_is_the_company_and_else_the_group() -> None:
 def test_a_group_is_said_of_the_account_and_of_its_member() -> None:
     found = mapped(type="group", messageId="m", groupId="acme", membership={"role": "admin", "primary": True},
                    traits={"plan": "pro", "name": "Acme", "contract": {"starts": "2026-01-31", "ends": "2027-01-31"}},
-                   context={"consent": {"categoryPreferences": {"contact/email": True}}})
+                   context={"accountConsent": {"categoryPreferences": {"contact/email": True}},
+                            "consent": {"categoryPreferences": {"marketing": False}}})
     account, member = found.events
     assert isinstance(account, IdentityEvent) and isinstance(member, IdentityEvent)
     assert account.subject == ACME and account.event_id != member.event_id == "m"
@@ -198,7 +199,19 @@ def test_a_group_is_said_of_the_account_and_of_its_member() -> None:
                               "contract_ends": "2027-01-31T00:00:00+00:00"}
     assert [(one.purpose, one.channel, one.granted) for one in account.consent] == [("contact", "email", True)]
     assert member.membership == Membership(ACME, ["admin"], False, True)
-    assert not member.traits and not member.consent, "what a group says is said of the account"
+    assert not member.traits, "what a group says is said of the account"
+    assert [(one.purpose, one.granted) for one in member.consent] == [("marketing", False)]
+
+
+def test_a_persons_choice_in_a_group_is_never_the_accounts() -> None:
+    """Consent platforms put it into every call that a site makes."""
+    found = mapped(type="group", userId="u", groupId="acme", traits={"plan": "pro"},
+                   context={"consent": {"categoryPreferences": {"contact": True}}})
+    assert [bool(event.consent) for event in found.events if isinstance(event, IdentityEvent)] == [False, True]
+    alone = mapped(type="group", userId=None, groupId="acme", traits={"plan": "pro"},
+                   context={"consent": {"categoryPreferences": {"contact": True}}})
+    assert [event.consent for event in alone.events if isinstance(event, IdentityEvent)] == [[]]
+    assert "context.accountConsent" in alone.warnings[-1]
 
 
 def test_an_account_s_key_is_no_person_s_and_no_other_tenant_s() -> None:
@@ -309,14 +322,22 @@ def test_another_systems_categories_become_the_policys_purposes() -> None:
 def test_a_tc_string_speaks_through_the_policys_mapping() -> None:
     policy = made({"consent": {"tcf": TCF}}).policy
     assert consents(policy, tcString=EXAMPLE) == [("marketing", None, False), ("personalization", None, True)]
-    for wrong, said in ((EXAMPLE[:20], "was cut off"), ("no string!", "is not base64url")):
+
+
+def test_what_is_said_beside_a_tc_string_that_cannot_be_used_is_applied() -> None:
+    policy = made({"consent": {"tcf": TCF}}).policy
+    for wrong, said, by in ((EXAMPLE[:20], "was cut off", policy), ("no string!", "is not base64url", policy),
+                            (EXAMPLE, "no consent.tcf", made().policy)):
+        consent = {"tcString": wrong, "categoryPreferences": {"marketing": False}}
+        found = mapped(by, type="identify", context={"consent": consent})
+        assert isinstance(found.events[0], IdentityEvent)
+        assert [(one.purpose, one.granted) for one in found.events[0].consent] == [("marketing", False)]
+        assert any(said in warning for warning in found.warnings)
+        # An event that is about consent alone and says nothing is refused.
+        alone = {"event": "Segment Consent Preference Updated", "context": {"consent": {"tcString": wrong}}}
         with pytest.raises(Problem) as refused:
-            consents(policy, tcString=wrong)
-        [error] = refused.value.errors
-        assert error.pointer == "/context/consent/tcString" and said in error.message
-    with pytest.raises(Problem) as refused:
-        consents(made().policy, tcString=EXAMPLE)
-    assert "no consent.tcf" in refused.value.errors[0].message
+            mapped(by, type="track", **alone)
+        assert said in refused.value.errors[0].message
 
 
 def test_a_statement_may_say_its_basis_its_end_how_it_was_given_and_where_the_evidence_is() -> None:

@@ -2,8 +2,7 @@
 
 It reads what producers sent and what the topics and the changelog hold in the end, and says in words what is wrong.
 Where order matters it uses what a caller could know: an effect is *complete* when the offsets of the record that asked
-for it, and of every inbox record that came of it, are committed; what was complete before a request was appended, the
-decision must respect.
+for it, and of all inbox records that came of it, are committed. A decision respects what was complete before its ask.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, I
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
+from tests.sim.consents import in_force
 from tests.sim.finished import Finished, compacted
 from tests.sim.names import as_early, members_of, newly, sets_of
 from tests.sim.policies import ACCOUNT_CAP
@@ -251,9 +251,9 @@ class Oracle:
                 self.wrong.append(f"plan of {members} is {state.traits.get('plan')}, not {newest}")
         grants = [e.consent[0] for e in mine if e.consent]
         if grants:
-            answer = max(grants, key=lambda g: g.at_ms)
-            if state.consent.get("personalization") != answer:
-                self.wrong.append(f"consent of {members} is {state.consent.get('personalization')}, not {answer}")
+            kept, answer = state.consent.get("personalization"), max(grants, key=lambda g: g.at_ms)
+            if not in_force(kept, answer, grants):
+                self.wrong.append(f"consent of {members} is {kept}, not {answer}")
 
     def _one_answer_each(self) -> None:
         """Whoever asks under a request id is told the same, byte for byte."""
