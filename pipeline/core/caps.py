@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Final
+from typing import Final, assert_never
 
 from pipeline.core import windows
-from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest
+from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest, Window
 from pipeline.core.profile import MOMENTS_MAX, Counter, appended, newest
 
 EMPTY: Final = Counter()
+#: How long, and for how many decisions a counter, a reservation that ran out still tells where its item was shown.
+LATE_MS: Final = 86_400_000
+LATE_MAX: Final = 16
+_ANY: Final[frozenset[str]] = frozenset()
 
 
 def reaches(reach: Reach, item: Item, placement: str, channel: str) -> bool:
@@ -23,6 +27,13 @@ def reaches(reach: Reach, item: Item, placement: str, channel: str) -> bool:
         and (not reach.placements or placement in reach.placements)
         and (not reach.channels or channel in reach.channels)
     )
+
+
+def may_reach(reach: Reach, item: Item, placement: str, channel: str) -> bool:
+    """As `reaches`, where a placement or channel that is not known ("") may be any."""
+    somewhere = Reach(reach.items, reach.kinds, reach.tags, reach.campaigns, reach.placements if placement else _ANY,
+                      reach.channels if channel else _ANY)
+    return reaches(somewhere, item, placement, channel)
 
 
 def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tuple[CapUse, ...]:
@@ -63,9 +74,9 @@ def used(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int:
     return taken(cap, counter, windows.start_ms(cap.window, now_ms, zone), now_ms)
 
 
-def holder(decision_id: str, item_id: str, placement: str) -> str:
-    """Under which name a decision holds a place."""
-    return f"{decision_id}/{item_id}/{placement}"
+def holder(decision_id: str, item_id: str, placement: str, channel: str) -> str:
+    """Under which name a decision holds a place: it tells where the item was to be shown."""
+    return f"{decision_id}/{item_id}/{placement}/{channel}"
 
 
 def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: int = 1) -> int | None:
@@ -105,11 +116,18 @@ def holds(cap: Cap, counter: Counter) -> int:
 
 
 def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -> Counter:
-    """The counter with a place held for a decision whose event has not come yet; run-out ones are given back."""
+    """The counter with a place held for a decision whose event has not come yet.
+
+    Places that ran out are given back. Their names are kept for `LATE_MS`, the newest `LATE_MAX`: a late event still
+    learns where the decision was shown.
+    """
     old = counter or EMPTY
-    held = {name: until for name, until in old.held.items() if until > now_ms}
-    held[holder] = until_ms
-    return Counter(old.times, old.total, held)
+    held = old.held
+    late = sorted(((until, name) for name, until in held.items() if until <= now_ms), reverse=True)
+    if late:
+        gone = {name for place, (until, name) in enumerate(late) if place >= LATE_MAX or until <= now_ms - LATE_MS}
+        held = {name: until for name, until in held.items() if name not in gone}
+    return Counter(old.times, old.total, {**held, holder: until_ms})
 
 
 def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int) -> Counter:
@@ -123,17 +141,47 @@ def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: 
     return Counter(appended(old.times, at_ms, kept(cap)), old.total + 1, held)
 
 
-def holders(counter: Counter | None, decision_id: str | None, item_id: str | None, placement: str | None) -> tuple[
-    str, ...
-]:
-    """The reservations that an event may stand for: its own placement's, or, where it names none, any of its item."""
-    if counter is None or not counter.held or not decision_id or not item_id:
+def holders(
+    counter: Counter | None, decision_id: str | None, item_id: str | None, placement: str = "", channel: str = ""
+) -> tuple[str, ...]:
+    """The reservations that an event may stand for, the newest first: of its item, and of its decision, placement and
+    channel where it names them.
+    """
+    if counter is None or not counter.held or not item_id:
         return ()
-    if placement:
-        name = holder(decision_id, item_id, placement)
-        return (name,) if name in counter.held else ()
-    begin = holder(decision_id, item_id, "")
-    return tuple(name for name in sorted(counter.held) if name.startswith(begin))
+    return tuple(name for _, name in sorted(((until, name) for name, until in counter.held.items()), reverse=True)
+                 if _stands_for(name, decision_id, item_id, placement, channel))
+
+
+def _stands_for(name: str, decision_id: str | None, item_id: str, placement: str, channel: str) -> bool:
+    decision, at, where = _parts(name, item_id)
+    return (
+        bool(decision) and (not decision_id or decision == decision_id) and (not placement or at == placement)
+        and (not channel or not where or where == channel)
+    )
+
+
+def _parts(name: str, item_id: str) -> tuple[str, str, str]:
+    """Decision, placement and channel of a holder's name, empty where it is another item's."""
+    decision, _, rest = name.partition("/")
+    if not rest.startswith(f"{item_id}/"):
+        return "", "", ""
+    placement, _, channel = rest[len(item_id) + 1:].partition("/")
+    return decision, placement, channel
+
+
+def shown_at(
+    counters: Mapping[str, Counter], decision_id: str | None, item_id: str, placement: str
+) -> tuple[str, str] | None:
+    """Placement and channel at which a decision had the item shown, as its reservations remember: at the placement
+    named, if it was shown there, else where it was shown last. None: nothing is remembered.
+    """
+    best: tuple[bool, int, str] | None = None
+    for counter in counters.values():
+        for name in holders(counter, decision_id, item_id):
+            at = (_parts(name, item_id)[1] == placement, counter.held[name], name)
+            best = at if best is None or at > best else best
+    return None if best is None else _parts(best[2], item_id)[1:]
 
 
 def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Counter]:
@@ -166,8 +214,19 @@ def _matters(
         return rest is not None and bool(counter.times) and counter.times[-1] > now_ms - rest.within_ms
     if cap.window.kind == "lifetime" or any(until > now_ms for until in counter.held.values()):
         return True
-    longest = cap.window.length_ms if cap.window.kind == "rolling" else _CALENDAR_MS[cap.window.unit] * cap.window.count
-    return bool(counter.times) and counter.times[-1] > now_ms - longest
+    return bool(counter.times) and counter.times[-1] > now_ms - _look_back_ms(cap.window)
+
+
+def _look_back_ms(window: Window) -> int:
+    """No shorter than the window, wherever it stands."""
+    match window.kind:
+        case "rolling":
+            return window.length_ms
+        case "calendar":
+            return _CALENDAR_MS[window.unit] * window.count
+        case "lifetime":
+            return 2**62
+    assert_never(window.kind)
 
 
 _COUNTERS_MAX: Final = 512

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final
 
 from pipeline.core import caps
 from pipeline.core.definitions import Fallback, Item, Placement, Ranking, Variant
-from pipeline.core.gates import Sitting, capped
+from pipeline.core.gates import Sitting, capped, stopped
 from pipeline.core.hashing import fraction
 from pipeline.core.live import Candidate, candidate_for
 from pipeline.core.model import CandidateAudit, Chosen
 from pipeline.core.ranking import Score
+from pipeline.core.rules import encode_json
 from pipeline.core.templates import UnboundError, bind
 from pipeline.core.words import Scalar
 
 _WEIGHT_MIN: Final = 1e-300
+#: A place is held for no less than this, so that two requests at the end of a window do not get one place both.
+_HOLD_MS_MIN: Final = 1_000
 
 
 #: What orders a candidate, then the candidate and its score. The item's id makes every key different.
@@ -27,14 +31,18 @@ Standing = tuple[tuple[float, float, str], Candidate, Score]
 def ranked(
     sitting: Sitting, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]
 ) -> list[Standing]:
-    """Best first. A lottery orders by ln(hash) / weight, which draws without replacement by weight."""
+    """Best first. A lottery orders by ln(hash) / weight, which draws without replacement by weight.
+
+    Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006. Seeded by the decision's id: of the
+    subject and the request, so that subjects asked for under one request id draw independently.
+    """
     drawn = ranking.lottery or ranking.draw_ties
     result: list[Standing] = []
     for candidate, score in left:
         item = candidate.item
         primary, tie = -score.value, float(-item.priority)
         if drawn:
-            part = fraction("draw", sitting.request.request_id, placement.id, item.id)
+            part = fraction("draw", sitting.decision_id, placement.id, item.id)
             if ranking.lottery:
                 primary = -math.log(part or 2.0**-54) / max(score.value, _WEIGHT_MIN)
             else:
@@ -44,77 +52,133 @@ def ranked(
     return result
 
 
+@dataclass(slots=True)
+class _Shelf:
+    """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
+
+    sitting: Sitting
+    placement: Placement
+    chosen: list[Chosen] = field(default_factory=list)
+    items: set[str] = field(default_factory=set)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def put(self, one: Chosen, item: Item) -> None:
+        """Show one more."""
+        self.chosen.append(one)
+        self.items.add(item.id)
+        for limit in {limit.per: limit for limit in self.placement.diversity}.values():
+            for value in _values(limit.per, item):
+                self.counts[limit.per, value] = self.counts.get((limit.per, value), 0) + 1
+
+    def too_much(self, item: Item, score: Score | None) -> CandidateAudit | None:
+        """Whether this request shows the item already, or enough of its like are here."""
+        value, terms = (0.0, {}) if score is None else (score.value, score.terms)
+        if item.id in self.items or (not self.placement.repeats and item.id in self.sitting.shown):
+            return CandidateAudit(item.id, self.placement.id, "already_chosen", "diversity", "", {}, value, terms)
+        if not self.counts:
+            return None
+        for limit in self.placement.diversity:
+            for like in _values(limit.per, item):
+                count = self.counts.get((limit.per, like), 0)
+                if (not limit.values or like in limit.values) and count >= limit.at_most:
+                    return CandidateAudit(
+                        item.id, self.placement.id, "too_similar", "diversity",
+                        f"at most {limit.at_most} per {limit.per}", {limit.per: like, "chosen": str(count)}, value,
+                        terms)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A candidate with its content. `tried`: what was left behind on the way to it, and why (JSON by name)."""
+
+    candidate: Candidate
+    variant: Variant
+    content: dict[str, Scalar]
+    clause: str
+    tried: dict[str, str]
+
+
 def choose(
-    sitting: Sitting, placement: Placement, ranking: Ranking, standing: list[Standing], variants: Mapping[str, str],
-    tested: str | None,
+    sitting: Sitting, placement: Placement, ranking: Ranking, standing: list[Standing], arms: Mapping[str, str],
 ) -> list[Chosen]:
-    """Take from the top while there is room, each one's caps spent before the next is looked at."""
+    """Take from the top while there is room, each one's caps spent before the next is looked at.
+
+    :param arms: the subject's arms in the placement's experiments, by experiment.
+    """
     wanted = min(placement.max_variants, sitting.request.max_variants)
-    chosen: list[Chosen] = []
-    counts: dict[tuple[str, str], int] = {}
+    shelf = _Shelf(sitting, placement)
     audits = sitting.audits
     for place, (_, own, score) in enumerate(standing):
         item = own.item
-        if len(chosen) >= wanted:
+        if item.id in shelf.items:
+            # Shown in another one's stead, and its audit says so.
+            continue
+        if len(shelf.chosen) >= wanted:
             audits.append(CandidateAudit(item.id, placement.id, "outranked", "ranking", "", {}, score.value,
                                          score.terms))
             continue
-        stop = _too_much(sitting, placement, item, score, counts) or capped(sitting, placement, own)
+        stop = shelf.too_much(item, score) or capped(sitting, placement, own)
         if stop is not None:
             audits.append(stop)
             continue
-        shown = _bound(sitting, placement, own, variants)
-        if isinstance(shown, CandidateAudit):
-            audits.append(shown)
+        bound = _bound(shelf, own)
+        if isinstance(bound, CandidateAudit):
+            audits.append(bound)
             continue
-        candidate, variant, content = shown
-        propensity = _chance(sitting, placement, standing[place:], variants, counts) if ranking.lottery else 1.0
-        ttl_s = _ttl_s(sitting, placement, candidate)
-        chosen.append(Chosen(candidate.item.id, candidate.item.kind, placement.id, variant.id, candidate.item.priority,
-                             ttl_s, tested, content, score.value, propensity))
-        _spend(sitting, candidate, placement, ttl_s)
-        for limit, value in _groups(placement, item):
-            counts[limit, value] = counts.get((limit, value), 0) + 1
-        audits.append(CandidateAudit(item.id, placement.id, "chosen", "ranking", "", {}, score.value, score.terms))
-    return chosen
+        shown = bound.candidate
+        chance = 1.0
+        if ranking.lottery or ranking.draw_ties:
+            chance = _chance(shelf, standing[place:], shown.item.id, ranking.lottery)
+        if shown is not own:
+            sitting.expose(shown.experiments)
+            audits.append(CandidateAudit(item.id, placement.id, "unbound", "binding", bound.clause,
+                                         {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
+                                         score.terms))
+        shelf.put(_shown(sitting, placement, bound, arms, score.value, chance), shown.item)
+        audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
+                                     score.terms))
+    return shelf.chosen
 
 
-def _chance(
-    sitting: Sitting, placement: Placement, rest: list[Standing], variants: Mapping[str, str],
-    counts: Mapping[tuple[str, str], int],
-) -> float:
-    """The probability that the first of the rest was drawn: its weight among all that could be shown in its place."""
-    weights = [
-        max(score.value, 0.0) for _, own, score in rest
-        if not _too_much(sitting, placement, own.item, score, counts) and not capped(sitting, placement, own)
-        and not isinstance(_bound(sitting, placement, own, variants), CandidateAudit)
-    ]
-    total = sum(weights)
-    return weights[0] / total if total > 0.0 else 1.0 / len(weights)
+def _shown(
+    sitting: Sitting, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, chance: float
+) -> Chosen:
+    """The candidate as it is answered, its caps spent."""
+    candidate = bound.candidate
+    item = candidate.item
+    named = {**arms, **{one.id: arm.id for one in candidate.experiments if (arm := sitting.arm(one)) is not None}}
+    end_ms = _end_ms(sitting, placement, candidate)
+    _spend(sitting, candidate, placement, end_ms)
+    tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) or None
+    return Chosen(item.id, item.kind, placement.id, bound.variant.id, item.priority,
+                  max(0, (end_ms - sitting.now_ms) // 1_000), tested, bound.content, score, chance)
 
 
-def _too_much(
-    sitting: Sitting, placement: Placement, item: Item, score: Score, counts: Mapping[tuple[str, str], int]
-) -> CandidateAudit | None:
-    """Whether another placement of this request shows it, or enough of its like are here."""
-    if not placement.repeats and item.id in sitting.shown:
-        return CandidateAudit(item.id, placement.id, "already_chosen", "diversity", "", {}, score.value,
-                              score.terms)
-    if not counts:
-        return None
-    for limit in placement.diversity:
-        for value in _values(limit.per, item):
-            count = counts.get((limit.per, value), 0)
-            if (not limit.values or value in limit.values) and count >= limit.at_most:
-                text = f"at most {limit.at_most} per {limit.per}"
-                return CandidateAudit(item.id, placement.id, "too_similar", "diversity", text,
-                                      {limit.per: value, "chosen": str(count)}, score.value, score.terms)
-    return None
+def _chance(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
+    """The probability that the item was drawn for this place, given what was drawn before.
 
-
-def _groups(placement: Placement, item: Item) -> list[tuple[str, str]]:
-    return [(limit.per, value) for limit in {limit.per: limit for limit in placement.diversity}.values()
-            for value in _values(limit.per, item)]
+    In a lottery its weight among all that could be shown, else its share of those that tie for the place. What several
+    candidates lead to, by `instead`, has the sum of their weights.
+    """
+    best = rest[0][2].value
+    total = own = 0.0
+    zeros = own_zeros = 0
+    for _, candidate, score in rest:
+        if not lottery and score.value != best:
+            break
+        if shelf.too_much(candidate.item, score) or capped(shelf.sitting, shelf.placement, candidate):
+            continue
+        bound = _bound(shelf, candidate)
+        if isinstance(bound, CandidateAudit):
+            continue
+        weight = max(score.value, 0.0) if lottery else 1.0
+        total += weight
+        zeros += 1
+        if bound.candidate.item.id == item_id:
+            own += weight
+            own_zeros += 1
+    return own / total if total > 0.0 else own_zeros / zeros
 
 
 def _values(per: str, item: Item) -> tuple[str, ...]:
@@ -128,46 +192,53 @@ def _values(per: str, item: Item) -> tuple[str, ...]:
     return () if value is None else (str(value),)
 
 
-def _bound(
-    sitting: Sitting, placement: Placement, candidate: Candidate, variants: Mapping[str, str]
-) -> tuple[Candidate, Variant, dict[str, Scalar]] | CandidateAudit:
+def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     """The first variant that fits and binds; else what the item names instead; else why none did."""
-    tried: set[str] = set()
-    values: dict[str, str] = {}
+    sitting, placement = shelf.sitting, shelf.placement
+    tried: dict[str, str] = {}
     clause = ""
+    seen: set[str] = set()
     current: Candidate | None = candidate
-    while current is not None and current.item.id not in tried:
+    while current is not None:
         item = current.item
-        tried.add(item.id)
-        picked = variants.get(item.id)
-        ordered = [one for one in current.variants if one.id == picked] or current.variants
-        for variant in ordered:
+        seen.add(item.id)
+        for variant in _variants(sitting, current):
             if variant.rule is not None and sitting.judge(variant.rule, item) is not None:
-                values[f"{item.id}/{variant.id}"] = '"not for this subject"'
+                tried[f"{item.id}/{variant.id}"] = '"not for this subject"'
                 clause = clause or variant.rule.text
                 continue
             try:
-                return current, variant, bind(variant, sitting.facts, item.facts, sitting.channel.escape)
+                content = bind(variant, sitting.facts, item.facts, sitting.channel.escape)
             except UnboundError as error:
-                values[f"{item.id}/{variant.id}"] = f'"unknown {error.missing}"'
+                tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
                 clause = clause or f"{variant.id}.{error.field}"
-        current = _instead(sitting, placement, item)
-    return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, values)
+                continue
+            return _Bound(current, variant, content, clause, tried)
+        current = None
+        other = sitting.live.items.get(item.instead)
+        if other is not None and other.id not in seen:
+            current = candidate_for(sitting.live.policy, other, placement, sitting.channel.id)
+            stop = current and (shelf.too_much(other, None) or stopped(sitting, placement, current))
+            if stop:
+                tried[other.id] = encode_json(stop.outcome)
+                current = None
+    return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, tried)
 
 
-def _instead(sitting: Sitting, placement: Placement, item: Item) -> Candidate | None:
-    """The item shown in this one's stead, where its own rules and caps let it."""
-    other = sitting.live.items.get(item.instead)
-    if other is None:
-        return None
-    candidate = candidate_for(sitting.live.policy, other, placement, sitting.channel.id)
-    if candidate is None or other.id in sitting.shown or capped(sitting, placement, candidate) is not None:
-        return None
-    return candidate if all(sitting.judge(rule, other) is None for _, _, rule in candidate.rules) else None
+def _variants(sitting: Sitting, candidate: Candidate) -> Iterable[Variant]:
+    """The variants to try: the one that the subject's arms ask for, where they ask for one."""
+    for experiment in candidate.experiments:
+        arm = sitting.arm(experiment)
+        picked = arm and arm.variants.get(candidate.item.id)
+        if picked:
+            only = [one for one in candidate.variants if one.id == picked]
+            if only:
+                return only
+    return candidate.variants
 
 
-def _ttl_s(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
-    """Seconds until the first of: the placement's own, the item's end, the end of a cap's window, of an experiment."""
+def _end_ms(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
+    """The first of: the placement's own ttl, the item's end, the end of a cap's window, of an experiment."""
     now_ms = sitting.now_ms
     end_ms = now_ms + placement.ttl_s * 1_000
     if candidate.item.valid_until_ms is not None:
@@ -179,18 +250,18 @@ def _ttl_s(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
     for experiment in candidate.experiments:
         if experiment.until_ms is not None and sitting.arms.get(experiment.id) is not None:
             end_ms = min(end_ms, experiment.until_ms)
-    return max(0, (end_ms - now_ms) // 1_000)
+    return end_ms
 
 
-def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, ttl_s: int) -> None:
-    """Count what a decision counts, hold what it reserves."""
+def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, end_ms: int) -> None:
+    """Count what a decision counts, hold what it reserves: no less than a second, however soon it ends."""
     sitting.shown.add(candidate.item.id)
     if sitting.account_key:
         for use in candidate.account_caps:
             places = sitting.bypassed if use.bypass else sitting.borrowed
             places[use.key] = places.get(use.key, 0) + use.weight
-    holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id)
-    sitting.spend(candidate.spending, holder, sitting.now_ms + ttl_s * 1_000)
+    holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id, sitting.channel.id)
+    sitting.spend(candidate.spending, holder, max(end_ms, sitting.now_ms + _HOLD_MS_MIN))
 
 
 def default(placement: Placement) -> Chosen:
@@ -201,27 +272,20 @@ def default(placement: Placement) -> Chosen:
 
 
 def fallen_back(sitting: Sitting, placement: Placement) -> Chosen:
-    """The first item of the fallback chain whose own rules let it and that binds; else the declared fallback."""
+    """The first item of the fallback chain that no gate stops and that binds; else the declared fallback."""
+    shelf = _Shelf(sitting, placement)
     for name in placement.chain:
         item = sitting.live.items.get(name)
         candidate = None if item is None else candidate_for(sitting.live.policy, item, placement, sitting.channel.id)
-        if candidate is None or not _in_force(candidate.item, sitting.now_ms):
+        if candidate is None:
             continue
-        if any(sitting.judge(rule, candidate.item) is not None for _, _, rule in candidate.rules):
+        stop = shelf.too_much(candidate.item, None) or stopped(sitting, placement, candidate)
+        bound = stop or _bound(shelf, candidate)
+        if isinstance(bound, CandidateAudit):
+            sitting.audits.append(bound)
             continue
-        for variant in candidate.variants:
-            try:
-                content = bind(variant, sitting.facts, candidate.item.facts, sitting.channel.escape)
-            except UnboundError:
-                continue
-            return Chosen(candidate.item.id, candidate.item.kind, placement.id, variant.id, candidate.item.priority,
-                          placement.fallback.ttl_s, content=content, fallback=True)
+        sitting.expose(bound.candidate.experiments)
+        shown = _shown(sitting, placement, bound, {}, 0.0, 1.0)
+        sitting.audits.append(CandidateAudit(shown.item_id, placement.id, "chosen", "ranking", "fallback chain", {}))
+        return replace(shown, ttl_s=min(shown.ttl_s, placement.fallback.ttl_s), fallback=True)
     return default(placement)
-
-
-def _in_force(item: Item, now_ms: int) -> bool:
-    return (
-        (item.valid_from_ms is None or now_ms >= item.valid_from_ms)
-        and (item.valid_until_ms is None or now_ms < item.valid_until_ms)
-        and (item.inventory is None or item.inventory > 0)
-    )

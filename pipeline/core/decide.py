@@ -1,6 +1,6 @@
 """Next best action, offer and variant: the one function behind live requests, plans, replay, what-if and tests.
 
-Pure and deterministic in its arguments; chance is seeded by the request id. Order: consent gate, candidates of the
+Pure and deterministic in its arguments; chance is seeded by the decision's id. Order: consent gate, candidates of the
 placement and channel, eligibility, applicability, suitability, channel policy, caps, holdouts and experiments, ranking,
 diversity, variant and late binding, caps spent, reasons.
 """
@@ -24,7 +24,7 @@ from pipeline.core.rules import stop_of
 from pipeline.core.values import value_type
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
-ENGINE: Final = "nextbest-1"
+ENGINE: Final = "nextbest-2"
 
 _EMPTY: Final = Slot()
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
@@ -141,27 +141,23 @@ def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
             sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
     slot = sitting.live.slots.get((placement.id, sitting.request.channel), _EMPTY)
-    sitting.look_at_caps(slot)
     left = gates.admitted(sitting, placement, slot)
-    order, variants, tested = _tested(sitting, placement, left)
+    order, tested = _tested(sitting, placement, left)
     standing = ranked(sitting, placement, order, _scored(sitting, placement, order, left))
-    chosen = choose(sitting, placement, order, standing, variants, tested)
+    chosen = choose(sitting, placement, order, standing, tested)
     return chosen, "decided" if chosen else _why_nobody(sitting.audits[first:])
 
 
-def _tested(
-    sitting: Sitting, placement: Placement, left: list[Candidate]
-) -> tuple[Ranking, Mapping[str, str], str | None]:
-    """What the arms of the experiments on those left change: ranking and variants; and their names."""
-    order, variants, names = placement.ranking, {}, []
+def _tested(sitting: Sitting, placement: Placement, left: list[Candidate]) -> tuple[Ranking, dict[str, str]]:
+    """The ranking that the arms of the experiments on those left ask for; and these arms, by experiment."""
+    order, arms = placement.ranking, {}
     groups = {id(one.experiments): one.experiments for one in left}.values()
     for experiment in {one.id: one for group in groups for one in group}.values():
         arm = sitting.arm(experiment)
         if arm is not None:
             order = arm.ranking or order
-            variants.update(arm.variants)
-            names.append(f"{experiment.id}:{arm.id}")
-    return order, variants, ",".join(sorted(names)) or None
+            arms[experiment.id] = arm.id
+    return order, arms
 
 
 def _scored(

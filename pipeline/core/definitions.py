@@ -197,7 +197,7 @@ class Channel:
 class Ranking:
     """How candidates are ordered: by priority, or by the product of its terms (a formula is one term, `score`).
 
-    `lottery`: the score is a weight in a draw seeded by the request; `ties`: equal scores are drawn too.
+    `lottery`: the score is a weight in a draw seeded by the decision; `ties`: equal scores are drawn too.
     """
 
     id: str
@@ -281,7 +281,7 @@ class Placement:
     fallback: Fallback
     applicability: Rule | None = None
     diversity: tuple[Diversity, ...] = ()
-    #: Catalog items tried in order before the fallback: their own rules hold, no cap does and none is counted.
+    #: Catalog items tried in order before the fallback; every gate holds for them too.
     chain: tuple[str, ...] = ()
     #: Whether it may show what an earlier placement of the same request shows.
     repeats: bool = False

@@ -77,14 +77,14 @@ class Sitting:
         """A counter as this request has left it so far."""
         return self.spent.get(key) or self.profile.counters.get(key)
 
-    def look_at_caps(self, slot: Slot) -> None:
-        """Find the counters of a placement that would lack room if all they hold were in the window."""
+    def look_at_caps(self, keys: frozenset[str]) -> None:
+        """Find the counters among these that would lack room if all they hold were in the window."""
         limits, counters = self.live.caps, self.profile.counters
-        for key in slot.cap_keys & counters.keys():
+        for key in keys & counters.keys():
             cap = limits[key.partition("|")[0]]
             if caps.holds(cap, counters[key]) + cap.weight_max > cap.limit:
                 self.tight.add(key)
-        self.tight |= slot.cap_keys & self.live.barred
+        self.tight |= keys & self.live.barred
 
     def bounds(self, window: Window) -> tuple[int, int]:
         """When a calendar window that holds now began, and when it ends."""
@@ -162,47 +162,62 @@ class Sitting:
 
 
 def admitted(sitting: Sitting, placement: Placement, slot: Slot) -> list[Candidate]:
-    """The candidates that nothing keeps out; of each of the others, the audit tells the first thing that does."""
+    """The listed candidates that no gate stops; of each of the others, the audit has the first gate that does."""
+    sitting.look_at_caps(slot.cap_keys)
+    limiting = _limiting(sitting, slot.experiments)
+    watched = _watches(sitting, limiting)
     left: list[Candidate] = []
-    audits, judged, facts, tight = sitting.audits, sitting.judged, sitting.facts, sitting.tight
-    channel = sitting.channel
-    limiting = limiting_arms(sitting, slot)
-    watched = bool(limiting or sitting.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
     for candidate in slot.candidates:
-        if candidate.limited and (stop := _not_available(sitting, placement, candidate.item)) is not None:
-            audits.append(stop)
-            continue
-        for stage, outcome, rule in candidate.rules:
-            broken = judged.get(id(rule), _UNASKED)
-            if broken is _UNASKED:
-                broken = stop_of(rule, facts, candidate.item.facts)
-                if not rule.of_candidate:
-                    judged[id(rule)] = broken
-            if broken is not None:
-                audits.append(CandidateAudit(
-                    candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
-                    stage, broken.clause, broken.values))
-                break
-        else:
-            if watched or candidate.watched or not candidate.cap_keys.isdisjoint(tight):
-                later = _stopped_later(sitting, placement, candidate, limiting)
-                if later is not None:
-                    audits.append(later)
-                    continue
+        stop = _stopped(sitting, placement, candidate, limiting, watched)
+        if stop is None:
             left.append(candidate)
+        else:
+            sitting.audits.append(stop)
     for tested in {id(one.experiments): one.experiments for one in left}.values():
         sitting.expose(tested)
     return left
 
 
-def _stopped_later(
-    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
+def stopped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first gate that stops a candidate that is not listed on the placement; None where it may be shown."""
+    sitting.look_at_caps(candidate.cap_keys)
+    limiting = _limiting(sitting, candidate.experiments)
+    return _stopped(sitting, placement, candidate, limiting, _watches(sitting, limiting))
+
+
+def _stopped(
+    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
+    watched: bool,
 ) -> CandidateAudit | None:
-    """What comes after a candidate's own rules: contact policy, rests, caps, holdouts and experiments."""
-    return (
-        _kept_quiet(sitting, placement, candidate.item) or _resting(sitting, placement, candidate)
-        or capped(sitting, placement, candidate) or _kept_out(sitting, placement, candidate, limiting)
-    )
+    """Every gate in its order. Whatever is shown has passed here, by whichever way it came.
+
+    :param limiting: the subject's arms that keep items out.
+    :param watched: whether the contact policy, rests or these arms may stop anything at all.
+    """
+    if candidate.limited and (stop := _not_available(sitting, placement, candidate.item)) is not None:
+        return stop
+    judged = sitting.judged
+    for stage, outcome, rule in candidate.rules:
+        broken = judged.get(id(rule), _UNASKED)
+        if broken is _UNASKED:
+            broken = stop_of(rule, sitting.facts, candidate.item.facts)
+            if not rule.of_candidate:
+                judged[id(rule)] = broken
+        if broken is not None:
+            return CandidateAudit(
+                candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
+                stage, broken.clause, broken.values)
+    if watched or candidate.watched or not candidate.cap_keys.isdisjoint(sitting.tight):
+        return (
+            _kept_quiet(sitting, placement, candidate.item) or _resting(sitting, placement, candidate)
+            or capped(sitting, placement, candidate) or _kept_out(sitting, placement, candidate, limiting)
+        )
+    return None
+
+
+def _watches(sitting: Sitting, limiting: list[tuple[Experiment, Variation]]) -> bool:
+    channel = sitting.channel
+    return bool(limiting or sitting.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
 
 
 def _resting(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
@@ -317,7 +332,7 @@ def _kept_out(
     return None
 
 
-def limiting_arms(sitting: Sitting, slot: Slot) -> list[tuple[Experiment, Variation]]:
-    """The subject's arms in the slot's experiments, those that may keep items out."""
-    arms = [(one, sitting.arm(one)) for one in slot.experiments]
+def _limiting(sitting: Sitting, experiments: Iterable[Experiment]) -> list[tuple[Experiment, Variation]]:
+    """The subject's arms in these experiments, those that may keep items out."""
+    arms = [(one, sitting.arm(one)) for one in experiments]
     return [(one, arm) for one, arm in arms if arm is not None and (arm.only or arm.without)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from pipeline.core import accounts, answers, caps, consent, segments, signals
@@ -59,9 +60,10 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     policy = live.policy
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
     at_ms = min(event.at_ms, now_ms)
+    event, decided = _located(profile, event, policy)
     allowed = not policy.tracking_purpose or consent.given(
         profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
-    counters = _counted(profile, event, policy, item, at_ms, allowed)
+    counters = _counted(profile, event, policy, item, at_ms, allowed) if decided else None
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), ())
     rests = None
@@ -86,18 +88,42 @@ def _unlisted(item_id: str) -> Item:
     return Item(item_id, "", 0, {}, ())
 
 
+def _located(profile: Profile, event: FeedbackEvent, policy: Policy) -> tuple[FeedbackEvent, bool]:
+    """The event with the placement and channel at which its item was shown; and whether caps may count it.
+
+    The decision knows where that was, not the reporting client: what the event leaves out, or names wrongly, is filled
+    in from the reservations. An impression counts only if it is of something decided: if it names its decision, or a
+    reservation of its item is remembered.
+    """
+    if event.kind not in COUNTED or not event.item_id:
+        return event, event.kind is not FeedbackKind.VIEW or bool(event.decision_id)
+    shown = caps.shown_at(profile.counters, event.decision_id, event.item_id, event.placement or "")
+    if shown is None and event.decision_id is None and event.kind is FeedbackKind.VIEW:
+        return event, False
+    placement = event.placement if event.placement in policy.placements else None
+    channel = event.channel if event.channel in policy.channels else None
+    if shown is not None:
+        placement, channel = shown[0], shown[1] or channel
+    if (placement, channel) == (event.placement, event.channel):
+        return event, True
+    return replace(event, placement=placement, channel=channel), True
+
+
 def _counted(
     profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, allowed: bool
 ) -> dict[str, Counter] | None:
     """The counters after the event; None where it counts nowhere. Without consent only a place already held settles."""
     name = COUNTED.get(event.kind) or f"event:{event.name}"
+    placement, channel = event.placement or "", event.channel or ""
+    # Where a decision was shown is not known any more: in doubt it was where the cap is about.
+    reaches = caps.may_reach if event.decision_id else caps.reaches
     result: dict[str, Counter] | None = None
     for cap in policy.caps:
-        if cap.counted != name or not caps.reaches(cap.reach, item, event.placement or "", event.channel or ""):
+        if cap.counted != name or not reaches(cap.reach, item, placement, channel):
             continue
-        for key in caps.keys(cap, item, event.placement or "", event.channel or ""):
+        for key in caps.keys(cap, item, placement, channel):
             counter = profile.counters.get(key)
-            holders = caps.holders(counter, event.decision_id, event.item_id, event.placement)
+            holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
             if allowed or holders:
                 result = dict(profile.counters) if result is None else result
                 result[key] = caps.settled(cap, counter, holders, at_ms)

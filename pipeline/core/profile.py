@@ -41,7 +41,8 @@ class Counter:
     times: tuple[int, ...] = ()
     #: Counted over the whole life; windows read `times`.
     total: int = 0
-    #: Places taken by decisions whose event has not come yet: decision id → given back at (epoch ms).
+    #: Places taken by decisions whose event has not come yet, by `caps.holder` → given back at (epoch ms); some that
+    #: were given back are kept for late events.
     held: dict[str, int] = field(default_factory=dict)
 
 

@@ -99,9 +99,10 @@ def local_time_ms(day: date, minute: int, zone: tzinfo, after_ms: int) -> int:
     """The next moment after `after_ms` at which clocks in the zone reach that minute of the day, from `day` on."""
     for ahead in range(3):
         here = datetime.combine(day + timedelta(days=ahead), time(minute // 60 % 24, minute % 60), zone)
-        at_ms = millis(here.astimezone(UTC))
-        if at_ms > after_ms:
-            return at_ms
+        # Where clocks go back they may reach it twice; where they go forward, both readings are past the gap or before.
+        for at_ms in sorted(millis(here.replace(fold=fold).astimezone(UTC)) for fold in (0, 1)):
+            if at_ms > after_ms:
+                return at_ms
     return after_ms + _DAY_MS
 
 
