@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from pipeline.agents._lending import asked, given_back, published, settlement
-from pipeline.agents._links import ERASED, claims, rules_of, take_alias, to_inbox
+from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, take_alias, to_inbox
 from pipeline.core import accounts, erasure, learn, lending, links, rotation
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
@@ -64,13 +64,15 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None,
     live = ctx.live(tenant_of(profile_id))
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
     wanted: tuple[Identifier, ...] = ()
+    left_out: tuple[tuple[Identifier, str], ...] = ()
     reason = Reason.APPLIED
     if event.subject_type or event.identifiers:
-        after, wanted, limited = links.identified(after, event, rules_of(profile_id, ctx), ctx.now_ms)
-        reason = Reason.IDENTIFIER_LIMITED if limited else reason
+        after, wanted, left_out = links.identified(after, event, rules_of(profile_id, ctx), ctx.now_ms)
+        reason = Reason.IDENTIFIER_LIMITED if left_out else reason
     release = live.release if live else ""
     emits = segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms)
-    return Accept(reason, after, (*_confirmation(event), *emits, *claims(event, profile_id, wanted)))
+    told = (not_held(event.event_id, profile_id, one, event.at_ms, event.source, cause) for one, cause in left_out)
+    return Accept(reason, after, (*_confirmation(event), *emits, *claims(event, profile_id, wanted), *told))
 
 
 def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
@@ -78,6 +80,8 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None,
     profile = state or Profile(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
+    if profile.event_ids.too_old(event.at_ms):
+        return Drop(Reason.TOO_OLD)
     if erasure.refused(profile, event.at_ms):
         return Drop(Reason.ERASED)
     live = ctx.live(tenant_of(profile_id))
@@ -113,7 +117,7 @@ def apply_request(
     if carrier is not None and loan is not None:
         if carrier.event_id in before.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
-        before = changed(before, event_ids=remember_event(before, carrier.event_id))
+        before = changed(before, event_ids=remember_event(before, carrier.event_id, ctx.now_ms))
         if request.deadline_ms is not None and ctx.now_ms > request.deadline_ms:
             return Accept(Reason.PAST_DEADLINE, before, given_back(loan, profile_id, ctx.now_ms))
     known = before.requests.get(request.request_id)
@@ -196,8 +200,9 @@ def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | Non
         # A shared identifier that follows somebody else by now, who is to know that it does not any more.
         left = LinkStep(LinkKind.LEFT, links.identifier(profile_id, "", state), follows, at_ms, cause=ERASED)
         parts += (to_inbox(request.job_id, follows, profile_id, left),)
+    beside = () if state is None else erased_beside(state, request.job_id, at_ms)
     return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms, state),
-                  (*parts, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)))
+                  (*parts, *beside, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)))
 
 
 def _parts(request: ErasureRequest, profile_id: str, names: Sequence[str]) -> tuple[Emit, ...]:

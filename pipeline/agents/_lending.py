@@ -55,13 +55,13 @@ def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     limits = live.caps if live is not None else {}
     if event.settled is not None:
         after = lending.settled(account, event.settled, limits, ctx.now_ms)
-        return Accept(Reason.SETTLED, changed(after, event_ids=remember_event(account, event.event_id)))
+        return Accept(Reason.SETTLED, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)))
     if event.request is None or event.loan is None:
         return DeadLetter(Reason.INVALID, "an account's inbox takes loans that are asked for, and their settlements")
     after, loan = lending.lent(account, event.loan, limits, ctx.now_ms)
     back = replace(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
                    from_subject=event.profile_id, loan=loan, earlier=[])
-    return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id)),
+    return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)),
                   (Emit(PROFILE_INBOX, back.profile_id, back),))
 
 

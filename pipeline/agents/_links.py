@@ -6,15 +6,15 @@ identifiers or merges of its own is first offered, so that the claimant, who alo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipeline.core import erasure, links, rotation
-from pipeline.core.identity import key_of, tenant_of
-from pipeline.core.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.identity import beside, key_of, tenant_of
+from pipeline.core.identity_rules import DEFAULT, USER_ID, IdentityRules
 from pipeline.core.links import hash_of
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import Given, Link, Profile, changed, remember_event
+from pipeline.core.profile import MENTIONS_MAX, REQUESTS_MAX, Given, Link, Profile, changed, remember_event
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -54,14 +54,21 @@ def take_alias(event: IdentityEvent, profile_id: str, state: Profile | None, ctx
     if event.subject == profile_id:
         return Drop(Reason.ALREADY_ONE)
     after, one, cause = links.aliased(profile, event, rules_of(profile_id, ctx), ctx.now_ms)
-    after = changed(after, event_ids=remember_event(profile, event.event_id))
+    after = changed(after, event_ids=remember_event(profile, event.event_id, ctx.now_ms))
     if cause:
-        return Accept(Reason.IDENTIFIER_LIMITED, after)
+        return Accept(Reason.IDENTIFIER_LIMITED, after,
+                      (not_held(event.event_id, profile_id, one, event.at_ms, event.source, cause),))
     return Accept(Reason.LINKED, after, claims(event, profile_id, (one,), explicit=True))
 
 
 def claim(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """An identifier is claimed: here, or from the profile it belongs to, or it has come home already."""
+    if step.cause.startswith(links.BROUGHT):
+        return _led_straight(event, step, state)
+    if step.cause:
+        own, forgotten = mentioned(state or Profile(profile_id=event.profile_id), step.owner, event.event_id,
+                                   ctx.now_ms)
+        return Accept(Reason.NOT_LINKED, own, forgotten) if own is not state else Drop(Reason.NOT_LINKED)
     if state is not None and state.alias_of is not None:
         return _claim_alias(event, step, state, ctx)
     if step.owner == event.profile_id:
@@ -85,7 +92,8 @@ def _brought(event: InboxRecord, step: LinkStep, state: Profile | None) -> list[
         return []
     own = hash_of(event.profile_id)
     found = {one.hash: one for one in links.held(state)}
-    found.setdefault(own, Identifier("", own))
+    # A key that nobody typed counts as somebody's account: of the type that joins fewest.
+    found.setdefault(own, Identifier(USER_ID, own))
     found.pop(own if links.is_of(step.identifier, event.profile_id) else step.identifier.hash, None)
     return sorted(found.values(), key=lambda one: one.hash)
 
@@ -95,6 +103,26 @@ def _has_it(step: LinkStep, state: Profile | None) -> Outcome:
     if state is None or link is None or link.outcome != links.CLAIMED:
         return Drop(Reason.ALREADY_ONE)
     return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
+
+
+def _led_straight(event: InboxRecord, step: LinkStep, stub: Profile | None) -> Outcome:
+    """Whoever took up the profile that an alias belongs to has the alias too: it follows directly, wherever that
+    profile's key goes later. Only where it is still the very alias that was taken up along."""
+    if (stub is None or stub.alias_of in (None, step.owner) or f"{links.BROUGHT}{stub.alias_event}" != step.cause
+            or step.owner == event.profile_id):
+        return Drop(Reason.NOT_LINKED)
+    return Accept(Reason.LINKED, changed(stub, alias_of=step.owner))
+
+
+def leads(state: Profile, brought: Iterable[str], event_id: str, at_ms: int) -> tuple[Emit, ...]:
+    """To identifiers that came with a profile: to follow this one directly from now on."""
+    key = state.profile_id
+    return tuple(
+        to_inbox(event_id, beside(key, name), key, LinkStep(
+            LinkKind.CLAIM, Identifier(link.type, name), key, at_ms, cause=f"{links.BROUGHT}{link.event_id}"))
+        for name in brought if name != hash_of(key) and (link := state.links.get(name)) is not None
+        and link.outcome in (links.LINKED, links.JOINED)
+    )
 
 
 def _claim_alias(event: InboxRecord, step: LinkStep, stub: Profile, ctx: Context) -> Outcome:
@@ -132,8 +160,8 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
     turned = None if state is None else state.rotation
     own = Profile(profile_id=key, rotation=turned) if state is None or was_alias else state
     place = (state.alias_clock if state is not None else 0) + 1
-    sent = changed(own, profile_id=key, event_ids=remember_event(own, claim_id(event)), alias_event=event.event_id,
-                   alias_at=place, alias_clock=place, given=None,
+    sent = changed(own, profile_id=key, event_ids=remember_event(own, claim_id(event), ctx.now_ms),
+                   alias_event=event.event_id, alias_at=place, alias_clock=place, given=None, forwarded={}, mentions={},
                    rotation=rotation.named(own, step.identifier))
     given = None if state is None else state.given
     if state is not None and not was_alias:
@@ -142,16 +170,59 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
                     step.at_ms, ctx.now_ms, step.source)
     stub = Profile(
         profile_id=key, alias_of=winner, alias_event=event.event_id, alias_at=place, alias_clock=place,
-        forwarded=state.forwarded if state is not None else {}, links={hash_of(key): evidence}, given=given,
-        event_ids=remember_event(state or own, claim_id(event)) if was_alias else (claim_id(event),),
+        forwarded=_answered(state, winner), links={hash_of(key): evidence}, given=given,
+        event_ids=(state or own if was_alias else Profile()).event_ids.after(claim_id(event), ctx.now_ms),
         segments_due_ms=None if given is None else given.at_ms + rules_of(key, ctx).undo_ms, rotation=turned,
+        mentions={} if state is None else state.mentions,
     )
     emits = [Emit(PROFILE_INBOX, winner, InboxRecord(event.event_id, winner, key, merge=sent))]
     if state is not None and state.alias_of is not None:
         left = replace(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN,
                        claimed_by=winner)
         emits.append(to_inbox(event.event_id, state.alias_of, key, left))
+        stub, forgotten = mentioned(stub, state.alias_of, event.event_id, ctx.now_ms)
+        emits += forgotten
     return Accept(Reason.FORWARDED, stub, tuple(emits))
+
+
+def _answered(state: Profile | None, winner: str) -> dict[str, str]:
+    """Where retries of recent requests go: those that the key answered itself follow the answer."""
+    if state is None:
+        return {}
+    kept = {**state.forwarded, **dict.fromkeys(state.requests, winner)}
+    return dict(list(kept.items())[-REQUESTS_MAX:])
+
+
+def mentioned(state: Profile, by: str, event_id: str, at_ms: int) -> tuple[Profile, tuple[Emit, ...]]:
+    """The identifier that knows of a profile with evidence about it that does not hold it; past the limit the oldest
+    is asked to forget its evidence."""
+    known = {**state.mentions, by: at_ms}
+    if by == state.profile_id or by in state.mentions:
+        return state, ()
+    over = sorted(known, key=lambda key: (known[key], key))[:max(0, len(known) - MENTIONS_MAX)]
+    for key in over:
+        del known[key]
+    return changed(state, mentions=known), forgets(state, over, event_id, at_ms)
+
+
+def forgets(state: Profile, whom: Iterable[str], event_id: str, at_ms: int) -> tuple[Emit, ...]:
+    """To keys that may name this one: that they are to do so no more."""
+    step = LinkStep(LinkKind.LEFT, links.identifier(state.profile_id, "", state), "", at_ms, cause=ERASED)
+    return tuple(to_inbox(event_id, key, state.profile_id, step) for key in whom)
+
+
+def erased_beside(state: Profile, event_id: str, at_ms: int) -> tuple[Emit, ...]:
+    """What an erasure says to keys that are not the subject's, but may name it: see `mentions`."""
+    strangers = [beside(state.profile_id, name) for name, link in state.links.items() if link.outcome not in links.HELD]
+    whom = dict.fromkeys((*state.mentions, *strangers))
+    whom.pop(state.profile_id, None)
+    return forgets(state, whom, event_id, at_ms)
+
+
+def not_held(event_id: str, owner: str, one: Identifier, at_ms: int, source: str, cause: str) -> Emit:
+    """To an identifier that was left out: that a profile has evidence about it."""
+    step = LinkStep(LinkKind.CLAIM, one, owner, at_ms, source, cause=cause or links.LIMITED)
+    return to_inbox(event_id, key_of(tenant_of(owner), one), owner, step, one.earlier)
 
 
 def offer(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
@@ -161,15 +232,17 @@ def offer(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
     link = None if state is None else state.links.get(step.identifier.hash)
     if state is None or link is None or link.outcome != links.CLAIMED or event.from_subject == event.profile_id:
         return Drop(Reason.NOT_LINKED)
-    own = hash_of(event.profile_id)
+    own, claimed = hash_of(event.profile_id), step.identifier.hash
+    # Offered again, by whom it belongs to now: what was to come with it before does not.
+    state = links.released(state, claimed)
     more = [one for one in step.identifiers
             if one.hash != own and (one.hash not in state.links or state.links[one.hash].outcome not in links.HELD)]
     cause = links.why_not(state, rules_of(event.profile_id, ctx), more, ctx.now_ms, explicit=step.explicit)
-    bringer = hash_of(event.from_subject)
     if cause:
-        after = links.settled(links.released(state, bringer), step.identifier.hash, links.LIMITED, cause)
-        return Accept(Reason.IDENTIFIER_LIMITED, after)
-    after = links.reserved(state, more, bringer, event.event_id, step.at_ms, ctx.now_ms, step.source)
+        after = links.settled(state, claimed, links.LIMITED, cause)
+        said = not_held(event.event_id, event.profile_id, step.identifier, step.at_ms, step.source, cause)
+        return Accept(Reason.IDENTIFIER_LIMITED, after, (said,))
+    after = links.reserved(state, more, claimed, event.event_id, step.at_ms, ctx.now_ms, step.source)
     accept = replace(step, kind=LinkKind.ACCEPT, owner=event.profile_id)
     return Accept(Reason.LINKED, after, (to_inbox(event.event_id, event.from_subject, event.profile_id, accept),))
 
@@ -191,8 +264,15 @@ def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Conte
 
 def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """An identifier follows a later login, was let go or erased. Where this one's login is later still, claim it."""
+    onward: tuple[Emit, ...] = ()
     if state is not None and state.alias_of is not None:
-        return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, step))
+        onward = (to_inbox(event.event_id, state.alias_of, event.from_subject, step),)
+    if step.cause == ERASED and state is not None:
+        forgot = links.forgotten(state, step.identifier, event.from_subject)
+        if forgot is not state:
+            return Accept(Reason.RELEASED, forgot, onward)
+    if onward:
+        return Redirect(Reason.FORWARDED, onward[0])
     link = None if state is None else state.links.get(step.identifier.hash)
     if state is None or link is None or link.outcome not in links.HELD:
         return Drop(Reason.NOT_LINKED)
@@ -203,7 +283,4 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
         again = LinkStep(LinkKind.CLAIM, Identifier(link.type, step.identifier.hash), event.profile_id, link.at_ms,
                          link.source)
         return Redirect(Reason.LINKED, to_inbox(f"{event.event_id}<", event.from_subject, event.profile_id, again))
-    after = links.settled(state, step.identifier.hash, links.LEFT, step.cause)
-    if step.cause == ERASED:
-        after = links.released(after, hash_of(event.from_subject))
-    return Accept(Reason.RELEASED, after)
+    return Accept(Reason.RELEASED, links.settled(state, step.identifier.hash, links.LEFT, step.cause))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.agents._apply import segment_changes
-from pipeline.agents._links import LOGOUT, rules_of, to_inbox
+from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
 from pipeline.core import merge, segments, undo
 from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.links import ASKED_BACK, hash_of, settled
@@ -44,11 +44,12 @@ def let_go(
         return Drop(Reason.DUPLICATE_EVENT)
     if known is not None and known.at_ms > at_ms:
         return Drop(Reason.LATER_LOGIN)
-    own = Profile(profile_id=key, event_ids=remember_event(state, event_id), alias_clock=state.alias_clock,
+    own = Profile(profile_id=key, event_ids=remember_event(state, event_id, at_ms), alias_clock=state.alias_clock,
                   forwarded=state.forwarded, given=state.given, segments_due_ms=state.segments_due_ms,
-                  rotation=state.rotation)
+                  rotation=state.rotation, mentions=state.mentions)
     left = LinkStep(LinkKind.LEFT, one, state.alias_of, at_ms, source, cause=LOGOUT)
-    return Accept(Reason.RELEASED, own, (to_inbox(event_id, state.alias_of, key, left),))
+    own, forgotten = mentioned(own, state.alias_of, event_id, ctx.now_ms)
+    return Accept(Reason.RELEASED, own, (to_inbox(event_id, state.alias_of, key, left), *forgotten))
 
 
 def ask_back(event: IdentityEvent, one: Identifier, state: Profile | None) -> Outcome:
@@ -64,7 +65,7 @@ def ask_back(event: IdentityEvent, one: Identifier, state: Profile | None) -> Ou
         # It brought nothing where it is now, or that is kept no longer: it only leaves.
         holder, cause, brought = state.alias_of or "", state.alias_event, Profile(profile_id=key)
     step = LinkStep(LinkKind.SPLIT, one, holder, event.at_ms, event.source, cause=cause)
-    asked = changed(state, event_ids=remember_event(state, event.event_id),
+    asked = changed(state, event_ids=remember_event(state, event.event_id, event.at_ms),
                     links=settled(state, hash_of(key), ASKED_BACK).links if state.alias_of is not None else state.links)
     return Accept(Reason.FORWARDED, asked, (
         Emit(PROFILE_INBOX, holder, InboxRecord(event.event_id, holder, key, merge=brought, link=step)),))
@@ -106,14 +107,17 @@ def revive(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | 
         return Drop(Reason.DUPLICATE_EVENT)
     if state.alias_of is not None and state.alias_event != step.cause:
         # It follows somebody else by now, and what it has goes the same way.
-        sent = changed(given, event_ids=remember_event(given, event.event_id), alias_event="")
+        sent = changed(given, event_ids=remember_event(given, event.event_id, ctx.now_ms), alias_event="")
         onward = InboxRecord(event.event_id, state.alias_of, event.profile_id, merge=sent)
         return Accept(Reason.FORWARDED, changed(state, given=None), (Emit(PROFILE_INBOX, state.alias_of, onward),))
     since = state if state.alias_of is None else Profile(profile_id=event.profile_id, event_ids=state.event_ids,
                                                          rotation=state.rotation)
     own = changed(merge.merged(since, given), alias_clock=max(given.alias_clock, state.alias_clock),
-                  forwarded=state.forwarded, given=kept)
-    return refreshed(Reason.UNMERGED, event, own, ctx, ())
+                  forwarded=state.forwarded, given=kept, mentions=state.mentions)
+    own, forgotten = mentioned(own, event.from_subject, event.event_id, ctx.now_ms)
+    # What it had itself leads to it again.
+    return refreshed(Reason.UNMERGED, event, own, ctx,
+                     (*forgotten, *leads(own, given.links, event.event_id, step.at_ms)))
 
 
 def refreshed(

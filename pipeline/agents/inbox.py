@@ -62,7 +62,7 @@ def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         if not _come_home(event, event.merge, state):
             return _pass_on(event, event.merge, state, state.alias_of)
         state = Profile(profile_id=event.profile_id, forwarded=state.forwarded, event_ids=state.event_ids,
-                        rotation=state.rotation)
+                        rotation=state.rotation, mentions=state.mentions)
     if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
         # Its first copy was sent on, while this was an alias; marked as ours, it comes back once at most.
         to = state.forwarded[event.event_id]
@@ -151,13 +151,15 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
         return forget_the_given(event, given)
     one = rotation.brought(given)
     after = links.known_as(merge.merged(own, given, event.event_id, ctx.now_ms), one)
-    for name in (one.hash, *one.earlier):
-        after = links.released(after, name)
+    after = links.released(after, one.hash, *one.earlier, *given.links)
     after = links.settled(after, one.hash, links.JOINED if merge.substantial(given) else links.LINKED)
-    after = changed(after, event_ids=remember_event(after, merge_id))
+    after = changed(after, event_ids=remember_event(after, merge_id, ctx.now_ms))
+    known = own.links.get(one.hash)
+    brought = [one.hash] if known is not None and known.cause == links.BROUGHT else []
+    leads = _links.leads(after, (*brought, *given.links), event.event_id, ctx.now_ms)
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
-        return Accept(Reason.MERGED, after)
+        return Accept(Reason.MERGED, after, leads)
     after, changes = segments.refresh(after, live.policy, ctx.now_ms, None, account=accounts.of(after, live.accounts))
     emits = segment_changes(event.profile_id, changes, event.event_id, live.release, ctx.now_ms)
-    return Accept(Reason.MERGED, after, emits)
+    return Accept(Reason.MERGED, after, (*leads, *emits))

@@ -95,19 +95,17 @@ def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: in
     return sorted(moments)[excess] if 0 <= excess < len(moments) else None
 
 
-def kept(cap: Cap) -> int:
-    """How many moments a counter keeps: what the limit can ask about."""
-    return 0 if cap.window.kind == "lifetime" else min(cap.limit, MOMENTS_MAX)
+def kept(cap: Cap, merges: int = 0) -> int:
+    """How many moments a counter keeps: what the limit can ask about, once more for every merge that may be undone."""
+    return 0 if cap.window.kind == "lifetime" else min(cap.limit * (1 + merges), MOMENTS_MAX)
 
 
 def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Counter:
     """The counter after so many more; it keeps no more moments than its limit can ask about."""
-    if counter is None:
-        return Counter((at_ms,) * min(weight, keep), weight, {})
-    times = counter.times
-    for _ in range(weight):
-        times = appended(times, at_ms, keep)
-    return Counter(times, counter.total + weight, counter.held)
+    old = counter or EMPTY
+    if weight == 1:
+        return Counter(appended(old.times, at_ms, keep), old.total + 1, old.held)
+    return Counter(newest(old.times, (at_ms,) * min(weight, keep), keep=keep), old.total + weight, old.held)
 
 
 def holds(cap: Cap, counter: Counter) -> int:
@@ -130,7 +128,7 @@ def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -
     return Counter(old.times, old.total, {**held, holder: until_ms})
 
 
-def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int) -> Counter:
+def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int, merges: int = 0) -> Counter:
     """The counter after the event came: the first place held by one of the holders, if any, becomes a count."""
     old = counter or EMPTY
     held = old.held
@@ -138,7 +136,7 @@ def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: 
         if name in held:
             held = {other: until for other, until in held.items() if other != name}
             break
-    return Counter(appended(old.times, at_ms, kept(cap)), old.total + 1, held)
+    return Counter(appended(old.times, at_ms, kept(cap, merges)), old.total + 1, held)
 
 
 def holders(

@@ -13,7 +13,7 @@ from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
-from pipeline.core.profile import Counter, Profile, lasting_name
+from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 
 #: How often a decision asks its account: each time for what it would take after the answer before.
@@ -97,13 +97,14 @@ class Sitting:
     def spend(self, uses: Iterable[CapUse], holder: str, until_ms: int) -> None:
         """Count a decision where decisions count; where their events do, hold a place until then."""
         spent, counters, now_ms = self.spent, self.profile.counters, self.now_ms
+        merges = len(self.profile.merged)
         for use in uses:
             key = use.key
             counter = spent.get(key) or counters.get(key)
             if use.cap.reserves:
                 counter = caps.reserved(counter, holder, until_ms, now_ms)
             else:
-                counter = caps.counted(counter, now_ms, use.weight, use.kept)
+                counter = caps.counted(counter, now_ms, use.weight, min(use.kept * (1 + merges), MOMENTS_MAX))
             spent[key] = counter
             self.taken.pop(key, None)
             if caps.holds(use.cap, counter) > use.roomy:

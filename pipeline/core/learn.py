@@ -40,7 +40,7 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
     if event.consent:
         grants = answers.as_received(said, event.consent)
         said = answers.recorded(said, grants, policy.purposes if policy is not None else {}, now_ms)
-    after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id))
+    after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id, at_ms))
     if event.membership is not None:
         after = changed(after, accounts=accounts.joined(profile.accounts, event.membership, at_ms))
     if live is None or policy is None or accounts.is_account(after.profile_id):
@@ -54,12 +54,12 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
 
 def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
     """Behaviour and counted caps. None where nothing may be learnt: no consent to be tracked."""
-    known = changed(profile, event_ids=remember_event(profile, event.event_id))
+    at_ms = min(event.at_ms, now_ms)
+    known = changed(profile, event_ids=remember_event(profile, event.event_id, at_ms))
     if live is None:
         return known, ()
     policy = live.policy
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
-    at_ms = min(event.at_ms, now_ms)
     event, decided = _located(profile, event, policy)
     allowed = not policy.tracking_purpose or consent.given(
         profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
@@ -72,7 +72,7 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
         rests = _rested(profile, event, policy, item, at_ms, counters)
     if counters is not None:
         counters = caps.bounded(counters, live.caps, live.rests, now_ms)
-    behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms)
+    behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms, len(profile.merged))
     after = changed(known, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     rests=profile.rests if rests is None else _running(rests, now_ms))
@@ -126,7 +126,7 @@ def _counted(
             holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
             if allowed or holders:
                 result = dict(profile.counters) if result is None else result
-                result[key] = caps.settled(cap, counter, holders, at_ms)
+                result[key] = caps.settled(cap, counter, holders, at_ms, len(profile.merged))
     return result
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from pipeline.core import caps
 from pipeline.core.definitions import Cap, Rest
 from pipeline.core.model import Loan, Settlement
-from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, appended, changed
+from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, appended, changed, newest
 
 #: A loan that was not settled by then counts as spent. A member spends none that is older than `SPEND_MS`: so clocks of
 #: brokers may be 23 hours apart.
@@ -56,9 +56,8 @@ def settled(account: Profile, end: Settlement, limits: Mapping[str, Cap], now_ms
         counter = counters.get(key, caps.EMPTY)
         kept = {name: until for name, until in counter.held.items() if name.partition("#")[0] != end.loan_id}
         spent = end.spent.get(key, 0)
-        times = counter.times
-        for _ in range(min(spent, MOMENTS_MAX)):
-            times = appended(times, end.at_ms, MOMENTS_MAX if cap is None else caps.kept(cap))
+        times = newest(counter.times, (end.at_ms,) * min(spent, MOMENTS_MAX),
+                       keep=MOMENTS_MAX if cap is None else caps.kept(cap))
         counters[key] = Counter(times, counter.total + spent, kept)
     return changed(account, counters=caps.bounded(counters, limits, _NO_RESTS, now_ms))
 

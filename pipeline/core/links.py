@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from pipeline.core.identity_rules import LINKS_MAX, IdentityRules
+from pipeline.core.identity_rules import LINKS_MAX, USER_ID, IdentityRules
 from pipeline.core.model import Identifier, IdentityEvent
 from pipeline.core.profile import Link, Profile, changed
 
@@ -25,6 +26,9 @@ UNMERGED: Final = "unmerged"
 GIVEN_UP: Final = "given_up"
 #: At an alias's own key: it was asked back, and the answer is under way.
 ASKED_BACK: Final = "asked_back"
+
+#: Cause of a link that came with another profile; of a claim on such an identifier, with the event that joined it.
+BROUGHT: Final = "brought:"
 
 HELD: Final = frozenset((SELF, CLAIMED, LINKED, JOINED))
 
@@ -81,16 +85,19 @@ def why_not(
 
 def identified(
     profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
-) -> tuple[Profile, tuple[Identifier, ...], bool]:
-    """The profile after an event that names its identifiers, those to claim, and whether any was left out.
+) -> tuple[Profile, tuple[Identifier, ...], tuple[tuple[Identifier, str], ...]]:
+    """The profile after an event that names its identifiers, those to claim, and those left out, with the cause.
 
     Strongest first: where not all of them fit, the weakest are those left out.
     """
     links = dict(profile.links)
     own, at_ms = hash_of(profile.profile_id), min(event.at_ms, now_ms)
-    if event.subject == profile.profile_id and event.subject_type and own not in links:
+    named = links.get(own)
+    if event.subject == profile.profile_id and event.subject_type and (
+            named is None or named.type != event.subject_type):
         links[own] = _link(event, event.subject_type, SELF, now_ms)
-    claims, limited = [], False
+    claims: list[Identifier] = []
+    limited: list[tuple[Identifier, str]] = []
     for one in sorted(event.identifiers, key=lambda one: (rules.of(one.type).priority, one.hash)):
         fresh = one.hash not in links
         anew = renamed(links, one) and fresh
@@ -110,10 +117,11 @@ def identified(
             continue
         cause = why_not(changed(profile, links=links), rules, (one,), now_ms)
         links[one.hash] = _link(event, one.type, LIMITED if cause else CLAIMED, now_ms, cause)
-        limited = limited or bool(cause)
-        if not cause:
+        if cause:
+            limited.append((one, cause))
+        else:
             claims.append(one)
-    return changed(profile, links=bounded(links)), tuple(claims), limited
+    return changed(profile, links=bounded(links)), tuple(claims), tuple(limited)
 
 
 def aliased(
@@ -121,6 +129,11 @@ def aliased(
 ) -> tuple[Profile, Identifier, str]:
     """The profile after somebody's word that an identifier is its own, that identifier, and what keeps it off."""
     one = Identifier(event.subject_type, hash_of(event.subject), event.earlier)
+    own = hash_of(profile.profile_id)
+    if own not in profile.links:
+        # It counts as somebody's account from now on: two of them are not joined by what they share.
+        self_ = _link(event, USER_ID, SELF, now_ms)
+        profile = changed(profile, links={**profile.links, own: self_})
     profile = known_as(profile, one)
     known = profile.links.get(one.hash)
     if known is not None and known.outcome in HELD:
@@ -166,17 +179,39 @@ def settled(profile: Profile, hash_: str, outcome: str, cause: str = "", at_ms: 
 
 
 def reserved(
-    profile: Profile, more: Iterable[Identifier], bringer: str, event_id: str, at_ms: int, now_ms: int, source: str
+    profile: Profile, more: Iterable[Identifier], claimed: str, event_id: str, at_ms: int, now_ms: int, source: str
 ) -> Profile:
-    """The profile with places taken for what an accepted join will bring."""
-    new = {one.hash: Link(one.type, CLAIMED, event_id, at_ms, now_ms, source, f"with:{bringer}") for one in more}
+    """The profile with places taken for what will come with a claimed identifier."""
+    new = {one.hash: Link(one.type, CLAIMED, event_id, at_ms, now_ms, source, f"with:{claimed}") for one in more}
     return changed(profile, links=bounded({**profile.links, **new}))
 
 
-def released(profile: Profile, bringer: str) -> Profile:
-    """The profile without the places that are still held for what a join was to bring: it has come, or will not."""
+def forgotten(state: Profile, one: Identifier, key: str) -> Profile:
+    """The state without any trace of an identifier that was erased; itself where there is none. `key`: its key."""
+    names = {one.hash, *one.earlier, hash_of(key)}
+
+    def of_it(other: str | None) -> bool:
+        return other is not None and hash_of(other) in names
+
+    after = changed(
+        state,
+        links={name: link for name, link in state.links.items()
+               if name not in names and not any(link.cause == f"with:{gone}" for gone in names)},
+        mentions={other: at for other, at in state.mentions.items() if not of_it(other)},
+        merged={other: merge for other, merge in state.merged.items() if not of_it(other)},
+        forwarded={event: to for event, to in state.forwarded.items() if not of_it(to)},
+        given=None if state.given is None or of_it(state.given.to) else replace(
+            state.given, state=forgotten(state.given.state, one, key)),
+    )
+    return state if after == state else after
+
+
+def released(profile: Profile, *claimed: str) -> Profile:
+    """The profile without the places that are still held for what claimed identifiers were to bring: it has come, or
+    will not."""
+    causes = {f"with:{name}" for name in claimed}
     left = {hash_: link for hash_, link in profile.links.items()
-            if link.outcome != CLAIMED or link.cause != f"with:{bringer}"}
+            if link.outcome != CLAIMED or link.cause not in causes}
     return profile if len(left) == len(profile.links) else changed(profile, links=left)
 
 
@@ -187,7 +222,8 @@ def joined(own: Profile, given: Profile, now_ms: int) -> dict[str, Link]:
         mine = result.get(hash_)
         if link.outcome in HELD and (mine is None or mine.outcome not in HELD or mine.outcome == CLAIMED):
             outcome = LINKED if link.outcome == SELF else link.outcome
-            result[hash_] = Link(link.type, outcome, link.event_id, link.at_ms, link.since_ms, link.source, link.cause)
+            cause = BROUGHT if outcome == CLAIMED else link.cause
+            result[hash_] = Link(link.type, outcome, link.event_id, link.at_ms, link.since_ms, link.source, cause)
         elif mine is None:
             result[hash_] = link
     result.pop(hash_of(own.profile_id), None)

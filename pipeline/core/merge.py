@@ -8,7 +8,6 @@ from typing import Any
 from pipeline.core import accounts, answers, caps, links
 from pipeline.core.identity_rules import MERGES_MAX
 from pipeline.core.profile import (
-    EVENT_IDS_MAX,
     REQUESTS_MAX,
     STAGES_MAX,
     Merge,
@@ -35,19 +34,19 @@ def _rank(value: Scalar) -> tuple[str, str]:
 def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) -> Profile:
     """The winner's profile with everything the given-up one knew. Segments are the caller's to compute again."""
     traits = dict(own.traits)
-    displaced = {}
     for name, trait in given.traits.items():
-        old = traits.get(name)
-        traits[name] = newer_trait(old, trait)
-        if old is not None and traits[name] is not old:
-            displaced[name] = old
+        traits[name] = newer_trait(traits.get(name), trait)
+    said = answers.merged(own.consent, given.consent)
+    # Also what both sides set alike: it stays when the merge is undone.
+    displaced = {name: old for name, old in own.traits.items() if traits[name] == given.traits.get(name)}
+    unsaid = {key: old for key, old in own.consent.items() if said[key] == given.consent.get(key)}
     members = accounts.merged(own.accounts, given.accounts)
     left = {key: member for key, member in own.accounts.items() if members.get(key) != member}
     return changed(
         own,
         traits=traits,
         accounts=members,
-        consent=answers.merged(own.consent, given.consent),
+        consent=said,
         segments=_combined(own.segments, given.segments, min),
         stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],
         behaviour=_combined(own.behaviour, given.behaviour, newest),
@@ -55,8 +54,8 @@ def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) ->
         rests=_combined(own.rests, given.rests, max),
         assignments={**given.assignments, **own.assignments},
         requests=_requests(own.requests, given.requests),
-        event_ids=tuple(dict.fromkeys((*given.event_ids, *own.event_ids)))[-EVENT_IDS_MAX:],
-        merged=_ledger(own, given, Merge(event_id, now_ms, displaced, left)),
+        event_ids=own.event_ids.beside(given.event_ids),
+        merged=_ledger(own, given, Merge(event_id, now_ms, displaced, left, unsaid)),
         links=links.joined(own, given, now_ms),
         segments_release="",
         alias_clock=max(own.alias_clock, given.alias_clock),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final
 
+from pipeline.core.seen import NOTHING, Seen
 from pipeline.core.values import Value, packed, value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 
@@ -16,13 +17,13 @@ from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 REQUESTS_MAX: Final = 32
 REQUESTS_MS: Final = 600_000
 
-#: How many recent event ids are remembered to tell a repeated event.
-EVENT_IDS_MAX: Final = 128
-
 #: How many moments one behaviour signal or cap counter keeps at most.
 MOMENTS_MAX: Final = 1_000
 
 STAGES_MAX: Final = 16
+
+#: How many profiles an identifier knows that have evidence about it without holding it.
+MENTIONS_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Merge:
     at_ms: int
     displaced: dict[str, Trait] = field(default_factory=dict)
     accounts: dict[str, Member] = field(default_factory=dict)
+    consent: dict[str, ConsentGrant] = field(default_factory=dict)
 
 
 @value_type(frozen=True, slots=True)
@@ -153,7 +155,10 @@ class Profile:
     #: Experiment → variation, once assigned: survives merges and traffic changes.
     assignments: dict[str, str] = field(default_factory=dict)
     requests: dict[str, Remembered] = field(default_factory=dict)
-    event_ids: tuple[str, ...] = ()
+    #: The events it was told of, by which a repeat is known.
+    event_ids: Seen = NOTHING
+    #: By key: profiles whose evidence names this identifier without holding it; an erasure reaches them.
+    mentions: dict[str, int] = field(default_factory=dict)
     #: By profile id: whose state was merged into this one.
     merged: dict[str, Merge] = field(default_factory=dict)
     #: The event that made this an alias, and its place in the order of aliases (see `pipeline.agents.inbox`).
@@ -196,9 +201,9 @@ def lasting_name(profile: Profile) -> str:
     return profile.profile_id if rotation is None else rotation.first or profile.profile_id
 
 
-def remember_event(profile: Profile, event_id: str) -> tuple[str, ...]:
-    """The recent event ids with one more, the oldest forgotten past the limit."""
-    return (*profile.event_ids[-EVENT_IDS_MAX + 1:], event_id)
+def remember_event(profile: Profile, event_id: str, at_ms: int) -> Seen:
+    """The remembered events with one more; `at_ms`: when it happened, or was taken up where nothing says when."""
+    return profile.event_ids.after(event_id, at_ms)
 
 
 def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms: int) -> dict[str, Remembered]:

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core import windows
 from pipeline.core.definitions import Matcher, Policy, Signal
 from pipeline.core.model import FeedbackEvent
-from pipeline.core.profile import appended
+from pipeline.core.profile import MOMENTS_MAX, appended
 
 Behaviour = Mapping[str, tuple[int, ...]]
 
@@ -27,11 +27,15 @@ def matches(matcher: Matcher, event: FeedbackEvent, tags: Iterable[str]) -> bool
 
 
 def recorded(
-    policy: Policy, behaviour: Behaviour, event: FeedbackEvent, tags: Iterable[str], at_ms: int
+    policy: Policy, behaviour: Behaviour, event: FeedbackEvent, tags: Iterable[str], at_ms: int,
+    merges: int = 0,
 ) -> tuple[
     dict[str, tuple[int, ...]] | None, set[str]
 ]:
-    """The behaviour with the event added (None: no signal is about it), and the paths of the signals it touched."""
+    """The behaviour with the event added (None: no signal is about it), and the paths of the signals it touched.
+
+    Kept is what the signal counts up to, once more for every merge that may be undone.
+    """
     result: dict[str, tuple[int, ...]] | None = None
     touched: set[str] = set()
     for signal in policy.signals:
@@ -39,7 +43,7 @@ def recorded(
         for matcher, key in zip(matchers, signal.keys, strict=True):
             if matches(matcher, event, tags):
                 result = dict(behaviour) if result is None else result
-                result[key] = appended(result.get(key, ()), at_ms, signal.up_to)
+                result[key] = appended(result.get(key, ()), at_ms, min(signal.up_to * (1 + merges), MOMENTS_MAX))
                 touched.add(signal.path)
     return result, touched
 
@@ -47,7 +51,7 @@ def recorded(
 def value(signal: Signal, behaviour: Behaviour, now_ms: int) -> Any:
     """What the signal says now; None where it is unknown (nothing ever happened, for `last`)."""
     if signal.kind == "count":
-        return _count(behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms)
+        return min(signal.up_to, _count(behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms))
     if signal.kind == "last":
         moments = behaviour.get(signal.keys[0])
         return windows.moment(moments[-1]) if moments else None

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections import Counter as Multiset
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from pipeline.core.links import HELD, UNMERGED, hash_of, settled
 from pipeline.core.merge import substantial
-from pipeline.core.profile import EVENT_IDS_MAX, Counter, Merge, Profile, changed
+from pipeline.core.profile import MOMENTS_MAX, Counter, Merge, Profile, changed
+from pipeline.core.words import ConsentGrant
 
 _T = TypeVar("_T")
 
@@ -32,10 +34,9 @@ def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
 
     `at_ms`: when it was undone; events from before then join the two no more. `name`: as the profile's links know it.
     """
-    ledger = dict(profile.merged)
-    merge = ledger.pop(given.profile_id, Merge("", 0))
-    for name in given.merged:
-        ledger.pop(name, None)
+    merge = profile.merged.get(given.profile_id, Merge("", 0))
+    ledger = {key: _less(one, given, merge) for key, one in profile.merged.items()
+              if key != given.profile_id and key not in given.merged}
     links = dict(profile.links)
     for hash_, link in given.links.items():
         if link.outcome in HELD and hash_ not in (name, hash_of(given.profile_id), hash_of(profile.profile_id)):
@@ -44,8 +45,7 @@ def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
         profile,
         traits=_restored(profile.traits, given.traits, merge.displaced),
         accounts=_restored(profile.accounts, given.accounts, merge.accounts),
-        consent={key: answer for key, answer in profile.consent.items()
-                 if not (answer.granted and answer == given.consent.get(key))},
+        consent=_answers(profile.consent, given.consent, merge.consent),
         stages=tuple(stage for stage in profile.stages if stage not in given.stages),
         behaviour=_behaviour(profile.behaviour, given.behaviour),
         counters=_counters(profile.counters, given.counters),
@@ -64,8 +64,27 @@ def returned(given: Profile, holder: Profile) -> Profile:
         known = consent.get(key)
         if not answer.granted and (known is None or answer.at_ms > known.at_ms):
             consent[key] = answer
-    known_ids = tuple(dict.fromkeys((*given.event_ids, *holder.event_ids)))[-EVENT_IDS_MAX:]
-    return changed(given, consent=consent, event_ids=known_ids, segments_release="")
+    return changed(given, consent=consent, event_ids=given.event_ids.beside(holder.event_ids), segments_release="")
+
+
+def _answers(
+    own: Mapping[str, ConsentGrant], given: Mapping[str, ConsentGrant], displaced: Mapping[str, ConsentGrant]
+) -> dict[str, ConsentGrant]:
+    """Without the permissions that came from the other side, with what they had put out of force. Refusals stay."""
+    result = dict(own)
+    for key, answer in own.items():
+        if answer.granted and answer == given.get(key):
+            del result[key]
+            if key in displaced:
+                result[key] = displaced[key]
+    return result
+
+
+def _less(merge: Merge, given: Profile, undone: Merge) -> Merge:
+    """A later merge that put out of force what the undone one had brought: that is nothing to go back to any more."""
+    return replace(merge, displaced=_restored(merge.displaced, given.traits, undone.displaced),
+                   accounts=_restored(merge.accounts, given.accounts, undone.accounts),
+                   consent=_answers(merge.consent, given.consent, undone.consent))
 
 
 def _restored(own: Mapping[str, _T], given: Mapping[str, _T], displaced: Mapping[str, _T]) -> dict[str, _T]:
@@ -96,7 +115,9 @@ def _counters(own: Mapping[str, Counter], given: Mapping[str, Counter]) -> dict[
         mine = own.get(key)
         if mine is None:
             continue
-        left = Counter(_minus(mine.times, other.times), max(0, mine.total - other.total),
+        # Where moments were forgotten, those that are left may be too few: then none goes.
+        full = len(mine.times) >= MOMENTS_MAX
+        left = Counter(mine.times if full else _minus(mine.times, other.times), max(0, mine.total - other.total),
                        {name: until for name, until in mine.held.items() if name not in other.held})
         if left.total or left.held or left.times:
             result[key] = left

@@ -11,7 +11,8 @@ from pipeline.codecs.checks import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.answers import ANSWERS_MAX
 from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
-from pipeline.core.profile import EVENT_IDS_MAX, MOMENTS_MAX, REQUESTS_MAX, Counter, Profile, Remembered, Trait
+from pipeline.core.profile import MOMENTS_MAX, REQUESTS_MAX, Counter, Profile, Remembered, Trait
+from pipeline.core.seen import EVENTS_MAX, Seen
 from pipeline.core.values import packed
 from pipeline.flow import Lane
 from pipeline.runtime import letters
@@ -102,6 +103,6 @@ def test_a_profile_full_of_everything_is_within_its_limit() -> None:
         behaviour={f"signal-{n}": moments for n in range(50)},
         counters={f"cap-{n}/item-{n}": Counter(moments[:5], 10) for n in range(2_000)},
         requests={f"{name}{n}": Remembered("d", moments[0], packed(reply)) for n in range(REQUESTS_MAX)},
-        event_ids=tuple(f"{name}{n}" for n in range(EVENT_IDS_MAX)),
+        event_ids=Seen(bytes(14 * EVENTS_MAX)),
     )
     assert len(state.encode(full)) <= PROFILE_BYTES_MAX

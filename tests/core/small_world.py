@@ -46,13 +46,13 @@ class SmallWorld:
         """Apply one event alone; what it sends on waits in the inbox."""
         state, ctx = self.states.get(event.subject), Context(self.now_ms, self.live)
         if isinstance(event, IdentityEvent):
-            self._take(event.subject, identity.handle(event, state, ctx))
+            self.take(event.subject, identity.handle(event, state, ctx))
         elif isinstance(event, FeedbackEvent):
-            self._take(event.subject, feedback.handle(event, state, ctx))
+            self.take(event.subject, feedback.handle(event, state, ctx))
         elif isinstance(event, ErasureRequest):
-            self._take(event.subject, erasure.handle(event, state, ctx))
+            self.take(event.subject, erasure.handle(event, state, ctx))
         else:
-            self._take(event.subject, requests.handle(event, state, ctx))
+            self.take(event.subject, requests.handle(event, state, ctx))
 
     def deliver(self, count: int = HOPS_MAX) -> None:
         """The next records of the inbox."""
@@ -61,7 +61,7 @@ class SmallWorld:
                 return
             record = self.inbox.pop(0)
             state = self.states.get(record.profile_id)
-            self._take(record.profile_id, inbox.handle(record, state, Context(self.now_ms, self.live)))
+            self.take(record.profile_id, inbox.handle(record, state, Context(self.now_ms, self.live)))
         assert count < HOPS_MAX or not self.inbox, "something travels for ever"
 
     def owner(self, key: str) -> str:
@@ -73,7 +73,7 @@ class SmallWorld:
             key = state.alias_of
         raise AssertionError("aliases in a ring")
 
-    def _take(self, key: str, outcome: Outcome) -> None:
+    def take(self, key: str, outcome: Outcome) -> None:
         assert isinstance(outcome, Accept | Drop | Redirect), outcome
         self.reasons[outcome.reason] += 1
         if isinstance(outcome, Accept) and outcome.state is not None:

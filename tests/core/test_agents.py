@@ -19,7 +19,8 @@ from pipeline.core.model import (
     IdentityKind,
     PolicyRelease,
 )
-from pipeline.core.profile import EVENT_IDS_MAX, REQUESTS_MAX, Profile, Trait
+from pipeline.core.profile import REQUESTS_MAX, Profile, Trait
+from pipeline.core.seen import EVENTS_MAX
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
 
@@ -102,17 +103,18 @@ def test_memory_is_bounded_by_number_and_by_time() -> None:
     assert len(profile.requests) == REQUESTS_MAX and "r4" not in profile.requests
     later = accepted(requests.handle(asked("late"), profile, Context(NOW_MS + 700_000))).state
     assert list(later.requests) == ["late"]
-    for number in range(EVENT_IDS_MAX + 5):
-        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.VIEW, NOW_MS, item_id="a")
-        profile = accepted(feedback.handle(event, profile, Context())).state
-    assert len(profile.event_ids) == EVENT_IDS_MAX
+    for number in range(EVENTS_MAX + 5):
+        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.VIEW, NOW_MS + number, item_id="a")
+        profile = accepted(feedback.handle(event, profile, Context(NOW_MS + 10_000))).state
+    assert len(profile.event_ids) == EVENTS_MAX
 
 
 def test_a_profile_stays_small_whatever_its_producers_send() -> None:
     live = made({"caps": {"c": {"count": "click", "per": "item", "limit": 1, "window": "1h"}}}, {"a": {}})
     profile = agreed()
     for number in range(700):
-        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.CLICK, NOW_MS, item_id=f"i{number}")
+        event = FeedbackEvent(f"f{number}", SUBJECT, FeedbackKind.CLICK, NOW_MS + number * 60_000,
+                              item_id=f"i{number}")
         profile = accepted(feedback.handle(event, profile, Context(NOW_MS + number * 60_000, live))).state
         event_of_all = IdentityEvent(f"t{number}", SUBJECT, IdentityKind.TRAITS, NOW_MS + number, {f"t{number}": 1},
                                      [ConsentGrant(f"p{number}", True, NOW_MS + number)])
@@ -212,9 +214,9 @@ def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, pers
 def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> None:
     request = asked("shop/device-0", digest="d", reply_partition=0)
     stub, winner = merge_into(None, decided("shop/device", 1))
-    sent_on = accepted(requests.handle(request, stub, Context()))
-    (emit,) = sent_on.emits
-    answered = inbox.handle(emit.value, winner, Context())  # type: ignore[arg-type]
+    sent_on = requests.handle(request, stub, Context())
+    assert isinstance(sent_on, Redirect) and sent_on.emit.key == "shop/person"
+    answered = inbox.handle(sent_on.emit.value, winner, Context())  # type: ignore[arg-type]
     assert isinstance(answered, Drop) and answered.reason is Reason.REPEATED_REQUEST
     assert replies(answered.emits)[0].decisions[0].item_id == "a"
 

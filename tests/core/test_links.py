@@ -192,8 +192,8 @@ def test_a_logout_from_before_the_latest_login_lets_nothing_go() -> None:
 # -- aliases --------------------------------------------------------------------------------------------------------
 
 
-def alias(old: str, new: str) -> IdentityEvent:
-    return act(IdentityKind.ALIAS, old, f"alias-{old}-{new}", alias_of=f"shop/{new}")
+def alias(old: str, new: str, id_: str = "", at_ms: int = NOW_MS) -> IdentityEvent:
+    return act(IdentityKind.ALIAS, old, id_ or f"alias-{old}-{new}", at_ms, alias_of=f"shop/{new}")
 
 
 def test_an_alias_joins_two_users_though_an_identify_may_not() -> None:
@@ -214,7 +214,7 @@ def test_chains_and_rings_of_aliases_end_in_one_profile(order: tuple[str, ...]) 
 
 
 def test_a_profile_that_is_full_takes_no_alias_and_says_so() -> None:
-    shop = world(max_links=2)
+    shop = world(max_links=3)
     shop.send(*(alias(f"a{number}", "u1") for number in range(4)))
     kept = shop.states["shop/u1"].links
     assert [name for name, link in kept.items() if link.cause == links.MAX_LINKS] == ["a2", "a3"]

@@ -20,6 +20,7 @@ from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, I
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
+from tests.sim.agreements import disagreements, traces
 from tests.sim.consents import in_force
 from tests.sim.finished import Finished, compacted
 from tests.sim.names import as_early, members_of, newly, sets_of
@@ -81,6 +82,9 @@ class Oracle:
         self._nothing_lost()
         self._forgotten_is_gone()
         self._one_profile_each()
+        if not self.rotates:
+            self.wrong += [*disagreements(self.states, self._leads_to, lambda key: self.sets.get(key) in self.ringed),
+                           *traces(self.states)]
         self._one_answer_each()
         self._decisions_explained()
         self._nothing_miscounted()

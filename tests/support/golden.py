@@ -20,6 +20,7 @@ from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
 from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Rotation, Stage, Trait
+from pipeline.core.seen import NOTHING
 from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
 
@@ -58,7 +59,8 @@ PROFILE = Profile(
     rests={"tag:shoes": AT_MS + 1},
     assignments={"hero-test": "b"},
     requests={"req-1": Remembered("d41d8cd9", AT_MS, packed(REPLY))},
-    event_ids=("e1", "e2"),
+    event_ids=NOTHING.after("e1", 1).after("e2", AT_MS),
+    mentions={"default/third": AT_MS},
     merged={"default/old": Merge("evt-0", AT_MS, {"plan": Trait("free", 1)},
                                  {"default/@globex": Member(("buyer",), 1)})},
     alias_event="evt-0",
@@ -69,7 +71,7 @@ PROFILE = Profile(
     loans=6,
     links={"9e107d9d372bb6826bd81d3542a419d6": Link("email", "limited", "evt-1", AT_MS, AT_MS + 5, "crm",
                                                     "limit:email")},
-    given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=("e0",))),
+    given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=NOTHING.after("e0", 1))),
     erased_at_ms=AT_MS,
     suppressed=True,
     rotation=Rotation("", ("e4da3b7f",), ("1679091c",), "default/1679091c", AT_MS),

@@ -1,0 +1,49 @@
+"""Whether all that is kept about identifiers says the same: where they lead, the evidence, and what an erasure reached.
+
+Export and erasure go by the evidence, records by where keys lead: where the two differ, a click goes to one person and
+the file of what is known about it to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+
+from pipeline.core import links
+from pipeline.core.identity import beside
+from pipeline.core.links import hash_of
+from pipeline.core.profile import Profile
+
+
+def disagreements(
+    states: Mapping[str, Profile], leads_to: Callable[[str], str], passed_over: Callable[[str], bool]
+) -> Iterator[str]:
+    """What is wrong, in words. `passed_over`: keys of which nothing of this can be said (rings under way)."""
+    for key, state in states.items():
+        if state.alias_of is not None or state.suppressed or passed_over(key):
+            continue
+        for name, link in state.links.items():
+            if link.outcome in (links.LINKED, links.JOINED) and leads_to(beside(key, name)) != key:
+                yield f"{key} has {name} as {link.outcome}, which leads to {leads_to(beside(key, name))}"
+    for key, state in states.items():
+        winner = leads_to(key)
+        if state.alias_of is None or state.suppressed or winner not in states or passed_over(key):
+            continue
+        known = states[winner].links.get(hash_of(key))
+        if not states[winner].suppressed and (known is None or known.outcome not in links.HELD):
+            yield f"{key} leads to {winner}, whose evidence says {known.outcome if known else 'nothing'}"
+
+
+def traces(states: Mapping[str, Profile]) -> Iterator[str]:
+    """Erased identifiers that are named by what is kept about somebody else."""
+    erased = {hash_of(key): key for key, state in states.items() if state.suppressed}
+    if not erased:
+        return
+    for key, state in states.items():
+        if state.suppressed:
+            continue
+        kept = msgspec.json.encode(state).decode()
+        for name, gone in erased.items():
+            if gone != key and (f'"{name}"' in kept or f'"{gone}"' in kept):
+                yield f"{gone} was erased, and what is kept at {key} names it"
