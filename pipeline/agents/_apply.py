@@ -123,7 +123,9 @@ def apply_request(
     known = before.requests.get(request.request_id)
     if known is not None:
         same = known.digest == request.digest
-        reply = unpacked(DecisionReply, known.reply) if same else _error(request, "request_id_reused")
+        reply = _error(request, "request_id_reused" if not same else "answer_not_kept")
+        if same and known.reply:
+            reply = unpacked(DecisionReply, known.reply)
         if loan is not None:
             back = given_back(loan, profile_id, ctx.now_ms)
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))

@@ -10,12 +10,12 @@ from typing import Annotated, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
-from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
 from pipeline.bridge.event_bodies import Moment, Statement
 from pipeline.bridge.json_body import invalid, parse
 from pipeline.bridge.line_file import Row, Rows
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.core import identity
+from pipeline.core.bounds import NAME_CHARS_MAX
 
 #: What to write into a field that is missing or wrong.
 WRITE: Final[Mapping[str, str]] = {

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
 BODY_BYTES_MAX: Final = 65_536
 PLACEMENTS_MAX: Final = 20
 VARIANTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 100
-TEXT_CHARS_MAX: Final = 1_024
-NAME_CHARS_MAX: Final = 128
 INT_MAX: Final = 2**63 - 1
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]

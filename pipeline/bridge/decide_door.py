@@ -18,7 +18,7 @@ from starlette.responses import Response
 from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import DECIDE, ApiKeys, Grant
 from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightError, Unanswered
-from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, NAME_CHARS_MAX, DecideBody
+from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError, Kind, Problem
@@ -27,6 +27,7 @@ from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
+from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.hashing import digest
 from pipeline.core.identity_rules import IdentityRules
 from pipeline.core.live import Live
@@ -40,6 +41,7 @@ _ERROR_KINDS: Final[Mapping[str, Kind]] = {
     "unknown_placement": problems.UNKNOWN_PLACEMENT,
     "unknown_channel": problems.UNKNOWN_CHANNEL,
     "request_id_reused": problems.REQUEST_ID_REUSED,
+    "answer_not_kept": problems.ANSWER_NOT_KEPT,
 }
 _REUSED: Final = "This request id belongs to another request; only an unchanged one may be repeated."
 
@@ -198,6 +200,8 @@ def _refused(error: str, live: Live) -> Problem:
         return Problem(problems.INVALID_REQUEST, f"The pipeline refused the request: {error}.")
     if kind is problems.REQUEST_ID_REUSED:
         return Problem(kind, _REUSED)
+    if kind is problems.ANSWER_NOT_KEPT:
+        return Problem(kind, kind.advice)
     return Problem(kind, f"The policy that became live just now has no {name}; this bridge still knew {live.release}.")
 
 

@@ -10,16 +10,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
-from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
+from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.model import Basis, OptIn
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
 BATCH_BYTES_MAX: Final = 512_000
 EVENT_BYTES_MAX: Final = 32_768
 BATCH_EVENTS_MAX: Final = 500
-
-EVENT_NAME_CHARS_MAX: Final = 256
 
 _PERSONAL: Final = re.compile(r"\S@\S|\b\d{1,3}(\.\d{1,3}){3}\b|\b([0-9a-f]{1,4}:){4,}", re.IGNORECASE)
 
@@ -28,7 +26,7 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-_Text = Annotated[str, Field(max_length=1_024, coerce_numbers_to_str=True)]
+_Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX, coerce_numbers_to_str=True)]
 _ShortText = Annotated[str, Field(max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True)]
 Id = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
 MessageId = Annotated[_ShortText | None, BeforeValidator(_empty_is_none)]

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pipeline.bridge.decide_bodies import NAME_CHARS_MAX
-from pipeline.bridge.event_bodies import EVENT_NAME_CHARS_MAX, EventContext, GroupMembership, SegmentEvent, Statement
+from pipeline.bridge.event_bodies import EventContext, GroupMembership, SegmentEvent, Statement
 from pipeline.bridge.event_subjects import Hash, Subjects
 from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
+from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
 from pipeline.core.definitions import Policy
 from pipeline.core.identity import key_of
 from pipeline.core.identity_rules import DEFAULT, USER_ID
@@ -53,7 +53,6 @@ CONSENT_UPDATED: Final = "segment consent preference updated"
 #: Where an item's id may stand, the first that is there.
 _ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
 _ABOUT_IT: Final = ("decision_id", "placement", "channel")
-_ID_CHARS_MAX: Final = 256
 _SOURCE_CHARS_MAX: Final = 64
 
 
@@ -319,4 +318,4 @@ def _path_of(url: str) -> str:
 
 
 def _text(value: Scalar) -> str | None:
-    return None if value is None or value == "" else str(value)[:_ID_CHARS_MAX]
+    return None if value is None or value == "" else str(value)[:ID_CHARS_MAX]

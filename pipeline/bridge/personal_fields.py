@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.bridge.decide_bodies import NAME_CHARS_MAX, unfit
+from pipeline.bridge.decide_bodies import unfit
+from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.model import Scalar
 
 #: Fields kept of one event; past it the rest is dropped by name.

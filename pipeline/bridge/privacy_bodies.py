@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from pipeline.bridge.decide_bodies import NAME_CHARS_MAX, Strict, Subject
+from pipeline.bridge.decide_bodies import Strict, Subject
+from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.privacy_jobs import Job
 
 

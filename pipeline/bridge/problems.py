@@ -103,6 +103,10 @@ REQUEST_ID_REUSED: Final = Kind(
     "request-id-reused", 422, "The request id was used for another request",
     "Repeat the first request unchanged, or send this one under an id of its own.",
 )
+ANSWER_NOT_KEPT: Final = Kind(
+    "answer-not-kept", 409, "The request was decided, and its answer was too large to keep",
+    "Send the request under a new id; ask for fewer placements or smaller content, so that answers can be repeated.",
+)
 TOO_MANY_REQUESTS: Final = Kind(
     "too-many-requests", 429, "Too many decisions are under way", "Wait as long as Retry-After says, then repeat."
 )
@@ -127,7 +131,7 @@ CONSENT_NOT_IN_FORCE: Final = Kind(
 
 KINDS: Final = (
     MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, UNKNOWN_JOB, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED,
+    UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED, ANSWER_NOT_KEPT,
     TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
     CONSENT_NOT_IN_FORCE,
 )

@@ -12,12 +12,24 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.core.accounts import MARK, ROLE_CHARS_MAX, ROLES_MAX, is_account
+from pipeline.core.bounds import (
+    ATTRIBUTES_PER_REQUEST_MAX,
+    CONSENTS_PER_EVENT_MAX,
+    EVENT_NAME_CHARS_MAX,
+    ID_CHARS_MAX,
+    IDENTIFIERS_PER_EVENT_MAX,
+    NAME_CHARS_MAX,
+    PROPERTIES_PER_EVENT_MAX,
+    TEXT_CHARS_MAX,
+    TRAITS_PER_EVENT_MAX,
+)
 from pipeline.core.identity import tenant_of
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
     ErasureRequest,
     FeedbackEvent,
+    Identifier,
     IdentityEvent,
     IdentityKind,
     InboxRecord,
@@ -33,30 +45,39 @@ TIME_END_MS: Final = 253_402_300_800_000
 MAX_VARIANTS: Final = 100
 MAX_PLACEMENTS: Final = 50
 
-#: Ids, keys and names: kept by the hundred in a profile.
-NAME_CHARS_MAX: Final = 512
 #: What tells the parts of an answer's place in a profile.
 _SIGNS: Final = frozenset("/#")
-#: A trait's text; the same as the HTTP interface takes.
-TEXT_CHARS_MAX: Final = 1_024
 
-_KEPT: Final[dict[type, tuple[str, ...]]] = {
-    IdentityEvent: ("event_id", "subject", "alias_of", "subject_type"),
-    ConsentGrant: ("purpose", "channel", "source", "proof"),
-    FeedbackEvent: ("event_id", "subject", "item_id", "decision_id", "placement", "channel"),
-    DecisionRequest: ("request_id", "subject", "digest"),
-    InboxRecord: ("event_id", "profile_id", "from_subject"),
-    ErasureRequest: ("job_id", "subject", "by", "part_of"),
+#: Every text of a record that is kept of a subject or sent on, and how long it may be.
+_KEPT: Final[dict[type, dict[str, int]]] = {
+    IdentityEvent: {"event_id": ID_CHARS_MAX, "subject": ID_CHARS_MAX, "alias_of": ID_CHARS_MAX,
+                    "subject_type": NAME_CHARS_MAX, "source": NAME_CHARS_MAX},
+    Identifier: {"type": NAME_CHARS_MAX, "hash": ID_CHARS_MAX},
+    ConsentGrant: {"purpose": NAME_CHARS_MAX, "channel": NAME_CHARS_MAX, "source": NAME_CHARS_MAX,
+                   "proof": ID_CHARS_MAX},
+    FeedbackEvent: {"event_id": ID_CHARS_MAX, "subject": ID_CHARS_MAX, "name": EVENT_NAME_CHARS_MAX,
+                    "item_id": ID_CHARS_MAX, "decision_id": ID_CHARS_MAX, "placement": ID_CHARS_MAX,
+                    "channel": ID_CHARS_MAX, "source": NAME_CHARS_MAX},
+    DecisionRequest: {"request_id": ID_CHARS_MAX, "subject": ID_CHARS_MAX, "channel": ID_CHARS_MAX,
+                      "scenario": NAME_CHARS_MAX, "digest": ID_CHARS_MAX},
+    # An inbox record's own id is made of others.
+    InboxRecord: {"event_id": 2 * ID_CHARS_MAX, "profile_id": ID_CHARS_MAX, "from_subject": ID_CHARS_MAX},
+    ErasureRequest: {"job_id": ID_CHARS_MAX, "subject": ID_CHARS_MAX, "by": ID_CHARS_MAX, "part_of": ID_CHARS_MAX},
 }
 _TEXTS: Final = {type_: attrgetter(*names) for type_, names in _KEPT.items()}
 
 
 def _names(record: Any) -> str | None:
-    for text in _TEXTS[type(record)](record):
-        if text is not None and len(text) > NAME_CHARS_MAX:
-            name = next(name for name in _KEPT[type(record)] if getattr(record, name) is text)
-            return f"{name} has {len(text)} characters: send at most {NAME_CHARS_MAX}"
+    limits = _KEPT[type(record)]
+    for text, chars_max in zip(_TEXTS[type(record)](record), limits.values(), strict=True):
+        if text is not None and len(text) > chars_max:
+            name = next(name for name in limits if getattr(record, name) is text)
+            return f"{name} has {len(text)} characters: send at most {chars_max}"
     return None
+
+
+def _many(name: str, count: int, count_max: int) -> str | None:
+    return f"{name} has {count} entries: send at most {count_max}" if count > count_max else None
 
 
 def _subject(subject: str) -> str | None:
@@ -78,8 +99,10 @@ def _partition(number: int | None) -> str | None:
     return None
 
 
-def _scalars(name: str, scalars: dict[str, Scalar], chars_max: int | None = None) -> str | None:
+def _scalars(name: str, scalars: dict[str, Scalar], count_max: int, chars_max: int | None = None) -> str | None:
     """`chars_max`: how long a text among them may be where they are kept."""
+    if len(scalars) > count_max:
+        return _many(name, len(scalars), count_max)
     for key, value in scalars.items():
         if type(value) is float and not isfinite(value):
             return f"{name}[{key[:NAME_CHARS_MAX]!r}] is {value}: send a finite number, or null for an unknown one"
@@ -99,7 +122,13 @@ def check_identity(event: IdentityEvent) -> str | None:
             return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
         if _subject(event.alias_of) is not None:
             return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
+    problem = (_many("identifiers", len(event.identifiers), IDENTIFIERS_PER_EVENT_MAX)
+               or _many("consent", len(event.consent), CONSENTS_PER_EVENT_MAX))
+    if problem is not None:
+        return problem
     for one in event.identifiers:
+        if (problem := _names(one)) is not None:
+            return "identifiers." + problem
         if one.earlier and (problem := _earlier(event.subject, one.earlier, "identifiers.earlier")) is not None:
             return problem
     for grant in event.consent:
@@ -113,7 +142,7 @@ def check_identity(event: IdentityEvent) -> str | None:
     problem = (_subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
                or _partition(event.reply_partition) or _earlier(event.subject, event.earlier)
                or _earlier(event.alias_of or "", event.alias_earlier, "alias_earlier"))
-    return problem or _scalars("traits", event.traits, TEXT_CHARS_MAX)
+    return problem or _scalars("traits", event.traits, TRAITS_PER_EVENT_MAX, TEXT_CHARS_MAX)
 
 
 def _membership(event: IdentityEvent) -> str | None:
@@ -121,7 +150,7 @@ def _membership(event: IdentityEvent) -> str | None:
     if membership is None:
         return None
     tenant, _, name = membership.account.partition("/")
-    if tenant != tenant_of(event.subject) or not is_account(membership.account) or len(name) > NAME_CHARS_MAX:
+    if tenant != tenant_of(event.subject) or not is_account(membership.account) or len(name) > ID_CHARS_MAX:
         said = membership.account[:NAME_CHARS_MAX]
         return f"membership.account is {said!r}: send tenant/@hash of the subject's tenant"
     if len(membership.roles) > ROLES_MAX or any(not 0 < len(role) <= ROLE_CHARS_MAX for role in membership.roles):
@@ -134,7 +163,7 @@ def _earlier(key: str, names: list[str], what: str = "earlier") -> str | None:
         return None
     account = is_account(key)
     if len(names) > TAKEN_MAX or any(
-            not 0 < len(name) <= NAME_CHARS_MAX or "/" in name or name.startswith(MARK) != account for name in names):
+            not 0 < len(name) <= ID_CHARS_MAX or "/" in name or name.startswith(MARK) != account for name in names):
         of = "the account's, each with its @" if account else "the subject's"
         return f"{what}: send at most {TAKEN_MAX} hashes, {of}, without the tenant"
     return None
@@ -147,7 +176,7 @@ def check_feedback(event: FeedbackEvent) -> str | None:
         return f"value is {event.value}: send a finite number, or null for an unknown one"
     problem = (_subject(event.subject) or _names(event) or _time(event.at_ms)
                or _earlier(event.subject, event.earlier))
-    return problem or _scalars("properties", event.properties)
+    return problem or _scalars("properties", event.properties, PROPERTIES_PER_EVENT_MAX)
 
 
 def check_request(request: DecisionRequest) -> str | None:
@@ -157,9 +186,13 @@ def check_request(request: DecisionRequest) -> str | None:
         return f"placements names {len(request.placements)} slots: name 1 to {MAX_PLACEMENTS}"
     if not 1 <= request.max_variants <= MAX_VARIANTS:
         return f"max_variants is {request.max_variants}: send 1 to {MAX_VARIANTS}"
+    for name in request.placements:
+        if len(name) > ID_CHARS_MAX:
+            return f"placements names one of {len(name)} characters: send at most {ID_CHARS_MAX}"
     problem = (_partition(request.reply_partition) or _subject(request.subject)
                or _earlier(request.subject, request.earlier))
-    return problem or _names(request) or _scalars("attributes", request.attributes)
+    return problem or _names(request) or _scalars(
+        "attributes", request.attributes, ATTRIBUTES_PER_REQUEST_MAX)
 
 
 def check_inbox(record: InboxRecord) -> str | None:

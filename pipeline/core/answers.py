@@ -85,10 +85,12 @@ def recorded(answers: Answers, grants: list[ConsentGrant], purposes: Mapping[str
         if not _too_late(result, one, purposes.get(one.purpose)):
             for key in registers(one):
                 result[key] = newer(result.get(key), one)
-    while len(result) > ANSWERS_MAX:
+    if len(result) > ANSWERS_MAX:
         # First what no policy asks about, then what permits, oldest first: to forget is to refuse, never to permit.
-        del result[min(result, key=lambda key: (result[key].purpose in purposes, not result[key].granted,
-                                                result[key].at_ms, key))]
+        by_use = sorted(result, key=lambda key: (result[key].purpose in purposes, not result[key].granted,
+                                                 result[key].at_ms, key))
+        for key in by_use[:len(result) - ANSWERS_MAX]:
+            del result[key]
     return result
 
 

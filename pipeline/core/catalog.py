@@ -9,6 +9,7 @@ from typing import Any, Final
 from pipeline.core.cel.syntax import RuleError, parse
 from pipeline.core.definitions import Item, Policy, Variant
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
+from pipeline.core.release import thresholds
 from pipeline.core.release.book import RuleBook
 
 #: The three levels of rules: may it, does it fit now, should it.
@@ -50,6 +51,8 @@ class ItemCompiler:
             problems.known((*path, "bypass", index), cap, known, "cap")
         rules = {level: self._book.rule((*path, level), one.get(level))
                  for level in LEVELS}
+        problems.found += thresholds.decided(
+            {rule.text: (*path, level) for level, rule in rules.items() if rule is not None}, policy.signals)
         return Item(
             item_id, one["kind"], one.get("priority", 0), self._facts(item_id, one),
             tuple(self._variant((*path, "variants", name), name, one["variants"][name])

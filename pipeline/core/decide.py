@@ -13,6 +13,7 @@ from typing import Final
 
 from pipeline.core import accounts, caps, consent, gates, hashing, ranking, segments
 from pipeline.core import facts as fact
+from pipeline.core.bounds import ASSIGNMENTS_KEPT_MAX
 from pipeline.core.choosing import choose, default, fallen_back, ranked
 from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Placement, Policy, Ranking
@@ -179,7 +180,11 @@ def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
     """The profile with what this decision counted and whom it exposed."""
     own = sitting.profile
     if exposures:
-        own = changed(own, assignments={**own.assignments, **dict(exposures)})
+        assignments = {**own.assignments, **dict(exposures)}
+        if len(assignments) > ASSIGNMENTS_KEPT_MAX:
+            running = {one.id for one in sitting.live.policy.experiments}
+            assignments = {name: arm for name, arm in assignments.items() if name in running}
+        own = changed(own, assignments=assignments)
     if sitting.spent:
         counters: dict[str, Counter] = {**own.counters, **sitting.spent}
         live = sitting.live

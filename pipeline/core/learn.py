@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, assert_never
 
 from pipeline.core import accounts, answers, caps, consent, segments, signals
-from pipeline.core.definitions import Item, Policy
+from pipeline.core.bounds import SIGNALS_KEPT_MAX
+from pipeline.core.definitions import Cap, Item, Policy, Rest
 from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
@@ -33,9 +34,11 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
         if winner is not traits.get(name):
             traits[name] = winner
             touched.add(name)
-    while len(traits) > TRAITS_MAX:
+    if len(traits) > TRAITS_MAX:
         read = policy.traits if policy is not None else {}
-        del traits[min(traits, key=lambda name: (name in read, traits[name].at_ms, name))]
+        by_use = sorted(traits, key=lambda name: (name in read, traits[name].at_ms, name))
+        for name in by_use[:len(traits) - TRAITS_MAX]:
+            del traits[name]
     said = profile.consent
     if event.consent:
         grants = answers.as_received(said, event.consent)
@@ -73,6 +76,9 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     if counters is not None:
         counters = caps.bounded(counters, live.caps, live.rests, now_ms)
     behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms, len(profile.merged))
+    if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
+        asked = {key for signal in policy.signals for key in signal.keys}
+        behaviour = {key: moments for key, moments in behaviour.items() if key in asked}
     after = changed(known, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     rests=profile.rests if rests is None else _running(rests, now_ms))
@@ -124,10 +130,24 @@ def _counted(
         for key in caps.keys(cap, item, placement, channel):
             counter = profile.counters.get(key)
             holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
-            if allowed or holders:
+            if (allowed and _countable(cap, item, placement, channel)) or holders:
                 result = dict(profile.counters) if result is None else result
                 result[key] = caps.settled(cap, counter, holders, at_ms, len(profile.merged))
     return result
+
+
+def _countable(limit: Cap | Rest, item: Item, placement: str, channel: str) -> bool:
+    """Whether there is a counter for it: an id that is nothing of the catalog's, or no place of ours, has none."""
+    match limit.scope:
+        case "item":
+            return bool(item.kind)
+        case "placement":
+            return bool(placement)
+        case "channel":
+            return bool(channel)
+        case "tag" | "campaign" | "all":
+            return True
+    assert_never(limit.scope)
 
 
 def _rested(
@@ -138,6 +158,8 @@ def _rested(
     rests: dict[str, int] | None = None
     for rest in policy.rests:
         if rest.counted != name or not caps.reaches(rest.reach, item, event.placement or "", event.channel or ""):
+            continue
+        if not _countable(rest, item, event.placement or "", event.channel or ""):
             continue
         for key in caps.keys(rest, item, event.placement or "", event.channel or ""):
             old = counters.get(key, caps.EMPTY)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final
 
+from pipeline.core.bounds import REPLIES_BYTES_MAX
 from pipeline.core.seen import NOTHING, Seen
 from pipeline.core.values import Value, packed, value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
@@ -48,7 +49,8 @@ class Counter:
 
 
 class Remembered(Value, frozen=True):
-    """A request already decided, for its retries. `reply`: its DecisionReply, packed; few are ever asked for."""
+    """A request already decided, for its retries. `reply`: its DecisionReply, packed; few are ever asked for. Empty:
+    it was too large to keep."""
 
     digest: str
     at_ms: int
@@ -207,11 +209,20 @@ def remember_event(profile: Profile, event_id: str, at_ms: int) -> Seen:
 
 
 def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms: int) -> dict[str, Remembered]:
-    """The recent requests with one more; what is too old or too many is forgotten, oldest first."""
+    """The recent requests with one more; what is too old or too many is forgotten, oldest first.
+
+    Past so many bytes only the requests are known, the newest with their answers: a retry without its answer is told
+    so, and nothing is decided twice.
+    """
     kept = {key: one for key, one in profile.requests.items() if now_ms - one.at_ms < REQUESTS_MS}
     while len(kept) >= REQUESTS_MAX:
         del kept[next(iter(kept))]
     kept[reply.request_id] = Remembered(digest, now_ms, packed(reply))
+    room = REPLIES_BYTES_MAX
+    for request_id, one in reversed(kept.items()):
+        room -= len(one.reply)
+        if room < 0 and one.reply:
+            kept[request_id] = Remembered(one.digest, one.at_ms, b"")
     return kept
 
 

@@ -143,7 +143,7 @@ class ReachDefinition(Definition):
 class CapDefinition(Definition):
     counted: Annotated[Counted, Field(alias="count")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
-    limit: int = Field(ge=0)
+    limit: int = Field(ge=0, le=1_000_000_000)
     window: WindowDefinition
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     weights: dict[str, Annotated[int, Field(ge=0)]] | None = None

@@ -19,7 +19,7 @@ from pipeline.adapters.topic_plan import Action, TopicState, declared, plan
 from pipeline.cli import dead_letters as dead_letters_cli
 from pipeline.cli import topics as topics_cli
 from pipeline.codecs import avro
-from pipeline.codecs.checks import NAME_CHARS_MAX
+from pipeline.core.bounds import ID_CHARS_MAX
 from pipeline.core.model import CatalogItem, DeadLetterRecord
 from pipeline.runtime import ports
 from pipeline.runtime.broker import EmbeddedBroker
@@ -92,7 +92,7 @@ def test_the_largest_value_is_taken_and_read_however_badly_it_compresses(
     topic = own("large", schema=None, compacted=False)
     apply(settings, TopicState(topic.name, 1, {**topic.config, "max.message.bytes": str(limit)}))
     value = random.Random(limit).randbytes(limit - FRAME_BYTES_MAX)
-    send(kafka.producer(settings), topic.name, b"k" * 4 * NAME_CHARS_MAX, value)
+    send(kafka.producer(settings), topic.name, b"k" * 4 * ID_CHARS_MAX, value)
     (record,) = records_of(settings, topic.name, 1)
     assert record.value() == value
 

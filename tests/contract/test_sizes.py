@@ -7,8 +7,8 @@ import pytest
 from pipeline.adapters.kafka import BATCH_BYTES_MAX
 from pipeline.adapters.topic_plan import declared
 from pipeline.codecs import state
-from pipeline.codecs.checks import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.answers import ANSWERS_MAX
+from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
 from pipeline.core.profile import MOMENTS_MAX, REQUESTS_MAX, Counter, Profile, Remembered, Trait

@@ -11,7 +11,7 @@ from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Seg
 from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
 from pipeline.core.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import consents, identities, limits, offers, subjects, trials
+from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials
 from pipeline.core.release.book import Body, RuleBook
 
 #: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
@@ -70,6 +70,7 @@ def _compiled(data: Body, release: str) -> Policy:
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
     _check_names(data, policy, problems)
+    problems.found += thresholds.decided(book.texts, signals)
     # What reads an attribute that is wrong itself would be reported twice.
     problems.found = [one for one in problems.found if not any(f"'{path}'" in one.message for path in unusable)]
     problems.stop(policy)
