@@ -41,17 +41,21 @@ def publish(
     folder: _Folder = Path("policy"),
     tenant: Annotated[str | None, typer.Option(help="The tenant it is for; default: the configured one.")] = None,
     bootstrap: Bootstrap = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Also where it removes a large part of the catalog.")] = False,
 ) -> None:
     """Check, then make it live: the release, the catalog's changes, and the activation."""
     checked = _load(folder)
     settings = settings_for(bootstrap)
-    done = publish_checked(checked, settings, tenant or settings.tenant)
+    done = publish_checked(checked, settings, tenant or settings.tenant, yes)
     _out.print(f"release {done.release} is live for {tenant or settings.tenant}: "
                f"{done.changed_items} items changed, {done.removed_items} removed")
 
 
-def publish_checked(checked: Checked, settings: Settings, tenant: str) -> Publication:
-    """Send what makes a checked policy live and wait for the broker. Exits with 1 where it does not answer."""
+def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping: bool = True) -> Publication:
+    """Send what makes a checked policy live and wait for the broker. Exits with 1 where it does not answer.
+
+    :param sweeping: whether it may remove a large part of the catalog.
+    """
     directory = Directory()
     follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply)
     follower.start()
@@ -62,6 +66,10 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str) -> Public
                    "and were the topics made (nextbest topics apply)?")
         raise typer.Exit(1)
     publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser())
+    if publication.sweeping and not sweeping:
+        _err.print(f"[red]not published[/]: it would remove {publication.removed_items} of "
+                   f"{len(directory.items(tenant))} items of {tenant}. Is a file missing? If it is meant, add --yes")
+        raise typer.Exit(1)
     failed: list[str] = []
     producer = kafka.producer(settings, "policy")
     for record in publication.records:

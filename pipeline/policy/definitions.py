@@ -125,8 +125,14 @@ class WindowDefinition(Definition):
         if value == "lifetime":
             return {"lifetime": True}
         if isinstance(value, str):
-            return {"rolling_ms": span_ms(value)}
+            length_ms = span_ms(value)
+            if length_ms == 0:
+                raise ValueError(f"{value!r} is no window: nothing ever counts in it")
+            return {"rolling_ms": length_ms}
         if isinstance(value, dict) and "calendar" in value:
+            more = sorted(set(value) - {"calendar", "every", "zone", "week_start"})
+            if more:
+                raise ValueError(f"a calendar window has no {more[0]!r}: write 7d, lifetime, or {{calendar: day}}")
             return value
         raise ValueError("write a window as 7d, lifetime, or {calendar: day}")
 
@@ -226,6 +232,11 @@ class VariationDefinition(Definition):
     variants: dict[str, str] = {}
 
 
+def _check_order(begin: str, begin_ms: int | None, end: str, end_ms: int | None) -> None:
+    if begin_ms is not None and end_ms is not None and end_ms <= begin_ms:
+        raise ValueError(f"`{end}` is not after `{begin}`: it would never be shown")
+
+
 class ExperimentDefinition(Definition):
     variations: dict[Id, VariationDefinition] = Field(min_length=1)
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
@@ -237,6 +248,11 @@ class ExperimentDefinition(Definition):
     sticky: bool = True
     salt: str = ""
     doc: Doc = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ExperimentDefinition:
+        _check_order("from", self.from_ms, "until", self.until_ms)
+        return self
 
 
 class HoldoutDefinition(Definition):
@@ -293,6 +309,11 @@ class ItemDefinition(Definition):
     instead: str = ""
     variants: dict[Name, VariantDefinition] = Field(min_length=1)
     doc: Doc = ""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ItemDefinition:
+        _check_order("valid_from", self.valid_from_ms, "valid_until", self.valid_until_ms)
+        return self
 
 
 class GoldenDefinition(Definition):

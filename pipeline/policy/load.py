@@ -12,18 +12,21 @@ from pipeline.core.catalog import ItemCompiler
 from pipeline.core.definitions import Item, Policy
 from pipeline.core.live import Live, arrange
 from pipeline.core.problems import DefinitionError, Problem
+from pipeline.core.problems import Path as DefinitionPath
 from pipeline.core.release import compile_release
 from pipeline.core.release.second_opinion import disagreements
-from pipeline.policy import golden, names
+from pipeline.policy import golden, names, trial
 from pipeline.policy.definitions import (
     ItemDefinition,
     PolicyDefinition,
     SignalDefinition,
     WindowDefinition,
 )
+from pipeline.policy.folder import read
 from pipeline.policy.shape import Shape, authored, shaped
 from pipeline.policy.values import WEEKDAYS, Definition
-from pipeline.policy.yaml_source import Finding, Source, read
+from pipeline.policy.yaml_source import Finding, Source
+from topics.catalog import CATALOG_ITEMS, FRAME_BYTES_MAX, POLICY_RELEASES, Topic
 
 
 class PolicyError(ValueError):
@@ -65,10 +68,22 @@ def load(folder: Path) -> Checked:
     policy, compiled = _compiled(source, shape, body, release, items)
     doubts = tuple(_placed(source, one) for one in names.doubtful(definition))
     checked = Checked(release, body, items, policy, compiled, len(definition.golden), doubts)
-    failed = golden.check(definition.golden, checked.live("golden"))
+    failed = [*_too_large(body, items), *golden.check(definition.golden, checked.live("golden")),
+              *trial.check(checked.live("trial"))]
     if failed:
         raise PolicyError([_placed(source, problem) for problem in failed])
     return checked
+
+
+def _too_large(body: str, items: dict[str, str]) -> list[Problem]:
+    """What its topic would not take. Some bytes are left for what a record has besides."""
+    sizes: list[tuple[DefinitionPath, str, Topic]] = [((), body, POLICY_RELEASES)]
+    sizes += [(("items", name), text, CATALOG_ITEMS) for name, text in items.items()]
+    return [
+        Problem(path, f"has {len(text.encode()):,} bytes when published, at most {room:,} can be",
+                "shorten texts, or keep them elsewhere")
+        for path, text, topic in sizes if len(text.encode()) > (room := topic.value_bytes_max - FRAME_BYTES_MAX)
+    ]
 
 
 def _compiled(

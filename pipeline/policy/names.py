@@ -34,7 +34,9 @@ def doubtful(definition: PolicyDefinition) -> list[Problem]:
             doubts.known((*path, "tag", index), tag, tags, "item with the tag")
         for index, campaign in enumerate(reach.campaigns):
             doubts.known((*path, "campaign", index), campaign, campaigns, "item of the campaign")
-    return doubts.found if definition.items else []
+    if not definition.items:
+        return [Problem(("items",), "there are no items: every placement shows its fallback", "is a file missing?")]
+    return doubts.found
 
 
 def _reaches(definition: PolicyDefinition) -> Iterator[tuple[Path, ReachDefinition]]:

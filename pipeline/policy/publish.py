@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.codecs import avro
 from pipeline.core.model import CatalogItem, PolicyRelease
@@ -11,6 +12,10 @@ from pipeline.policy.directory import ACTIVE
 from pipeline.policy.load import Checked
 from pipeline.ports import Outbound
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+
+#: More items removed at once than this share, and no fewer than so many, is doubted.
+SWEEPING_SHARE: Final = 0.2
+SWEEPING_MIN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class Publication:
     release: str
     changed_items: int
     removed_items: int
+    #: Whether it removes so much of the catalog that somebody should say so again.
+    sweeping: bool = False
 
 
 def prepare(checked: Checked, tenant: str, present: Mapping[str, str], at_ms: int, by: str) -> Publication:
@@ -34,7 +41,9 @@ def prepare(checked: Checked, tenant: str, present: Mapping[str, str], at_ms: in
     removed = sorted(set(present) - set(checked.items))
     records += [Outbound(CATALOG_ITEMS.name, f"{tenant}/{name}".encode(), None) for name in removed]
     records.append(_release(f"{tenant}/{ACTIVE}", PolicyRelease(tenant, checked.release, "", at_ms, by)))
-    return Publication(tuple(records), checked.release, len(changed), len(removed))
+    sweeping = len(removed) >= SWEEPING_MIN and len(removed) > SWEEPING_SHARE * len(present)
+    sweeping = sweeping or bool(present and not checked.items)
+    return Publication(tuple(records), checked.release, len(changed), len(removed), sweeping)
 
 
 def _release(key: str, value: PolicyRelease) -> Outbound:

@@ -16,6 +16,9 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 #: Ten years: what is longer has no end. Seconds of it fit the records that carry them.
 SPAN_MS_MAX = 3_652 * 86_400_000
 
+#: Characters of one field of content.
+VALUE_CHARS_MAX = 65_536
+
 
 def span_ms(value: object) -> object:
     """`36h`, `1d12h`, `5m` → milliseconds."""
@@ -53,8 +56,6 @@ def _moment(value: object) -> object:
 
 def _time_of_day(value: object) -> object:
     """`21:30` → minutes."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 24 * 60:
-        return value  # YAML reads an unquoted 21:30 as a number in base 60, which is the minutes meant.
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is no time of day: write it as \"21:30\"")
@@ -105,6 +106,8 @@ def _tag(value: object) -> object:
 def _value(value: object) -> object:
     if isinstance(value, (dict, list)):
         raise ValueError("a value is text, a number, true or false: give each part a name of its own")
+    if isinstance(value, str) and len(value) > VALUE_CHARS_MAX:
+        raise ValueError(f"has {len(value):,} characters, at most {VALUE_CHARS_MAX:,}: keep it elsewhere")
     return value
 
 

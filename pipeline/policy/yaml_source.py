@@ -1,14 +1,14 @@
-"""A folder of YAML files as one definition that remembers where every part stands: file, line and column."""
+"""YAML files as one definition that remembers where every part stands: file, line and column."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.core.problems import Path as DefinitionPath
+from pipeline.policy.yaml_text import EXPANDED_MAX, Unreadable, composed, decoded, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,10 @@ class Source:
     unread: bool = False
     _nodes: dict[DefinitionPath, tuple[str, yaml.Node]] = field(default_factory=dict)
     _texts: dict[str, list[str]] = field(default_factory=dict)
-    _folder: str = ""
+    folder: str = ""
+    #: Values so far, aliases written out; and the nodes that are being built.
+    _expanded: int = 0
+    _open: set[int] = field(default_factory=set)
 
     def place(self, path: DefinitionPath, at: int | None = None) -> Place:
         """Where a path stands; the nearest part that was written where it was not. `at`: offset in its text."""
@@ -55,7 +58,7 @@ class Source:
                 file, node = found
                 offset = at if length == len(path) else None
                 return self._within(file, node, offset)
-        return Place(self._folder, 1, 1)
+        return Place(self.folder, 1, 1)
 
     def written(self, path: DefinitionPath) -> DefinitionPath:
         """The part of a path that somebody wrote: a list of one may stand as the one alone."""
@@ -87,21 +90,15 @@ class Source:
             line += 1
         return Place(file, line + 1, indent + left + 1)
 
-    def add_file(self, file: str, text: str) -> None:
-        """Add one file's sections. Bad YAML and names given twice become findings."""
-        self._texts[file] = text.splitlines()
+    def add_file(self, file: str, content: bytes) -> None:
+        """Add one file's sections. What cannot be read, and names given twice, become findings."""
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
+            text = decoded(content)
+            self._texts[file] = text.splitlines()
+            node = composed(text)
+        except Unreadable as error:
             self.unread = True
-            hint = "look at the indentation of this line and the one before" if "block" in str(error.problem) else ""
-            self.findings.append(Finding(place, f"not YAML: {error.problem or error.context}", hint))
-            return
-        except yaml.YAMLError as error:
-            self.unread = True
-            self.findings.append(Finding(Place(file, 1, 1), f"not YAML: {error}"))
+            self.findings.append(Finding(Place(file, error.line, error.column), str(error), error.suggestion))
             return
         if node is None:
             return
@@ -110,11 +107,18 @@ class Source:
             return
         seen: set[str] = set()
         for key, child in node.value:
-            if str(key.value) in seen:
-                self._twice(file, key, (str(key.value),))
+            if not isinstance(key, yaml.ScalarNode):
+                self._no_key(file, key)
+            elif key.value in seen:
+                self._twice(file, key, (key.value,))
             else:
-                seen.add(str(key.value))
+                seen.add(key.value)
                 self._add_section(file, key, child)
+
+    def missing(self, file: str, why: str) -> None:
+        """Note a file that is there and cannot be read."""
+        self.unread = True
+        self.findings.append(Finding(Place(file, 1, 1), why))
 
     def _add_section(self, file: str, key: yaml.ScalarNode, child: yaml.Node) -> None:
         section = str(key.value)
@@ -128,13 +132,33 @@ class Source:
             self.data[section] = value
 
     def _build(self, file: str, path: DefinitionPath, node: yaml.Node) -> Any:
+        if self._expanded > EXPANDED_MAX:
+            return None
+        if id(node) in self._open:
+            self._note(file, node, "an alias within what it stands for has no end", "write the value out")
+            return None
+        self._expanded += 1 + (len(node.value) // 64 if isinstance(node, yaml.ScalarNode) else 0)
+        if self._expanded > EXPANDED_MAX:
+            self._note(file, node, f"with its aliases written out, the policy has over {EXPANDED_MAX:,} values",
+                       "use fewer aliases (*name)")
+            return None
         known = self._nodes.get(path)
         if known is None:
             self._nodes[path] = (file, node)
+        self._open.add(id(node))
+        try:
+            return self._built(file, path, node)
+        finally:
+            self._open.discard(id(node))
+
+    def _built(self, file: str, path: DefinitionPath, node: yaml.Node) -> Any:
         if isinstance(node, yaml.MappingNode):
             result: dict[str, Any] = {}
             for key, child in node.value:
-                name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
+                if not isinstance(key, yaml.ScalarNode):
+                    self._no_key(file, key)
+                    continue
+                name = key.value
                 below = (*path, name)
                 if name in result or (below in self._nodes and not isinstance(child, yaml.MappingNode)):
                     self._twice(file, key, below)
@@ -147,7 +171,19 @@ class Source:
             return result
         if isinstance(node, yaml.SequenceNode):
             return [self._build(file, (*path, index), child) for index, child in enumerate(node.value)]
-        return _scalar(node)
+        try:
+            return scalar(node, shown="content" in path)
+        except Unreadable as error:
+            self._note(file, node, str(error), error.suggestion)
+            return None
+
+    def _note(self, file: str, node: yaml.Node, message: str, suggestion: str = "") -> None:
+        mark = node.start_mark
+        self.unread = True
+        self.findings.append(Finding(Place(file, mark.line + 1, mark.column + 1), message, suggestion))
+
+    def _no_key(self, file: str, key: yaml.Node) -> None:
+        self._note(file, key, "a list or a map cannot be a name here", "write a plain name before the colon")
 
     def _twice(self, file: str, key: yaml.Node, path: DefinitionPath) -> None:
         first = self.place(path)
@@ -167,25 +203,3 @@ def _join(present: dict[str, Any], more: dict[str, Any]) -> None:
             _join(present[name], value)
         else:
             present[name] = value
-
-
-def _scalar(node: yaml.Node) -> Any:
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return node.value
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    finally:
-        loader.dispose()
-
-
-def read(folder: Path) -> Source:
-    """Every *.yaml and *.yml below the folder, in the order of their paths. Raises FileNotFoundError for none."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".yaml", ".yml") and path.is_file())
-    if not files:
-        raise FileNotFoundError(f"no policy files (*.yaml) in {folder}: give the folder that holds them")
-    source = Source()
-    source._folder = str(folder)
-    for path in files:
-        source.add_file(str(path), path.read_text("utf-8"))
-    return source

@@ -1,0 +1,53 @@
+"""The YAML files of a policy folder, as people mount and link them: each real file once, hidden names left alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from pipeline.policy.yaml_source import Source
+
+FILES_MAX: Final = 2_000
+_ENDINGS: Final = (".yaml", ".yml")
+
+
+def read(folder: Path) -> Source:
+    """Every *.yaml and *.yml below the folder, in the order of their paths, links followed.
+
+    Raises FileNotFoundError for none. Names that begin with a dot are left alone: a mounted ConfigMap has its files
+    there once more, and editors, systems and CI keep theirs there.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give the one that holds the policy's *.yaml files")
+    files = _files(folder)
+    if not files:
+        raise FileNotFoundError(f"no policy files (*.yaml) in {folder}: give the folder that holds them")
+    source = Source(folder=str(folder))
+    if len(files) > FILES_MAX:
+        source.missing(str(folder), f"has {len(files)} policy files, at most {FILES_MAX} are read")
+        return source
+    for path in files:
+        try:
+            source.add_file(str(path), path.read_bytes())
+        except OSError as error:
+            source.missing(str(path), f"cannot be read: {error.strerror}")
+    return source
+
+
+def _files(folder: Path) -> list[Path]:
+    found: dict[str, Path] = {}
+    entered: set[str] = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in entered:
+            # Linked from two places, or within itself.
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(at, name)
+            if not name.startswith(".") and name.lower().endswith(_ENDINGS) and (path.is_file() or path.is_symlink()):
+                found.setdefault(os.path.realpath(path), path)
+    return sorted(found.values())

@@ -1,0 +1,144 @@
+"""One YAML file as nodes and values: YAML 1.2's core types, and a bound on everything that a file can make of itself.
+
+A value is read as it is written, or refused: YAML 1.1 reads `NO` as false, `010` as 8 and `12:30` as 750.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Final
+
+import yaml
+
+FILE_BYTES_MAX: Final = 2 << 20
+DEPTH_MAX: Final = 40
+#: Values of a whole policy with all aliases written out; a long text counts as several.
+EXPANDED_MAX: Final = 200_000
+
+_INT: Final = re.compile(r"[-+]?[0-9]+\Z")
+_FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+_OTHER_BASE: Final = re.compile(r"[-+]?0[xob][0-9a-fA-F_]+\Z")
+_NULL: Final = re.compile(r"(~|null|Null|NULL|)\Z")
+_BOOL: Final = re.compile(r"(true|True|TRUE|false|False|FALSE)\Z")
+_CORE: Final = "tag:yaml.org,2002:"
+
+
+class Unreadable(ValueError):
+    """What cannot be read: where, and what to do. Line and column from 1."""
+
+    def __init__(self, message: str, suggestion: str = "", line: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.suggestion = suggestion
+        self.line = line
+        self.column = column
+
+
+class _Loader(yaml.SafeLoader):
+    """Tags plain scalars by YAML 1.2's core schema (section 10.3)."""
+
+    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # the library's own name
+
+
+for _tag, _pattern, _first in (
+    ("null", _NULL, [*"~nN", ""]), ("bool", _BOOL, [*"tTfF"]), ("int", _INT, [*"-+0123456789"]),
+    ("float", _FLOAT, [*"-+.0123456789"]), ("float", _NOT_FINITE, [*"-+."]), ("int", _OTHER_BASE, [*"-+0"]),
+):
+    _Loader.add_implicit_resolver(_CORE + _tag, _pattern, _first)
+
+
+def decoded(content: bytes) -> str:
+    """The file's text. Raises Unreadable."""
+    if len(content) > FILE_BYTES_MAX:
+        raise Unreadable(f"the file has {len(content):,} bytes, at most {FILE_BYTES_MAX:,} are read",
+                         "split it; keep pictures and long texts elsewhere")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise Unreadable("the file is UTF-16", "save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[:error.start]
+        line_start = before.rfind(b"\n") + 1
+        raise Unreadable(
+            f"the byte 0x{content[error.start]:02x} is no UTF-8", "save the file as UTF-8", before.count(b"\n") + 1,
+            len(before[line_start:].decode("utf-8", "replace")) + 1) from error
+
+
+def composed(text: str) -> yaml.Node | None:
+    """The document's nodes; None for an empty one. Raises Unreadable."""
+    loader = None
+    try:
+        _check_depth(text)
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        hint = "look at the indentation of this line and the one before" if "block" in str(error.problem) else ""
+        raise Unreadable(f"not YAML: {error.problem or error.context}", hint, line, column) from error
+    except yaml.reader.ReaderError as error:
+        before = text[:error.position]
+        code = ord(error.character) if isinstance(error.character, str) else error.character
+        raise Unreadable(f"not YAML: the character U+{code:04X} may not stand in it", "remove it",
+                         before.count("\n") + 1, error.position - before.rfind("\n")) from error
+    except yaml.YAMLError as error:
+        raise Unreadable(f"not YAML: {error}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _check_depth(text: str) -> None:
+    """By events, which needs no stack: the nodes are built one within the other."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_MAX:
+                line, column = (event.start_mark.line, event.start_mark.column) if event.start_mark else (0, 0)
+                raise Unreadable(f"nested deeper than {DEPTH_MAX} levels", "no policy needs that", line + 1, column + 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def scalar(node: yaml.Node, shown: bool = False) -> Any:
+    """The value of a scalar. Raises Unreadable for one that two readers would read differently.
+
+    :param shown: whether it is shown to people as it is: then a number has to be written as it will be shown.
+    """
+    text, tag = node.value, node.tag.removeprefix(_CORE)
+    if not node.tag.startswith(_CORE):
+        raise Unreadable(f"the tag {node.tag} means nothing here", "write the value itself")
+    if tag == "str":
+        return text
+    if tag == "null" and _NULL.match(text):
+        return None
+    if tag == "bool" and _BOOL.match(text):
+        return text.lower() == "true"
+    if tag in ("int", "float"):
+        return _number(text, tag, shown)
+    raise Unreadable(f"{text[:40]!r} is no {tag}", "leave the tag (!!) out, or mend the value")
+
+
+def _number(text: str, tag: str, shown: bool) -> int | float:
+    quoted = f'to mean the text, quote it: "{text[:40]}"'
+    if re.match(r"[-+]?0[0-9]", text) or _OTHER_BASE.match(text):
+        raise Unreadable(f"{text[:40]} is read as one number here and as another elsewhere",
+                         f"write it in decimal, without leading zeros; {quoted}")
+    if _NOT_FINITE.match(text):
+        raise Unreadable(f"{text} is no number that anything can be counted with", quoted)
+    if tag == "int" and _INT.match(text):
+        # Longer ones would take quadratic time to read.
+        if len(text) > 20 or not -(2**63) <= int(text) < 2**63:
+            raise Unreadable(f"{text[:40]} does not fit in 64 bits", quoted)
+        value: int | float = int(text)
+    elif _FLOAT.match(text):
+        value = float(text)
+        if not math.isfinite(value):
+            raise Unreadable(f"{text[:40]} is larger than any number here", quoted)
+    else:
+        raise Unreadable(f"{text[:40]!r} is no {tag}", "leave the tag (!!) out, or mend the value")
+    if shown and str(value) != text:
+        raise Unreadable(f"{text[:40]} would be shown as {value}", quoted)
+    return value
