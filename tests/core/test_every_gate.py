@@ -44,9 +44,11 @@ _item = st.fixed_dictionaries({
     "suitability": st.sampled_from(["true", "false", "context.page == '/'"]),
 }, optional={
     "inventory": st.sampled_from([0, 3]),
-    "valid_until": st.sampled_from([NOW, LATER]), "valid_from": st.sampled_from([NOW, LATER]),
 })
-_worlds = st.fixed_dictionaries({name: _item for name in NAMES})
+_validity = st.sampled_from([
+    {}, {"valid_until": NOW}, {"valid_from": LATER}, {"valid_from": NOW, "valid_until": LATER}])
+_worlds = st.fixed_dictionaries(
+    {name: st.tuples(_item, _validity).map(lambda one: {**one[0], **one[1]}) for name in NAMES})
 _steps = st.lists(st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(["hero", "tiles", "both"]), st.integers(1, 3)),
     st.tuples(st.just("dismiss"), st.sampled_from(NAMES), st.just(0))), min_size=1, max_size=8)
