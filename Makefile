@@ -68,7 +68,8 @@ integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded,
 	@exec $(BIN)/pytest -m broker
 
 check: lint types imports ## everything that must hold: lint, types, imports, all tests in two processes
-	@exec $(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/python -m tests.left_out
 
 test: check ## the same as check
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final, Literal
 
@@ -42,6 +43,14 @@ class Settings(BaseSettings):
         description="Development API keys, `key=scope scope tenant:name,…`: of the default tenant where none is named, "
         "of every one with `tenant:*`; empty: no key is asked for.",
     )
+    cors_origins: str = Field(
+        "", description="Origins of web pages that may call the bridge from a browser, `https://shop.example,…`; `*` "
+        "for every one; empty: none.",
+    )
+    connections_max: int = Field(
+        2_000, ge=1, description="Connections one bridge holds; past it a new one is closed at once.")
+    connections_per_address_max: int = Field(
+        512, ge=1, description="Of them, those of one address: a proxy in front needs as many as it opens.")
     deadline_ms: int = Field(150, ge=1, le=60_000, description="How long a caller waits before the declared fallback.")
     deadline_ms_max: int = Field(2_000, ge=1, description="The longest wait a caller may ask for (X-Deadline-Ms).")
     max_in_flight: int = Field(512, ge=1, description="Decision requests one bridge waits for; past it: 429.")
@@ -64,6 +73,19 @@ class Settings(BaseSettings):
         if not all(keys) or len(set(keys)) < len(keys) or len(keys) > TENANT_KEYS_MAX:
             raise ValueError(f"lists 1 to {TENANT_KEYS_MAX} different keys, the new one first, a comma between two")
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str) -> str:
+        for origin in filter(None, (one.strip() for one in value.split(","))):
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s,*]+", origin):
+                raise ValueError("write an origin as https://shop.example, without a path, or * for every one")
+        return value
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of pages that may call the bridge."""
+        return tuple(filter(None, (one.strip() for one in self.cors_origins.split(","))))
 
     @property
     def tenant_keys(self) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +51,11 @@ class ApiKeys:
     def __init__(self, setting: str, default_tenant: str) -> None:
         """`key=scope scope tenant:name,…`; a key that names no tenant is the default one's. Raises ApiKeysError."""
         self._grants: dict[bytes, Grant] = {}
-        for number, entry in enumerate(filter(None, (part.strip() for part in setting.split(","))), 1):
+        if not setting.strip():
+            return
+        for number, entry in enumerate((part.strip() for part in setting.split(",")), 1):
+            if not entry:
+                raise ApiKeysError(f"API key {number} is empty: leave the comma out; scopes are {', '.join(SCOPES)}")
             key, equals, said = entry.rpartition("=")
             if not equals or not key.strip():
                 raise ApiKeysError(f"API key {number}: write it as {_HOW}; scopes are {', '.join(SCOPES)}")
@@ -61,11 +66,14 @@ class ApiKeys:
         """Whether everybody may do everything."""
         return not self._grants
 
-    def check(self, headers: Mapping[str, str], scope: str) -> Grant:
-        """What the request's key grants. Raises Problem where it is missing, unknown, or lacks the scope."""
+    def check(self, headers: Mapping[str, str], scope: str, in_body: str = "") -> Grant:
+        """What the request's key grants. Raises Problem where it is missing, unknown, or lacks the scope.
+
+        :param in_body: the key that the body names, for clients that can set no headers.
+        """
         if not self._grants:
             return EVERYTHING
-        presented = _presented(headers)
+        presented = _presented(headers) or in_body or None
         if presented is None:
             raise _unauthorized("This bridge asks for an API key and the request has none.")
         granted = None
@@ -100,7 +108,17 @@ def _presented(headers: Mapping[str, str]) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
+    if scheme.lower() == "basic":
+        return _user(token.strip())
     return headers.get("x-api-key", "").strip() or None
+
+
+def _user(token: str) -> str | None:
+    """The user of HTTP's basic authentication, as clients of Segment send the key; its password is nothing."""
+    try:
+        return base64.b64decode(token, validate=True).decode().partition(":")[0] or None
+    except ValueError:
+        return None
 
 
 def _digest(key: str) -> bytes:

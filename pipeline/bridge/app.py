@@ -1,39 +1,51 @@
-"""The bridge's HTTP application: doors, errors and documentation put together. No behaviour of its own."""
+"""The bridge's HTTP application: operations, errors, documentation and browsers put together."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST
+import swagger_ui_bundle  # type: ignore[import-untyped]
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.bridge import openapi, privacy_openapi, problems
+from pipeline.bridge import openapi, problems
 from pipeline.bridge.counting import CountingMiddleware
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.privacy_door import JOBS_PATH, PrivacyDoor
-from pipeline.bridge.problems import Kind, Problem
+from pipeline.bridge.openapi import Operation
+from pipeline.bridge.operations import table
+from pipeline.bridge.privacy_door import PrivacyDoor
+from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
 
-DECIDE_PATH: Final = "/personalization/decide"
-EVENTS_PATH: Final = "/v1/events"
-ERASE_PATH: Final = "/privacy/erase"
-EXPORT_PATH: Final = "/privacy/export"
-JOB_PATH: Final = JOBS_PATH + "{job_id}"
-COUNTED_PATHS: Final = frozenset({DECIDE_PATH, EVENTS_PATH, ERASE_PATH, EXPORT_PATH, "/healthz", "/readyz", "/metrics"})
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+#: What a page of another origin may send, and read of the answer.
+_SENT_HEADERS: Final = ("Authorization", "Content-Encoding", "Content-Type", "Idempotency-Key", "X-Api-Key",
+                        "X-Deadline-Ms", "X-Tenant-Id", "traceparent")
+_READ_HEADERS: Final = ("Retry-After", "Location")
+_PREFLIGHT_S: Final = 86_400
+
+_STATIC: Final = "/docs/static"
+_DOCS: Final = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Nextbest: HTTP interface</title>
+<link rel="stylesheet" href="{_STATIC}/swagger-ui.css"><link rel="icon" href="{_STATIC}/favicon-32x32.png"></head>
+<body><div id="ui"></div><script src="{_STATIC}/swagger-ui-bundle.js"></script>
+<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true}})</script></body></html>
+"""
 
 _log = logging.getLogger("nextbest.bridge")
 
@@ -49,91 +61,83 @@ class Doors:
     metrics: BridgeMetrics
 
 
-def create(doors: Doors, lifespan: Lifespan | None = None) -> FastAPI:
-    """The application. The documentation page loads nothing from other hosts."""
-    app = FastAPIOffline(
-        docs_url="/docs", redoc_url=None, title="Nextbest", version=openapi.VERSION, description=openapi.DESCRIPTION,
+def create(doors: Doors, lifespan: Lifespan | None = None, origins: Sequence[str] = ()) -> Starlette:
+    """The application. The documentation page loads nothing from other hosts.
+
+    :param origins: the origins of pages that may call it from a browser; `*` for all.
+    """
+    operations = table(doors)
+    counted = frozenset(one.path for one in operations if not one.path_names)
+    middleware = [Middleware(CountingMiddleware, doors=counted, count=doors.metrics.http), Middleware(_Slashes)]
+    if origins:
+        middleware.append(Middleware(
+            CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=_SENT_HEADERS,
+            expose_headers=_READ_HEADERS, max_age=_PREFLIGHT_S))
+    app = Starlette(
+        routes=[*_routes(operations), *_documentation(operations)], middleware=middleware,
+        exception_handlers={Problem: _on_problem, HTTPException: _on_http, ClientDisconnect: _on_disconnect,
+                            Exception: _on_bug},
         lifespan=lifespan,
     )
-    _add_doors(app, doors)
-    _add_operations(app, doors)
-    _add_errors(app)
-    openapi.complete(app, DECIDE_PATH, EVENTS_PATH)
-    privacy_openapi.complete(app, ERASE_PATH, EXPORT_PATH, JOB_PATH)
-    app.add_middleware(CountingMiddleware, doors=COUNTED_PATHS, count=doors.metrics.http)
+    app.router.redirect_slashes = False
     return app
 
 
-def _add_doors(app: FastAPI, doors: Doors) -> None:
-    # Plain routes: the doors parse their bodies once, straight into the models that `openapi` declares.
-    app.router.routes.insert(0, Route(DECIDE_PATH, doors.decide.decide, methods=["POST"]))
-    app.router.routes.insert(1, Route(EVENTS_PATH, doors.events.take, methods=["POST"]))
-    app.router.routes.insert(2, Route(ERASE_PATH, doors.privacy.erase, methods=["POST"]))
-    app.router.routes.insert(3, Route(EXPORT_PATH, doors.privacy.export, methods=["POST"]))
-    app.router.routes.insert(4, Route(JOB_PATH, doors.privacy.job, methods=["GET"]))
+def _routes(operations: Sequence[Operation]) -> list[Route]:
+    # HEAD comes with GET.
+    return [Route(one.path, _endpoint(one), methods=[one.method]) for one in operations]
 
 
-def _add_operations(app: FastAPI, doors: Doors) -> None:
-    @app.get("/healthz", tags=["operations"], summary="Whether the process lives")
-    async def healthz() -> Response:
-        return _json({"status": "ok"})
+def _endpoint(one: Operation) -> Callable[[Request], object]:
+    async def endpoint(request: Request) -> Response:
+        return await one.endpoint(request)
 
-    @app.get(
-        "/readyz", tags=["operations"], summary="Whether a decision could be served now",
-        responses=_problems(problems.NOT_READY),
-    )
-    async def readyz(tenant: str | None = None) -> Response:
-        checks = await doors.readiness.check(tenant)
-        if checks.ready:
-            return _json({"status": "ready"})
-        raise Problem(
-            problems.NOT_READY, "; ".join(checks.missing) + ".", headers={"Retry-After": "1"},
-            extra={"missing": list(checks.missing)},
-        )
-
-    @app.get("/metrics", tags=["operations"], summary="Prometheus metrics")
-    async def metrics() -> Response:
-        return Response(doors.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get(
-        "/problems/{slug}", tags=["operations"], summary="What a problem type means",
-        response_class=PlainTextResponse, responses=_problems(problems.NOT_FOUND),
-    )
-    async def problem(slug: str) -> Response:
-        kind = problems.BY_SLUG.get(slug)
-        if kind is None:
-            raise HTTPException(404)
-        return PlainTextResponse(f"{kind.title} (HTTP {kind.status})\n\n{kind.advice}\n")
+    return endpoint
 
 
-def _problems(kind: Kind) -> dict[int | str, dict[str, Any]]:
-    return {int(status): said for status, said in openapi.problem_responses((kind,)).items()}
+def _documentation(operations: Sequence[Operation]) -> list[Route | Mount]:
+    document = msgspec.json.encode(openapi.document(operations))
+
+    async def said(_: Request) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(_DOCS)
+
+    return [Route("/openapi.json", said), Route("/docs", page),
+            Mount(_STATIC, StaticFiles(directory=swagger_ui_bundle.swagger_ui_path))]
 
 
-def _json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json", headers={"Cache-Control": "no-store"})
+class _Slashes:
+    """An address with a slash at its end is the same address: a redirect would lose bodies, and name a host."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and len(path) > 1 and path.endswith("/"):
+            scope = {**scope, "path": path.rstrip("/") or "/"}
+        await self._app(scope, receive, send)
 
 
-def _add_errors(app: FastAPI) -> None:
-    async def on_problem(request: Request, error: Exception) -> Response:
-        if not isinstance(error, Problem):
-            raise error
-        return error.response()
+async def _on_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    return error.response()
 
-    async def on_http(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-        kind = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(status, problems.INVALID_REQUEST)
-        return Problem(kind, kind.advice, headers=headers).response()
 
-    async def on_disconnect(request: Request, error: Exception) -> Response:
-        return Response(status_code=400)  # nobody is there to read it
+async def _on_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    kind = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(status, problems.INVALID_REQUEST)
+    return Problem(kind, kind.advice, headers=headers).response()
 
-    async def on_bug(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Problem(problems.INTERNAL, "Nothing is known of what was done.").response()
 
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(ClientDisconnect, on_disconnect)
-    app.add_exception_handler(Exception, on_bug)
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return Problem(problems.INTERNAL, "Nothing is known of what was done.").response()

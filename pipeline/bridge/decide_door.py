@@ -35,6 +35,9 @@ from pipeline.core.model import Chosen, DecisionReply, DecisionRequest, Identifi
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 
+#: Sent as 1 by browsers whose owner wants no tracking (W3C, Global Privacy Control).
+GPC_HEADER: Final = "sec-gpc"
+
 _NAMES_SHOWN_MAX: Final = 50
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _ERROR_KINDS: Final[Mapping[str, Kind]] = {
@@ -55,6 +58,8 @@ class _Asked:
     request: DecisionRequest
     wait_ms: int
     warnings: list[str]
+    #: Whether the browser's global privacy control refuses what the request needs.
+    refused: bool = False
 
 
 class DecideDoor:
@@ -81,6 +86,9 @@ class DecideDoor:
         grant = self._keys.check(headers, DECIDE)
         body = json_body.parse(DecideBody, await json_body.read(request, BODY_BYTES_MAX))
         asked = self._check(body, headers, grant)
+        if asked.refused:
+            # Nothing is asked, so nothing is kept: as where consent was refused.
+            return self._answered(asked, self._fallback(asked, "no_consent"), started_s)
         waited_ms = (self._clock.monotonic_s() - started_s) * 1_000
         try:
             with self._quotas.deciding(asked.tenant):
@@ -102,6 +110,9 @@ class DecideDoor:
         reply = self._fallback(asked, answer.reason) if isinstance(answer, Unanswered) else answer
         if reply.error is not None:
             raise _refused(reply.error, asked.live)
+        return self._answered(asked, reply, started_s)
+
+    def _answered(self, asked: _Asked, reply: DecisionReply, started_s: float) -> Response:
         self._metrics.of_tenant(asked.tenant, "decision", "fallback" if reply.fallback else "decided")
         self._metrics.answered(reply.reason, reply.fallback, self._clock.monotonic_s() - started_s)
         return _response(asked, reply)
@@ -134,7 +145,8 @@ class DecideDoor:
             constraints.require_consent, attributes, digest=digest(msgspec.json.encode(said, order="sorted").decode()),
             earlier=subject.earlier,
         )
-        return _Asked(tenant, live, request, wait_ms, warnings)
+        refused = headers.get(GPC_HEADER, "").strip() == "1" and _needs(live, context.channel, placements)
+        return _Asked(tenant, live, request, wait_ms, warnings, refused)
 
     def _tenant(self, body: DecideBody, grant: Grant) -> str:
         try:
@@ -164,6 +176,14 @@ class DecideDoor:
     def _fallback(self, asked: _Asked, reason: str) -> DecisionReply:
         chosen = [one for name in asked.request.placements for one in self._world.fallback(asked.tenant, name)]
         return DecisionReply(asked.request.request_id, "", chosen, True, reason, asked.live.release)
+
+
+def _needs(live: Live, channel: str, placements: list[str]) -> bool:
+    """Whether some placement needs a purpose that a global privacy control refuses."""
+    policy = live.policy
+    refused = set(policy.gpc)
+    usual = policy.channels[channel].purposes
+    return any(refused.intersection(policy.placements[name].purposes or usual) for name in placements)
 
 
 def _request_id(in_body: str | None, header: str | None) -> str:

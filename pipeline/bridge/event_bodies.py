@@ -7,11 +7,20 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
-from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.model import Basis, OptIn
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
@@ -26,10 +35,16 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _no_object(value: Any) -> Any:
+    """Absent, as clients write it: null, and PHP's empty array for an empty object."""
+    return {} if value is None or value == [] else value
+
+
 _Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX, coerce_numbers_to_str=True)]
-_ShortText = Annotated[str, Field(max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True)]
 Id = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
-MessageId = Annotated[_ShortText | None, BeforeValidator(_empty_is_none)]
+MessageId = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
+#: Longer ones are cut, with a warning.
+_Name = Annotated[str, Field(max_length=EVENT_BYTES_MAX)] | None
 Role = Annotated[str, Field(min_length=1, max_length=ROLE_CHARS_MAX)]
 Moment = Annotated[datetime | None, BeforeValidator(_empty_is_none)]
 
@@ -82,17 +97,21 @@ class Consent(_Lenient):
     `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`.
     """
 
-    category_preferences: dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated] = Field(
+    category_preferences: Annotated[
+        dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated], BeforeValidator(_no_object)] = Field(
         default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
     )
-    tc_string: Annotated[str | None, BeforeValidator(_empty_is_none), Field(max_length=20_000)] = None
+    tc_string: Annotated[Annotated[str, Field(max_length=20_000)] | None, BeforeValidator(_empty_is_none)] = None
+
+
+_Consent = Annotated[Consent | None, BeforeValidator(lambda value: None if value == [] else value)]
 
 
 class EventContext(_Lenient):
     """The parts of Segment's context that are used; everything else in it (ip, location, …) is dropped here."""
 
-    consent: Consent | None = Field(None, description="What the person allows, in any event that names one.")
-    account_consent: Consent | None = Field(None, description="group: what the account allows.")
+    consent: _Consent = Field(None, description="What the person allows, in any event that names one.")
+    account_consent: _Consent = Field(None, description="group: what the account allows.")
     library: Any = Field(None, description="`name` is kept as the event's source.")
     device: Any = Field(None, description="`id` or `advertisingId` is hashed as an identifier of type device.")
     group_id: Id = Field(None, description="The account (B2B) of an identify.")
@@ -127,7 +146,7 @@ class SegmentEvent(_Lenient):
          "context": {"accountConsent": {"categoryPreferences": {"contact": True}}}},
     ]})
 
-    type: Literal["identify", "track", "page", "alias", "group", "logout", "reset", "unmerge"]
+    type: Literal["identify", "track", "page", "screen", "alias", "group", "logout", "reset", "unmerge"]
     message_id: MessageId = Field(
         None, description="Your id of this event: a repeat is not counted again. Made up if missing."
     )
@@ -141,20 +160,21 @@ class SegmentEvent(_Lenient):
     )
     group_id: Id = Field(None, description="group: the account, by your own id; hashed here.")
     membership: GroupMembership | None = Field(None, description="group: the person's part in the account.")
-    event: str | None = Field(
-        None, max_length=EVENT_NAME_CHARS_MAX,
+    event: _Name = Field(
+        None,
         description="track: `view`, `click`, `conversion`, `dismissal` or a synonym is feedback on an item; anything "
         "else is behaviour under its own name.",
     )
-    name: str | None = Field(None, max_length=EVENT_NAME_CHARS_MAX, description="page: its name.")
+    name: _Name = Field(None, description="page, screen: its name.")
     timestamp: Moment = None
     original_timestamp: Moment = None
     sent_at: Moment = None
-    traits: dict[str, Any] = Field(
+    traits: Annotated[dict[str, Any], BeforeValidator(_no_object)] = Field(
         default_factory=dict, description="identify: of the person. group: of the account, its `contract` among them."
     )
-    properties: dict[str, Any] = Field(default_factory=dict)
-    context: EventContext = EventContext(consent=None, account_consent=None, library=None, device=None, group_id=None)
+    properties: Annotated[dict[str, Any], BeforeValidator(_no_object)] = Field(default_factory=dict)
+    context: Annotated[EventContext, BeforeValidator(_no_object)] = EventContext(
+        consent=None, account_consent=None, library=None, device=None, group_id=None)
 
 
 class BatchHead(_Lenient):
@@ -162,6 +182,12 @@ class BatchHead(_Lenient):
 
     sent_at: Moment = None
     context: EventContext | None = None
+    write_key: str = Field("", max_length=NAME_CHARS_MAX, description="The API key, where no header can carry it.")
+
+    @field_validator("write_key", "context", mode="before")
+    @classmethod
+    def _absent(cls, value: Any, info: ValidationInfo) -> Any:
+        return ("" if info.field_name == "write_key" else None) if value is None or value == [] else value
 
     def completed(self, event: SegmentEvent) -> SegmentEvent:
         """The event with what the batch says for it."""

@@ -17,8 +17,10 @@ from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
+from pipeline.core.accounts import is_account
 from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
 from pipeline.core.definitions import Policy
+from pipeline.core.hashing import digest
 from pipeline.core.identity import key_of
 from pipeline.core.identity_rules import DEFAULT, USER_ID
 from pipeline.core.model import (
@@ -50,6 +52,13 @@ FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
 #: The track event by which Segment's consent management updates a profile.
 CONSENT_UPDATED: Final = "segment consent preference updated"
 
+#: Orders with a list of products, each of which is a conversion.
+ORDERS: Final = frozenset(("order completed", "completed order"))
+PRODUCTS_MAX: Final = 50
+
+#: What is named as the source of a refusal by a browser's global privacy control.
+GPC_SOURCE: Final = "gpc"
+
 #: Where an item's id may stand, the first that is there.
 _ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
 _ABOUT_IT: Final = ("decision_id", "placement", "channel")
@@ -72,9 +81,14 @@ class EventMapper:
     """
 
     def __init__(
-        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], Identifier], policy: Policy | None = None
+        self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], Identifier], policy: Policy | None = None,
+        refused: bool = False,
     ) -> None:
-        """`account_of(id, pointer)`: an account by its hashes; raises Problem naming the field."""
+        """`account_of(id, pointer)`: an account by its hashes; raises Problem naming the field.
+
+        :param refused: whether the browser's global privacy control refuses what the policy says that it does.
+        """
+        self._refused = () if policy is None or not refused else policy.gpc
         self._tenant = tenant
         self._subjects = Subjects(hash_of, DEFAULT if policy is None else policy.identity)
         self._account_of = account_of
@@ -82,9 +96,24 @@ class EventMapper:
 
     def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
         """One event. Raises Problem naming what is wrong with it."""
+        mapped = self._mapped(event, received_ms, made_up_id)
+        subject = mapped.events[-1].subject
+        if self._refused and event.type not in ("alias", "unmerge", "logout", "reset") and not is_account(subject):
+            first = mapped.events[-1]
+            grants = [ConsentGrant(name, False, received_ms, source=GPC_SOURCE) for name in self._refused]
+            no = IdentityEvent(f"{first.event_id}/gpc", subject, IdentityKind.CONSENT, received_ms, consent=grants,
+                               source=GPC_SOURCE, earlier=first.earlier)
+            mapped.events = [no, *mapped.events]
+        return mapped
+
+    def _mapped(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
         warnings: list[str] = []
         at_ms = moment_ms(event, received_ms, warnings)
-        said = _Said(event, event.message_id or made_up_id, at_ms, _source(event.context), warnings)
+        id_ = event.message_id or made_up_id
+        if len(id_) > NAME_CHARS_MAX:
+            id_ = digest("event", id_)
+            warnings.append(f"messageId has over {NAME_CHARS_MAX} characters: its hash is the event's id")
+        said = _Said(event, id_, at_ms, _source(event.context), warnings)
         alone = {"alias": self._alias, "unmerge": self._unmerge, "logout": self._logout, "reset": self._logout,
                  "identify": self._identify}.get(event.type)
         if alone is not None:
@@ -92,9 +121,9 @@ class EventMapper:
         if event.type == "group":
             return Mapped(self._group(said), warnings)
         subject, _ = self._subjects.of(event, warnings)
-        if event.type == "page":
+        if event.type in ("page", "screen"):
             return Mapped([self._page(said, subject)], warnings)
-        return Mapped([self._track(said, subject)], warnings)
+        return Mapped(self._track(said, subject), warnings)
 
     # -- who ------------------------------------------------------------------------------------------------------
 
@@ -169,11 +198,11 @@ class EventMapper:
         path, url = properties.get("path"), properties.get("url")
         if not isinstance(path, str):
             path = _path_of(url) if isinstance(url, str) else ""
-        name = path or said.event.name or ""
-        return said.feedback(self._tenant, subject, FeedbackKind.PAGE, name[:EVENT_NAME_CHARS_MAX], properties)
+        name = said.cut(path or said.event.name or "", "name")
+        return said.feedback(self._tenant, subject, FeedbackKind.PAGE, name, properties)
 
-    def _track(self, said: _Said, who: Identifier) -> IdentityEvent | FeedbackEvent:
-        name = (said.event.event or "").strip()
+    def _track(self, said: _Said, who: Identifier) -> Sequence[IdentityEvent | FeedbackEvent]:
+        name = said.cut((said.event.event or "").strip(), "event")
         if not name:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
@@ -181,15 +210,55 @@ class EventMapper:
             grants = said.consent(self._policy)
             if not grants and said.warnings:
                 raise invalid(FieldError("/context/consent", said.warnings[-1]))
-            return said.identity(self._tenant, who, IdentityKind.CONSENT, consent=grants)
-        properties = kept(said.event.properties, "properties", said.warnings)
+            return [said.identity(self._tenant, who, IdentityKind.CONSENT, consent=grants)]
+        said_of = dict(said.event.properties)
+        products = said_of.pop("products", None) if lowered in ORDERS else None
+        properties = kept(said_of, "properties", said.warnings)
+        if products is not None:
+            return self._order(said, who, name, properties, products)
         kind = FEEDBACK_NAMES.get(lowered)
         if kind is None:
-            return said.feedback(self._tenant, who, FeedbackKind.TRACK, name, properties)
+            return [said.feedback(self._tenant, who, FeedbackKind.TRACK, name, properties)]
         feedback = said.feedback(self._tenant, who, kind, kind.value, properties)
         if feedback.item_id is None and feedback.decision_id is None:
             said.warnings.append(f"properties names neither item_id nor decision_id: this {kind.value} is of no item")
-        return feedback
+        self._doubt_places(said, feedback)
+        return [feedback]
+
+    def _order(
+        self, said: _Said, who: Identifier, name: str, properties: dict[str, Scalar], products: Any
+    ) -> list[IdentityEvent | FeedbackEvent]:
+        """The order as behaviour under its own name, and a conversion of each of its products. Each has an id of its
+        own, made of the order's: to send the order again counts nothing twice."""
+        events: list[IdentityEvent | FeedbackEvent] = [
+            said.feedback(self._tenant, who, FeedbackKind.TRACK, name, properties)]
+        if not isinstance(products, list):
+            said.warnings.append("properties.products was dropped: it is no list of products")
+            return events
+        if len(products) > PRODUCTS_MAX:
+            said.warnings.append(f"properties.products has {len(products)} entries: the first {PRODUCTS_MAX} are kept")
+        about = {key: value for key, value in properties.items() if key in _ABOUT_IT}
+        for place, product in enumerate(products[:PRODUCTS_MAX]):
+            fields = kept(product, f"properties.products[{place}]", said.warnings) if isinstance(product, dict) else {}
+            if not any(fields.get(key) is not None for key in _ITEM_IDS):
+                said.warnings.append(f"properties.products[{place}] was dropped: it names no item_id or product_id")
+                continue
+            if "value" not in fields and "price" in fields:
+                fields["value"] = _worth(fields["price"], fields.get("quantity", 1))
+            one = replace(said, id=f"{said.id}/{place}")
+            events.append(one.feedback(self._tenant, who, FeedbackKind.CONVERSION, FeedbackKind.CONVERSION.value,
+                                       {**about, **fields}))
+        return events
+
+    def _doubt_places(self, said: _Said, feedback: FeedbackEvent) -> None:
+        """A placement or channel that the live policy does not have is probably misspelt."""
+        if self._policy is None:
+            return
+        for what, name, known in (("placement", feedback.placement, self._policy.placements),
+                                  ("channel", feedback.channel, self._policy.channels)):
+            if name is not None and name not in known:
+                said.warnings.append(f"properties.{what} is none of the live policy ({', '.join(sorted(known)[:20])}): "
+                                     "the decision's own is taken, where it is remembered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +270,12 @@ class _Said:
     at_ms: int
     source: str
     warnings: list[str]
+
+    def cut(self, text: str, field: str) -> str:
+        """A name as long as one may be, with a warning where it was longer."""
+        if len(text) > EVENT_NAME_CHARS_MAX:
+            self.warnings.append(f"{field} has {len(text)} characters: the first {EVENT_NAME_CHARS_MAX} are kept")
+        return text[:EVENT_NAME_CHARS_MAX]
 
     def consent(
         self, policy: Policy | None, part: Literal["consent", "accountConsent"] = "consent"
@@ -315,6 +390,11 @@ def _path_of(url: str) -> str:
         return urlsplit(url).path
     except ValueError:
         return ""
+
+
+def _worth(price: Scalar, quantity: Scalar) -> Scalar:
+    numbers = [one for one in (price, quantity) if isinstance(one, int | float) and not isinstance(one, bool)]
+    return float(numbers[0] * numbers[1]) if len(numbers) == 2 else None
 
 
 def _text(value: Scalar) -> str | None:

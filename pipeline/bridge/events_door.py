@@ -47,6 +47,7 @@ ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 NOT_TAKEN: Final = "not_taken"
 NOT_IN_FORCE: Final = "not_in_force"
+OK: Final = 200
 
 #: How long a worker may take to confirm consent that the broker has.
 CONFIRMED_WITHIN_S: Final = 2.0
@@ -109,9 +110,20 @@ class EventsDoor:
 
     async def take(self, request: Request) -> Response:
         """Take one event or a batch; raises Problem where nothing of it could be used."""
+        return self._answer(await self._taken(request, None), 202)
+
+    async def take_of_client(self, type_: str | None, request: Request) -> Response:
+        """The same as clients of Segment and RudderStack speak: 200 is success to them, nothing else.
+
+        :param type_: the type of event that the address stands for; None: a batch, whose events say it themselves.
+        """
+        return self._answer(await self._taken(request, type_), 200)
+
+    async def _taken(self, request: Request, type_: str | None) -> list[_Outcome]:
         headers = request.headers
-        tenant = self._tenant(headers, self._keys.check(headers, EVENTS_WRITE))
-        raw, head, single = _split(await json_body.read(request, BATCH_BYTES_MAX))
+        body = await json_body.read(request, BATCH_BYTES_MAX, plain=True)
+        raw, head, single = _split(body, type_)
+        tenant = self._tenant(headers, self._keys.check(headers, EVENTS_WRITE, head.write_key))
         live = self._world.live(tenant)
         shown = tenant if live else OTHER_TENANTS
         try:
@@ -123,6 +135,7 @@ class EventsDoor:
         mapper = EventMapper(
             tenant, partial(identity.identifier, self._tenant_keys, tenant, rules=rules),
             partial(account_of, self._tenant_keys, tenant), live.policy if live else None,
+            headers.get("sec-gpc", "").strip() == "1",
         )
         now_ms = self._clock.now_ms()
         trace = headers_for(headers.get("traceparent"))
@@ -133,7 +146,7 @@ class EventsDoor:
         await self._publish(outcomes)
         for status, count in Counter(outcome.status for outcome in outcomes).items():
             self._metrics.of_tenant(shown, "event", status, count)
-        return self._answer(outcomes)
+        return outcomes
 
     def _tenant(self, headers: Mapping[str, str], grant: Grant) -> str:
         try:
@@ -189,7 +202,7 @@ class EventsDoor:
             event = replace(event, reply_partition=self._wire.reply_partition)
         return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
 
-    def _answer(self, outcomes: Sequence[_Outcome]) -> Response:
+    def _answer(self, outcomes: Sequence[_Outcome], status: int) -> Response:
         counts = Counter(outcome.status for outcome in outcomes)
         told = {"accepted": counts[ACCEPTED], "rejected": counts[REJECTED], "events": [one.told() for one in outcomes]}
         if counts[NOT_TAKEN]:
@@ -207,10 +220,12 @@ class EventsDoor:
         if counts[REJECTED] == len(outcomes):
             errors = [error for outcome in outcomes for error in outcome.errors]
             raise json_body.invalid(*errors[:_ERRORS_MAX])
-        return Response(msgspec.json.encode(told), 202, media_type="application/json")
+        if status == OK:
+            told["success"] = True
+        return Response(msgspec.json.encode(told), status, media_type="application/json")
 
 
-def _split(body: bytes) -> tuple[list[msgspec.Raw], BatchHead, bool]:
+def _split(body: bytes, type_: str | None) -> tuple[list[msgspec.Raw], BatchHead, bool]:
     """The events as they stand in the body, what holds for all of them, and whether it is a single one."""
     try:
         top, events = _parts(body)
@@ -219,7 +234,12 @@ def _split(body: bytes) -> tuple[list[msgspec.Raw], BatchHead, bool]:
     if events is None:
         if len(body) > EVENT_BYTES_MAX:
             raise Problem(problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
-        return [msgspec.Raw(body)], BatchHead(), True
+        if type_ is not None:
+            top = {"type": msgspec.Raw(msgspec.json.encode(type_)), **top}
+            body = msgspec.json.encode(top)
+        head = json_body.parse(BatchHead, msgspec.json.encode({
+            name: value for name, value in top.items() if name == "writeKey"}))
+        return [msgspec.Raw(body)], head, True
     if not 1 <= len(events) <= BATCH_EVENTS_MAX:
         raise json_body.invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
     return events, json_body.parse(BatchHead, msgspec.json.encode(top)), False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
@@ -30,12 +32,37 @@ _PART_CHARS_MAX: Final = 64
 
 _DIGITS_MAX: Final = 19
 
+#: To zlib: a gzip header and nothing else.
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
 _JSON_SUFFIX: Final = re.compile(r"application/[^/]+\+json")
 
 
-async def read(request: Request, limit_bytes: int) -> bytes:
-    """The whole body. Raises Problem for another media type or too many bytes."""
-    _require_json(request.headers)
+async def read(request: Request, limit_bytes: int, plain: bool = False) -> bytes:
+    """The whole body, unpacked. Raises Problem for another media type or too many bytes, packed or unpacked.
+
+    :param plain: whether it may come as text: browsers' beacons can say nothing else without asking first.
+    """
+    packed = _checked(request.headers, plain)
+    body = await _received(request, limit_bytes)
+    return _unpacked(body, limit_bytes) if packed else body.removeprefix(codecs.BOM_UTF8)
+
+
+def _unpacked(body: bytes, limit_bytes: int) -> bytes:
+    """Never more of it in memory than is taken."""
+    try:
+        unpacker = zlib.decompressobj(_GZIP)
+        text = unpacker.decompress(body, limit_bytes + 1)
+        if len(text) > limit_bytes:
+            raise _too_large(limit_bytes)
+        if not unpacker.eof or unpacker.unused_data:
+            raise malformed("it is cut off, or more than one gzip stream")
+    except zlib.error as error:
+        raise malformed(f"as `Content-Encoding: gzip` it cannot be unpacked ({error})") from error
+    return text.removeprefix(codecs.BOM_UTF8)
+
+
+async def _received(request: Request, limit_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit():
         if int(announced[:_DIGITS_MAX]) > limit_bytes:
@@ -96,12 +123,17 @@ def _names(model: type[BaseModel]) -> list[str]:
     return names
 
 
-def _require_json(headers: Mapping[str, str]) -> None:
+def _checked(headers: Mapping[str, str], plain: bool) -> bool:
+    """Whether the body is packed."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not _JSON_SUFFIX.fullmatch(media_type):
+    known = media_type == "application/json" or _JSON_SUFFIX.fullmatch(media_type) or (
+        plain and media_type in ("", "text/plain"))
+    if not known:
         raise Problem(UNSUPPORTED_MEDIA_TYPE, "Send the body as JSON, with `Content-Type: application/json`.")
-    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, "Send the body uncompressed: no Content-Encoding is read here.")
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, "Send the body with `Content-Encoding: gzip`, or uncompressed.")
+    return encoding in ("gzip", "x-gzip")
 
 
 def _too_large(limit_bytes: int) -> Problem:

@@ -1,20 +1,20 @@
-"""The OpenAPI document: FastAPI's own, with the two hot doors added, whose bodies they read themselves.
+"""The operations of the bridge as one table: what is routed is what the OpenAPI document says, and nothing else.
 
-Declares what the doors do; the models it points to are the very ones that validate.
+The doors read their bodies themselves, once, straight into the models that the document points to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 from pipeline.bridge import problems
-from pipeline.bridge.decide_bodies import DecideBody, DecideReply
-from pipeline.bridge.event_bodies import Batch, EventsReply, SegmentEvent
 from pipeline.bridge.problems import Kind
 
 VERSION: Final = "1"
@@ -24,25 +24,17 @@ DESCRIPTION: Final = (
     "Errors are RFC 9457 problem details; each `type` is explained at its own address."
 )
 
-REF: Final = "#/components/schemas/{model}"
-
-_DECIDE_HEADERS: Final = (
-    ("Idempotency-Key", "Your id of this request; the same as `request_id` in the body.", {"type": "string"}),
-    ("X-Deadline-Ms", "How long you wait; past it you get the declared fallback.", {"type": "integer", "minimum": 1}),
-    ("traceparent", "W3C trace context, passed on with the request.", {"type": "string"}),
-)
-_EVENT_HEADERS: Final = (
-    ("X-Tenant-Id", "The tenant; the installation's default one where left out.", {"type": "string"}),
-    ("traceparent", "W3C trace context, passed on with the events.", {"type": "string"}),
-)
 EVERY_DOOR: Final = (
     problems.MALFORMED_JSON, problems.UNAUTHORIZED, problems.FORBIDDEN, problems.BODY_TOO_LARGE,
     problems.UNSUPPORTED_MEDIA_TYPE, problems.INVALID_REQUEST,
 )
-_DECIDE_PROBLEMS: Final = (
-    *EVERY_DOOR, problems.NO_POLICY, problems.UNKNOWN_PLACEMENT, problems.UNKNOWN_CHANNEL,
-    problems.REQUEST_ID_REUSED, problems.TOO_MANY_REQUESTS, problems.NOT_READY,
-)
+
+_REF: Final = "#/components/schemas/{model}"
+_SECURITY: Final[list[dict[str, list[str]]]] = [{}, {"bearer": []}, {"apiKey": []}, {"basic": []}]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Header = tuple[str, str, dict[str, Any]]
+Models = tuple[type[BaseModel], ...]
 
 
 class ProblemError(BaseModel):
@@ -62,85 +54,94 @@ class ProblemBody(BaseModel):
     errors: list[ProblemError] | None = None
 
 
-def complete(app: FastAPI, decide_path: str, events_path: str) -> None:
-    """Let the application serve the whole document."""
-    document: dict[str, Any] = {}
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What is answered where all is well. `model` None: a text."""
 
-    def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes,
-            ))
-            for operation in (one for path in document["paths"].values() for one in path.values()):
-                # FastAPI's own error: here every error is a problem.
-                operation["responses"].pop("422", None)
-            document["paths"] = {
-                decide_path: {"post": _decide()}, events_path: {"post": _events()}, **document["paths"],
-            }
-            components = document.setdefault("components", {})
-            components["schemas"] = _schemas()
-            components["securitySchemes"] = {
+    status: int
+    meaning: str
+    model: type[BaseModel] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path: its endpoint, and all that the document says of it."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    name: str
+    tag: str
+    summary: str
+    success: Success
+    description: str = ""
+    #: The body's model, or one of these.
+    bodies: Models = ()
+    problems: tuple[Kind, ...] = ()
+    headers: tuple[Header, ...] = ()
+    #: Texts in the path, or after the question mark (not required).
+    path_names: tuple[str, ...] = ()
+    query_names: tuple[str, ...] = ()
+    keyed: bool = True
+    #: Media types of the body.
+    media_types: tuple[str, ...] = field(default=("application/json",))
+
+
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of the operations."""
+    paths: dict[str, dict[str, Any]] = {}
+    for one in operations:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
+    models: list[tuple[type[BaseModel], Any]] = [(ProblemBody, "serialization")]
+    for one in operations:
+        models += [(body, "validation") for body in one.bodies]
+        if one.success.model is not None:
+            models.append((one.success.model, "serialization"))
+    _, schema = models_json_schema(list(dict.fromkeys(models)), ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Nextbest", "version": VERSION, "description": DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": schema["$defs"],
+            "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-            }
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _schemas() -> dict[str, Any]:
-    _, schema = models_json_schema(
-        [(DecideBody, "validation"), (SegmentEvent, "validation"), (Batch, "validation"),
-         (DecideReply, "serialization"), (EventsReply, "serialization"), (ProblemBody, "serialization")],
-        ref_template=REF,
-    )
-    found: dict[str, Any] = schema["$defs"]
-    return found
-
-
-def _decide() -> dict[str, Any]:
-    return operation(
-        "decide", "decisions", "Ask for the next best action, offer or content",
-        "Answers within the deadline, with each placement's declared fallback where the pipeline does not.",
-        [ref("DecideBody")], ("200", "Decided, or the declared fallback", "DecideReply"), _DECIDE_PROBLEMS,
-        _DECIDE_HEADERS,
-    )
-
-
-def _events() -> dict[str, Any]:
-    return operation(
-        "events", "events", "Send events, one or a batch",
-        "Segment's identify, track, page and alias. Answers once the broker has acknowledged every accepted event.",
-        [ref("SegmentEvent"), ref("Batch")], ("202", "Acknowledged by the broker", "EventsReply"),
-        (*EVERY_DOOR, problems.EVENTS_UNAVAILABLE), _EVENT_HEADERS,
-    )
-
-
-def operation(
-    name: str, tag: str, summary: str, description: str, bodies: list[dict[str, str]], success: tuple[str, str, str],
-    kinds: tuple[Kind, ...], headers: tuple[tuple[str, str, dict[str, Any]], ...],
-) -> dict[str, Any]:
-    """One operation with a body."""
-    status, meaning, model = success
-    return {
-        "tags": [tag], "summary": summary, "description": description, "operationId": name,
-        "security": [{}, {"bearer": []}, {"apiKey": []}],
-        "parameters": [
-            {"name": header, "in": "header", "required": False, "description": said, "schema": schema}
-            for header, said, schema in headers
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {
-            "schema": bodies[0] if len(bodies) == 1 else {"anyOf": bodies},
-        }}},
-        "responses": {
-            status: {"description": meaning, "content": {"application/json": {"schema": ref(model)}}},
-            **problem_responses(kinds),
+                "basic": {"type": "http", "scheme": "basic", "description": "The key as the user, no password."},
+            },
         },
     }
 
 
-def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
-    """How an operation declares its problems."""
+def _operation(one: Operation) -> dict[str, Any]:
+    said: dict[str, Any] = {"tags": [one.tag], "summary": one.summary, "operationId": one.name}
+    if one.description:
+        said["description"] = one.description
+    if one.keyed:
+        said["security"] = _SECURITY
+    parameters = [
+        *({"name": name, "in": "header", "required": False, "description": meaning, "schema": schema}
+          for name, meaning, schema in one.headers),
+        *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in one.path_names),
+        *({"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in one.query_names),
+    ]
+    if parameters:
+        said["parameters"] = parameters
+    if one.bodies:
+        schemas = [_ref(body) for body in one.bodies]
+        schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        said["requestBody"] = {"required": True, "content": {media: {"schema": schema} for media in one.media_types}}
+    model = one.success.model
+    content = {"text/plain": {"schema": {"type": "string"}}} if model is None else {
+        "application/json": {"schema": _ref(model)}}
+    said["responses"] = {
+        str(one.success.status): {"description": one.success.meaning, "content": content},
+        **_problem_responses(one.problems),
+    }
+    return said
+
+
+def _problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
     by_status: dict[int, list[Kind]] = {}
     for kind in kinds:
         by_status.setdefault(kind.status, []).append(kind)
@@ -148,7 +149,7 @@ def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
         str(status): {
             "description": " / ".join(kind.title for kind in same),
             "content": {problems.MEDIA_TYPE: {
-                "schema": ref("ProblemBody"),
+                "schema": _ref(ProblemBody),
                 "examples": {kind.slug: {"value": {
                     "type": kind.type, "title": kind.title, "status": kind.status, "detail": kind.advice,
                 }} for kind in same},
@@ -158,6 +159,5 @@ def problem_responses(kinds: tuple[Kind, ...]) -> dict[str, Any]:
     }
 
 
-def ref(model: str) -> dict[str, str]:
-    """A model of the document, by name."""
-    return {"$ref": REF.format(model=model)}
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REF.format(model=model.__name__)}

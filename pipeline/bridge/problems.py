@@ -107,6 +107,13 @@ ANSWER_NOT_KEPT: Final = Kind(
     "answer-not-kept", 409, "The request was decided, and its answer was too large to keep",
     "Send the request under a new id; ask for fewer placements or smaller content, so that answers can be repeated.",
 )
+HEADERS_TOO_LARGE: Final = Kind(
+    "headers-too-large", 431, "The request line and headers are too large",
+    "Send at most 32 KiB of them: are there cookies that this address need not get?",
+)
+REQUEST_TIMEOUT: Final = Kind(
+    "request-timeout", 408, "The request did not come in time", "Send head and body without pauses, then repeat.",
+)
 TOO_MANY_REQUESTS: Final = Kind(
     "too-many-requests", 429, "Too many decisions are under way", "Wait as long as Retry-After says, then repeat."
 )
@@ -130,9 +137,9 @@ CONSENT_NOT_IN_FORCE: Final = Kind(
 )
 
 KINDS: Final = (
-    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, UNKNOWN_JOB, METHOD_NOT_ALLOWED, BODY_TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, UNKNOWN_PLACEMENT, UNKNOWN_CHANNEL, REQUEST_ID_REUSED, ANSWER_NOT_KEPT,
-    TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
+    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, UNKNOWN_JOB, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT,
+    ANSWER_NOT_KEPT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, HEADERS_TOO_LARGE, INVALID_REQUEST, UNKNOWN_PLACEMENT,
+    UNKNOWN_CHANNEL, REQUEST_ID_REUSED, TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
     CONSENT_NOT_IN_FORCE,
 )
 BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}

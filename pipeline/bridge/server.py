@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
@@ -22,6 +22,7 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
 from pipeline.bridge.app import Doors, create
 from pipeline.bridge.asking import Asker
+from pipeline.bridge.connections import Limits, guarded, with_descriptors
 from pipeline.bridge.decide_door import DecideDoor
 from pipeline.bridge.events_door import EventsDoor
 from pipeline.bridge.kafka_wire import KafkaWire
@@ -68,7 +69,7 @@ class Bridge:
         decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
         events = EventsDoor(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
         privacy = PrivacyDoor(settings, keys, self._wire, partial(open_archive, settings), clock)
-        self.app = create(Doors(decide, events, privacy, self._readiness, metrics), self._lifespan)
+        self.app = create(Doors(decide, events, privacy, self._readiness, metrics), self._lifespan, settings.origins)
 
     def _policy_missing(self, tenant: str | None) -> str | None:
         if not self._follower.caught_up.is_set():
@@ -76,7 +77,7 @@ class Bridge:
         return no_policy(self._directory, tenant)
 
     @asynccontextmanager
-    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._wire.start(asyncio.get_running_loop(), self._asker)
         self._follower.start()
         try:
@@ -121,8 +122,10 @@ def run(settings: Settings) -> int:
         return FAILED
     if bridge.open:
         _log.warning("no API keys are set (NEXTBEST_API_KEYS): every caller may do everything")
+    limits = Limits(with_descriptors(settings.connections_max), settings.connections_per_address_max)
     server = _Server(uvicorn.Config(
-        bridge.app, settings.http_host, settings.http_port, loop="uvloop", http="httptools", ws="none",
+        bridge.app, settings.http_host, settings.http_port, loop="uvloop",
+        http=guarded(limits), ws="none",
         log_config=None, log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=DRAIN_S, backlog=2_048,
     ))

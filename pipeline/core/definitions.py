@@ -382,4 +382,6 @@ class Policy:
     #: What other systems call our purposes (`purpose`, or `purpose/channel`), and how TC strings speak of them.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tcf: Tcf | None = None
+    #: The purposes that a browser's global privacy control refuses.
+    gpc: tuple[str, ...] = ()
     identity: IdentityRules = DEFAULT

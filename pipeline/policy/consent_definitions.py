@@ -56,3 +56,5 @@ class ConsentDefinition(Definition):
     tracking: str | None = None
     categories: dict[str, Names] = {}
     tcf: TcfDefinition | None = None
+    #: The purposes that a browser's global privacy control refuses.
+    gpc: Names = []

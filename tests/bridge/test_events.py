@@ -62,7 +62,7 @@ async def test_a_repeated_event_counts_once(bridge: BridgeDouble, client: httpx.
 
 
 async def test_in_a_batch_each_event_stands_for_itself(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
-    batch = [click("m1"), {"type": "screen", "userId": "ann"}, click("m3", user="null"), "no event", click("m5")]
+    batch = [click("m1"), {"type": "scream", "userId": "ann"}, click("m3", user="null"), "no event", click("m5")]
     reply = await client.post(PATH, json={"batch": batch})
     assert reply.status_code == 202
     body = reply.json()
@@ -70,7 +70,8 @@ async def test_in_a_batch_each_event_stands_for_itself(bridge: BridgeDouble, cli
     assert [one["status"] for one in body["events"]] == ["accepted", "rejected", "rejected", "rejected", "accepted"]
     assert body["events"][1]["errors"] == [{
         "pointer": "/batch/1/type",
-        "message": "Input should be 'identify', 'track', 'page', 'alias', 'group', 'logout', 'reset' or 'unmerge'",
+        "message": "Input should be 'identify', 'track', 'page', 'screen', 'alias', 'group', 'logout', 'reset' or "
+                   "'unmerge'",
     }]
     assert body["events"][2]["errors"][0]["pointer"] == "/batch/2/userId"
     assert body["events"][3]["errors"] == [{"pointer": "/batch/3", "message": "Input should be an object"}]
@@ -142,11 +143,9 @@ async def test_another_tenants_events_go_under_its_own_keys(bridge: BridgeDouble
     ({"batch": {"type": "track"}}, 422, "/batch"),
     ({"batch": [click()], "sentAt": "yesterday"}, 422, "/sentAt"),
     ([click()], 422, ""),
-    ({"type": "track", "userId": "ann", "event": "x" * 257}, 422, "/event"),
-    ({"type": "track", "userId": "ann", "event": "a", "messageId": "x" * 129}, 422, "/messageId"),
     ({"type": "track", "userId": "ann", "event": "a", "timestamp": "soon"}, 422, "/timestamp"),
     ({"type": "track", "userId": "ann", "event": "a", "timestamp": "1969-12-31T23:59:59Z"}, 422, "/timestamp"),
-    ({"type": "identify", "userId": "ann", "traits": []}, 422, "/traits"),
+    ({"type": "identify", "userId": "ann", "traits": [1]}, 422, "/traits"),
     ({"type": "identify", "userId": "a",
       "context": {"consent": {"categoryPreferences": {"personalization": "ja"}}}},
      422, "/context/consent/categoryPreferences/personalization"),

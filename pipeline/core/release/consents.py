@@ -30,6 +30,14 @@ def categories(book: RuleBook, data: Body) -> dict[str, tuple[str, ...]]:
     return {category: tuple(names) for category, names in declared.items()}
 
 
+def gpc(book: RuleBook, data: Body) -> tuple[str, ...]:
+    """The purposes that a browser's global privacy control refuses."""
+    declared = data["consent"].get("gpc", ())
+    for index, name in enumerate(declared):
+        book.problems.known(("consent", "gpc", index), name, data["consent"]["purposes"], "purpose")
+    return tuple(declared)
+
+
 def tcf(book: RuleBook, data: Body) -> Tcf | None:
     """How strings of IAB's framework speak of the purposes; None where the policy says nothing of it."""
     declared = data["consent"].get("tcf")

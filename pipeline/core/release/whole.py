@@ -54,7 +54,7 @@ def _compiled(data: Body, release: str) -> Policy:
         candidate=attributes.get("candidate", {}), base_facts=_base_facts(attributes, groups),
         zone_trait=data.get("zone_attribute", ""), tracking_purpose=data["consent"].get("tracking", ""),
         purposes=consents.purposes(book, data), categories=consents.categories(book, data),
-        tcf=consents.tcf(book, data),
+        tcf=consents.tcf(book, data), gpc=consents.gpc(book, data),
         channels={name: limits.channel(book, name, one, data) for name, one in data["channels"].items()},
         placements=placements, signals=signals, segments=groups,
         segment_paths={segment.id: segment.path for segment in groups},
