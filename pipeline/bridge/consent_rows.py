@@ -10,11 +10,11 @@ from typing import Annotated, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
-from pipeline.bridge.event_bodies import Moment, Statement
+from pipeline.bridge.event_bodies import Moment, Statement, id_text
 from pipeline.bridge.json_body import invalid, parse
 from pipeline.bridge.line_file import Row, Rows
 from pipeline.bridge.problems import FieldError, Problem
-from pipeline.core import identity
+from pipeline.core import identity, readers
 from pipeline.core.bounds import NAME_CHARS_MAX
 
 #: What to write into a field that is missing or wrong.
@@ -31,7 +31,7 @@ WRITE: Final[Mapping[str, str]] = {
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_Id = Annotated[str, Field(coerce_numbers_to_str=True)]
+_Id = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(id_text)]
 _Channel = Annotated[str | None, BeforeValidator(lambda value: value or None), Field(max_length=NAME_CHARS_MAX)]
 
 
@@ -42,7 +42,7 @@ class StatementRow(Statement):
     type: str
     purpose: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
     channel: _Channel = None
-    at: datetime
+    at: Annotated[datetime, BeforeValidator(readers.moment)]
 
 
 class TcRow(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 
@@ -16,9 +16,19 @@ VARIANTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 100
 INT_MAX: Final = 2**63 - 1
 
+def id_text(value: Any) -> Any:
+    """17.0 is 17; what else is no text or whole number is no id."""
+    if isinstance(value, bool) or (isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53)):
+        raise ValueError("an id is a text or a whole number")
+    return str(int(value)) if isinstance(value, float) else value
+
+
+RequestId = Annotated[
+    str, Field(min_length=1, max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True), BeforeValidator(id_text)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 #: An id that may come as a number.
-Id = Annotated[str, Field(min_length=1, max_length=1_024, coerce_numbers_to_str=True)]
+Id = Annotated[
+    str, Field(min_length=1, max_length=1_024, coerce_numbers_to_str=True), BeforeValidator(id_text)]
 
 
 def unfit(value: Any) -> str | None:
@@ -116,8 +126,8 @@ class DecideBody(Strict):
     subject: Subject
     context: Situation
     constraints: Constraints = Constraints(max_variants=1, require_consent=True)
-    request_id: Id | None = Field(
-        None, max_length=NAME_CHARS_MAX,
+    request_id: RequestId | None = Field(
+        None,
         description="Your id of this request: repeated within ten minutes it gets the same answer, and no cap is spent "
         "twice. The header Idempotency-Key says the same.",
     )

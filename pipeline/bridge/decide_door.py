@@ -135,7 +135,7 @@ class DecideDoor:
         slots = "/context/placement" if context.placements is None else "/context/placements"
         _check_names(problems.UNKNOWN_PLACEMENT, slots, placements, live.policy.placements)
         warnings: list[str] = []
-        attributes = kept(context.attributes, "context.attributes", warnings)
+        attributes = kept(context.attributes, "context.attributes", warnings, declared=live.policy.context)
         key = identity.key_of(tenant, subject)
         # The same whichever keys a bridge lists.
         said = (identity.oldest_key(key, subject.earlier), context.channel, placements, context.scenario,

@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from pipeline.bridge.decide_bodies import id_text as id_text
+from pipeline.core import readers
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.model import Basis, OptIn
@@ -40,13 +42,17 @@ def _no_object(value: Any) -> Any:
     return {} if value is None or value == [] else value
 
 
+def _moment(value: Any) -> Any:
+    return None if value is None or value == "" else readers.moment(value)
+
+
 _Text = Annotated[str, Field(max_length=TEXT_CHARS_MAX, coerce_numbers_to_str=True)]
-Id = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
-MessageId = Annotated[_Text | None, BeforeValidator(_empty_is_none)]
+Id = Annotated[_Text | None, BeforeValidator(id_text), BeforeValidator(_empty_is_none)]
+MessageId = Id
 #: Longer ones are cut, with a warning.
 _Name = Annotated[str, Field(max_length=EVENT_BYTES_MAX)] | None
 Role = Annotated[str, Field(min_length=1, max_length=ROLE_CHARS_MAX)]
-Moment = Annotated[datetime | None, BeforeValidator(_empty_is_none)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
 
 class _Lenient(BaseModel):

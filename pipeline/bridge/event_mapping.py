@@ -158,7 +158,8 @@ class EventMapper:
         membership = None if account is None else self._membership(self._account_of(*account))
         return said.identity(
             self._tenant, subject, IdentityKind.IDENTIFY,
-            traits=kept(traits, "traits", said.warnings, of_a_person=True),
+            traits=kept(traits, "traits", said.warnings, of_a_person=True,
+                        declared=None if self._policy is None else self._policy.traits),
             consent=said.consent(self._policy), identifiers=others, membership=membership,
         )
 
@@ -171,7 +172,8 @@ class EventMapper:
         events: list[IdentityEvent | FeedbackEvent] = []
         of_account = said.consent(self._policy, "accountConsent")
         own = account_event(f"{said.id}/account", self._tenant, account, event.traits, of_account,
-                            said.at_ms, said.source, said.warnings)
+                            said.at_ms, said.source, said.warnings,
+                            None if self._policy is None else self._policy.account)
         if own is not None:
             events.append(own)
         if event.user_id is not None or event.anonymous_id is not None:

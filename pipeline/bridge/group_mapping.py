@@ -6,13 +6,14 @@ The account's id is hashed under its tenant's key like every identifier; what is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
-from pipeline.core import accounts
+from pipeline.core import accounts, readers
+from pipeline.core.definitions import Attribute
 from pipeline.core.identity import IdentifierError, TenantKeys, key_of
 from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
 
@@ -31,10 +32,10 @@ def account_of(tenant_keys: TenantKeys, tenant: str, account_id: str, pointer: s
 
 def account_event(
     event_id: str, tenant: str, account: Identifier, traits: Mapping[str, Any], consent: list[ConsentGrant],
-    at_ms: int, source: str, warnings: list[str],
+    at_ms: int, source: str, warnings: list[str], declared: Mapping[str, Attribute] | None = None,
 ) -> IdentityEvent | None:
     """The account's event; None where nothing is said about it. Raises Problem for a contract that cannot be one."""
-    said = kept(flat(traits), "traits", warnings)
+    said = kept(flat(traits), "traits", warnings, declared=declared)
     if not said and not consent:
         return None
     return IdentityEvent(event_id, key_of(tenant, account), IdentityKind.TRAITS, at_ms, traits=said, consent=consent,
@@ -64,11 +65,6 @@ def flat(traits: Mapping[str, Any]) -> dict[str, Any]:
 def _moment(value: Scalar, part: str) -> str:
     """A date or a moment, as a moment in RFC 3339; a date is its first moment in UTC."""
     try:
-        if not isinstance(value, str):
-            raise ValueError
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise invalid(FieldError(f"/traits/contract/{part}", "is no date: write 2027-01-31 or 2027-01-31T08:00:00Z")
-                      ) from None
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return aware.isoformat()
+        return readers.moment(value).isoformat()
+    except readers.Unreadable as error:
+        raise invalid(FieldError(f"/traits/contract/{part}", f"{error}, or as 2027-01-31")) from None

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from pipeline.bridge.decide_bodies import unfit
 from pipeline.core.bounds import NAME_CHARS_MAX
+from pipeline.core.definitions import Attribute
 from pipeline.core.model import Scalar
+from pipeline.core.readers import shape
 
 #: Fields kept of one event; past it the rest is dropped by name.
 FIELDS_MAX: Final = 200
@@ -33,17 +35,43 @@ _EMAIL_WITHIN: Final = re.compile(r"[A-Za-z0-9._%+-]+(@|%40)[A-Za-z0-9-]+(\.[A-Z
 _SIGNS: Final = re.compile(r"[\s_\-.]")
 
 
-def kept(fields: Mapping[str, Any], where: str, warnings: list[str], *, of_a_person: bool = False) -> dict[str, Scalar]:
-    """The fields that may go on; each that may not is named in `warnings` (at most a handful)."""
+def kept(
+    fields: Mapping[str, Any], where: str, warnings: list[str], *, of_a_person: bool = False,
+    declared: Mapping[str, Attribute] | None = None,
+) -> dict[str, Scalar]:
+    """The fields that may go on; each that may not is named in `warnings` (at most a handful).
+
+    :param declared: the attributes of the live policy by name: what does not fit one goes on, with a warning that names
+        its type and what was sent by its shape.
+    """
     personal = _OF_A_PERSON if of_a_person else _DIRECT
     result: dict[str, Scalar] = {}
-    for name, value in fields.items():
+    for name, sent in fields.items():
+        attribute = (declared or {}).get(name)
+        value = _listed(sent, attribute)
+        if attribute is not None and value is not None and attribute.convert(value) is None:
+            _warn(warnings,
+                  f"{where}.{name} is declared {attribute.type} and {shape(sent)} was sent: no rule will know it")
         why = _refused(name, value, personal, len(result))
         if why is None:
             result[name] = value
-        elif len(warnings) < WARNINGS_MAX:
-            warnings.append(f"{where}.{name[:NAME_CHARS_MAX]} was dropped: {why}")
+        else:
+            _warn(warnings, f"{where}.{name[:NAME_CHARS_MAX]} was dropped: {why}")
     return result
+
+
+def _warn(warnings: list[str], text: str) -> None:
+    if len(warnings) < WARNINGS_MAX:
+        warnings.append(text)
+
+
+def _listed(value: Any, attribute: Attribute | None) -> Any:
+    """A list of texts for an attribute that is declared as one: as it travels, with commas between."""
+    if attribute is None or attribute.type != "list(string)" or not isinstance(value, list):
+        return value
+    if all(isinstance(one, str) and "," not in one and one.strip() for one in value):
+        return ", ".join(value)
+    return value
 
 
 def _refused(name: str, value: Any, personal: frozenset[str], so_far: int) -> str | None:

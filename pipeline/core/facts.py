@@ -6,12 +6,12 @@ Only what is known is in it: a missing path is what makes a rule unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, tzinfo
+from functools import partial
 from typing import Any, Final
 
-from pipeline.core import accounts, signals, windows
-from pipeline.core.cel.cost import LIST_ITEMS_MAX
-from pipeline.core.cel.functions import EvaluationError, parse_duration, parse_timestamp, zone
+from pipeline.core import accounts, readers, signals, windows
+from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.model import Account
 from pipeline.core.profile import Profile
@@ -32,53 +32,9 @@ BUILT_IN_CANDIDATE: Final[dict[str, str]] = {
 _LOCAL: Final = frozenset(("local.hour", "local.minute", "local.weekday", "local.date"))
 
 
-def _as_time(value: Scalar) -> datetime | None:
-    if type(value) is int:
-        try:
-            return windows.moment(value)
-        except OverflowError:
-            return None
-    try:
-        return parse_timestamp(value) if isinstance(value, str) else None
-    except EvaluationError:
-        return None
-
-
-def _as_double(value: Scalar) -> float | None:
-    if type(value) is float:
-        return value
-    if type(value) is not int:
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return None
-
-
-def _as_span(value: Scalar) -> timedelta | None:
-    try:
-        return parse_duration(value) if isinstance(value, str) else None
-    except EvaluationError:
-        return None
-
-
-def _as_list(value: Scalar) -> tuple[str, ...] | None:
-    """A list travels as one string, parts separated by commas."""
-    if not isinstance(value, str):
-        return None
-    parts = tuple([stripped for part in value.split(",") if (stripped := part.strip())])
-    return parts if len(parts) <= LIST_ITEMS_MAX else None
-
-
 #: By attribute type: a stored scalar as the rules see it, or None where it does not fit (it is then unknown).
 CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {
-    "string": lambda value: value if type(value) is str else None,
-    "bool": lambda value: value if type(value) is bool else None,
-    "int": lambda value: value if type(value) is int else None,
-    "double": _as_double,
-    "timestamp": _as_time,
-    "duration": _as_span,
-    "list(string)": _as_list,
+    type_: partial(readers.fitting, read) for type_, read in readers.READERS.items()
 }
 
 

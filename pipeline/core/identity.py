@@ -5,6 +5,7 @@ The only place where raw identifiers are looked at. What leaves it is a keyed ha
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 import unicodedata
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Final
 
+import idna
 import phonenumbers
 
 from pipeline.core.identity_rules import ANONYMOUS_ID as ANONYMOUS_ID
@@ -34,10 +36,24 @@ _BY_SQUEEZED: Final = {name.replace("_", ""): name for name in TYPES} | {
 #: What broken integrations send in place of an identifier; taken for one, it would join thousands of people.
 _BLOCKED: Final = frozenset({
     "-1", "null", "(null)", "nil", "none", "undefined", "nan", "anonymous", "unknown", "n/a", "guest", "true", "false",
-    "[object object]",
+    "[object object]", "not set", "not_set", "notset", "not available", "no id", "no_id", "na", "n.a.", "-", "--", "?",
+    "user_id", "userid", "user-id", "user id", "uid", "id", "anonymous_id", "anonymousid", "visitor_id",
+    "email", "e-mail", "phone", "device_id", "deviceid", "customer_id", "string", "void", "empty", "default",
+    "placeholder", "todo",
 })
+#: The same hashed by who hashed what they did not have.
+_HASHED: Final = frozenset(
+    hashlib.new(name, word.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "sha512")
+    for one in ("", " ", "0", *_BLOCKED) for word in (one, one.upper(), one.capitalize())
+)
 _ZEROS: Final = re.compile(r"[0\-_.\s]*")
-_PLACEHOLDER: Final = re.compile(r"(\{\{.*\}\}|\$\{.*\}|%%.*%%|<.*>|\[\[.*\]\])")
+#: A template that nobody filled in, a language's way to print nothing, a report's word for it.
+_PLACEHOLDER: Final = re.compile(
+    r"(\{.*\}|[$#@]\{.*\}|[$#@]?\[.*\]|%+[^%]*%+|<.*>|\(.*\)|\*\|.*\|\*|__.*__|\$[A-Za-z_].*|:[A-Za-z_]+|optional\(.*\)|some\(.*\))",
+    re.IGNORECASE)
+_GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}")
+_PHONE: Final = re.compile(r"\+?[0-9][0-9 ()./\u2010-\u2015-]{3,30}|\([0-9][0-9 ()./\u2010-\u2015-]{3,30}")
+_NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4}")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
@@ -73,13 +89,15 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     lowered = text.lower()
     if not text:
         raise IdentifierError("the value is empty: send the identifier, or leave the field out")
-    if _ZEROS.fullmatch(text) or lowered in _BLOCKED or _PLACEHOLDER.fullmatch(text):
+    unfilled = _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text))
+    if _ZEROS.fullmatch(text) or lowered in _BLOCKED or unfilled or lowered in _HASHED:
         raise IdentifierError(
             "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
             "identifier is known"
         )
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        raise IdentifierError("the value has control characters or half a surrogate pair: send plain text")
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text):
+        raise IdentifierError(
+            "the value has control or invisible characters, or half a surrogate pair: send plain text")
     text = _phone(text, rules.phone_region) if type_ == PHONE else _NORMALISERS.get(type_, _as_it_is)(text)
     if len(text) > VALUE_CHARS_MAX:
         raise IdentifierError(f"the value is longer than {VALUE_CHARS_MAX} characters: send the identifier alone")
@@ -147,20 +165,51 @@ def _hashed(tenant_key: bytes, tenant: str, type_: str, text: str) -> str:
 def _email(text: str) -> str:
     if not _EMAIL.fullmatch(text):
         raise IdentifierError("this is no e-mail address: send name@domain.tld")
-    return _lowered(text)
+    local, _, domain = _lowered(text).rpartition("@")
+    if not domain.isascii() or domain.startswith("xn--") or ".xn--" in domain:
+        try:
+            # One spelling for both that an internationalised domain has (UTS 46).
+            domain = idna.encode(idna.decode(domain, uts46=True), uts46=True).decode()
+        except (idna.IDNAError, UnicodeError):
+            raise IdentifierError("this e-mail address has no domain that there can be: send name@domain.tld") from None
+    return f"{local}@{domain}"
 
 
 def _phone(text: str, region: str | None) -> str:
-    try:
-        number = phonenumbers.parse("+" + text[2:] if text.startswith("00") else text, region)
-    except phonenumbers.NumberParseException:
-        number = None
-    if number is None or not phonenumbers.is_possible_number(number):
+    number = _valid_phone(text, region)
+    if number is None:
         where = f" or as one in {region}" if region else ", or set identity.phone_region in the policy"
         raise IdentifierError(
-            f"this is no international phone number: send it with the country's code, as +14155550100{where}"
+            f"this is no phone number that there can be: send it with the country's code, as +14155550100{where}, "
+            "without letters or an extension"
         )
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _valid_phone(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    """The number: valid, not merely possible. Nothing is made of letters, dates, decimals or parts left over."""
+    if not _PHONE.fullmatch(text) or _NO_PHONE.fullmatch(text):
+        return None
+    if text.startswith(("+", "00")):
+        return _parsed(f"+{text.lstrip('+').removeprefix('00')}" if text.startswith("00") else text, None)
+    if region is None:
+        return None
+    national = _parsed(text, region)
+    code = str(phonenumbers.country_code_for_region(region))
+    digits = re.sub(r"\D", "", text)
+    trunk = phonenumbers.ndd_prefix_for_region(region, True)
+    if trunk and digits.startswith(trunk):
+        return national
+    # Without the sign before the country's code: as it begins with that, it is no national one without its zero.
+    return (_parsed(f"+{digits}", None) if digits.startswith(code) else None) or national
+
+
+def _parsed(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    return number if phonenumbers.is_valid_number(number) and number.extension is None else None
 
 
 def _device(text: str) -> str:

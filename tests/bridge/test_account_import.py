@@ -42,7 +42,7 @@ def test_a_csv_file_says_what_its_cells_look_like() -> None:
 def test_json_lines_say_exactly_what_they_say() -> None:
     [event] = events(read('\n{"id": 17, "traits": {"code": "007"}, "contract": {"starts": "2026-01-31T08:00:00+01:00"},'
                           ' "consent": {"contact": true}}\n', csv=False))
-    assert event.traits == {"code": "007", "contract_starts": "2026-01-31T08:00:00+01:00"}
+    assert event.traits == {"code": "007", "contract_starts": "2026-01-31T07:00:00+00:00"}
     assert event.subject == account_key(KEY, "shop", "17")
 
 
@@ -57,7 +57,7 @@ def test_json_lines_say_exactly_what_they_say() -> None:
     ("id,plan\n,x\n", True, "line 2: id is missing"),
     ("id,plan\nnull,x\n", True, "line 2: id: this value stands for nobody"),
     ("id,plan\na,\n", True, "line 2: nothing is said about the account"),
-    ("id,contract.ends\na,soon\n", True, "line 2: traits/contract/ends: is no date"),
+    ("id,contract.ends\na,soon\n", True, "line 2: traits/contract/ends: is no moment"),
     ("id,consent.contact\na,maybe\n", True, "line 2: consent.contact: say true or false"),
     ("nonsense\n", False, "line 1: is no JSON"),
     ("[1]\n", False, "line 1: is no JSON object"),

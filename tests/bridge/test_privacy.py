@@ -20,7 +20,7 @@ ANN: dict[str, Any] = {"subject": {"id": "ann"}, "by": "ticket 17"}
 async def known(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
     """Ann agreed, her phone is hers, and she asked."""
     bridge.consents("ann")
-    phone = bridge.subject("phone", "device")
+    phone = bridge.subject("tablet", "device")
     bridge.pipeline.send(IDENTITY_EVENTS, phone, shop.consent(phone, 1))
     bridge.pipeline.send(IDENTITY_EVENTS, phone, shop.alias(phone, bridge.subject("ann"), 2))
     bridge.pipeline.run()
@@ -41,7 +41,7 @@ async def done(client: httpx.AsyncClient, path: str, body: dict[str, Any], **hea
 async def test_an_erasure_has_a_receipt_for_every_identifier(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
     await known(bridge, client)
     job = await done(client, "/privacy/erase", ANN)
-    assert {one["identifier"] for one in job["receipts"]} == {bridge.subject("ann"), bridge.subject("phone", "device")}
+    assert {one["identifier"] for one in job["receipts"]} == {bridge.subject("ann"), bridge.subject("tablet", "device")}
     assert "decision.audit" in job["receipts"][0]["unreadable"] and job["done_ms"]
     again = (await client.post("/personalization/decide", json=decide_body())).json()
     assert again["fallback"] and again["reason"] == "no_consent"
@@ -50,9 +50,9 @@ async def test_an_erasure_has_a_receipt_for_every_identifier(bridge: BridgeDoubl
 @pytest.mark.anyio
 async def test_an_export_is_everything_opened(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
     await known(bridge, client)
-    document = (await done(client, "/privacy/export", {"subject": {"id": "phone", "type": "device"}}))["document"]
+    document = (await done(client, "/privacy/export", {"subject": {"id": "tablet", "type": "device"}}))["document"]
     ann = bridge.subject("ann")
-    assert set(document["identifiers"]) == {ann, bridge.subject("phone", "device")}
+    assert set(document["identifiers"]) == {ann, bridge.subject("tablet", "device")}
     assert document["profiles"][ann]["consent"]["personalization"]["granted"] is True
     [audit] = document["records"]["decision.audit"]
     assert audit["value"]["profile_id"] == ann and audit["value"]["candidates"]
@@ -119,7 +119,7 @@ async def test_before_an_erasure_the_verifier_finds_her_and_afterwards_only_what
     await done(client, "/privacy/erase", ANN)
     bridge.pipeline.advance(2_000)
     names, verifier = bridge.archive.verifier([ann])
-    assert names == {ann, bridge.subject("phone", "device")}
+    assert names == {ann, bridge.subject("tablet", "device")}
     places = verifier.done()
     assert [place for place in places if place.kind is Kind.TRACE] == []
     # Inputs until their retention, what the destroyed keys open until they are compacted; then nothing but the proof.

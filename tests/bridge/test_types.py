@@ -1,0 +1,84 @@
+"""Where the live policy declares a type and what came does not fit, the answer says so, at every door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.core.model import FeedbackEvent
+from tests.bridge.pipeline_double import BridgeDouble, decide_body
+from tests.support import shop
+
+pytestmark = pytest.mark.anyio
+
+TYPED = shop.POLICY.replace("    plan: {type: string, default: free}\n", """\
+    plan: {type: string, default: free}
+    age: int
+    zip: string
+    likes: list(string)
+    born: timestamp
+    paid: double
+    vip: bool
+    since: duration
+  account: {seats: int}
+  context: {basket: double}
+""")
+#: Name, what fits, what does not, and what is said of the latter's shape.
+VALUES: list[tuple[str, Any, Any, str]] = [
+    ("age", 18.0, "18", "int and a text of digits"), ("zip", "80331", 80331, "string and a whole number"),
+    ("likes", ["boots"], [1], "list(string) and a list"), ("born", "2026-09-01", 1_788_256_800, "timestamp and a"),
+    ("paid", 3, "3,5", "double and a text of digits"), ("vip", True, "yes", "bool and a text"),
+    ("since", "36h", 36, "duration and a whole number"),
+]
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> BridgeDouble:
+    return BridgeDouble(tmp_path, shop.publication(tmp_path / "typed", TYPED))
+
+
+@pytest.mark.parametrize(("name", "fits", "other", "said"), VALUES)
+async def test_a_trait_that_does_not_fit_is_named_with_its_type(
+    bridge: BridgeDouble, name: str, fits: Any, other: Any, said: str
+) -> None:
+    async with bridge.client() as client:
+        for value, count in ((fits, 0), (other, 1)):
+            reply = await client.post("/v1/events", json={"type": "identify", "userId": "ann", "traits": {name: value}})
+            assert reply.status_code == 202
+            warnings = [one for one in reply.json()["events"][0].get("warnings", []) if "is declared" in one]
+            assert len(warnings) == count
+            assert all(f"traits.{name} is declared {said}" in one and str(value) not in one for one in warnings)
+
+
+async def test_of_an_account_and_of_a_request_too(bridge: BridgeDouble) -> None:
+    async with bridge.client() as client:
+        reply = await client.post("/v1/events", json={
+            "type": "group", "userId": "ann", "groupId": "acme", "traits": {"seats": "5"}})
+        assert "traits.seats is declared int" in reply.json()["events"][0]["warnings"][0]
+        reply = await client.post("/personalization/decide", json=decide_body(attributes={"basket": "12.5"}))
+        assert "context.attributes.basket is declared double" in reply.json()["warnings"][0]
+
+
+@pytest.mark.parametrize("field", ["timestamp", "originalTimestamp", "sentAt"])
+@pytest.mark.parametrize("value", [45_688, "45688", 20_250_131, "20250131", 1_788_256_800])
+async def test_a_number_that_may_be_seconds_is_no_timestamp(bridge: BridgeDouble, field: str, value: Any) -> None:
+    event = {"type": "track", "event": "click", "userId": "ann", field: value}
+    async with bridge.client() as client:
+        reply = await client.post("/v1/events", json=event)
+    assert reply.status_code == 422 and reply.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+async def test_17_and_17_0_are_one_subject(bridge: BridgeDouble) -> None:
+    async with bridge.client() as client:
+        ids: list[Any] = [17, 17.0, "17"]
+        wrong: list[Any] = [17.5, True, 1e300, [17]]
+        for id_ in ids:
+            reply = await client.post("/v1/events", json={"type": "track", "event": "click", "userId": id_})
+            assert reply.status_code == 202
+        for id_ in wrong:
+            reply = await client.post("/v1/events", json={"type": "track", "event": "click", "userId": id_})
+            assert reply.status_code == 422
+    events = bridge.events()
+    assert all(isinstance(one, FeedbackEvent) for one in events) and len({one.subject for one in events}) == 1
