@@ -70,7 +70,7 @@ class ItemCompiler:
             and (template := self._book.template((*path, "content", field), value)) is not None
         )
         return Variant(name, frozenset(one.get("channels", ())), frozenset(one.get("placements", ())), content,
-                       templates, self._book.rule((*path, "rule"), one.get("rule")))
+                       templates, self._book.rule((*path, "rule"), one.get("rule")), one.get("escape", {}))
 
     def _facts(self, item_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
         facts: dict[str, Any] = {

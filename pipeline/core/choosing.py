@@ -208,7 +208,7 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
                 clause = clause or variant.rule.text
                 continue
             try:
-                content = bind(variant, sitting.facts, item.facts, sitting.channel.escape)
+                content = bind(variant, sitting.facts, item.facts, sitting.channel.escape, sitting.live.policy.locale)
             except UnboundError as error:
                 tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
                 clause = clause or f"{variant.id}.{error.field}"

@@ -299,6 +299,19 @@ class Variant:
     templates: tuple[tuple[str, Template], ...] = ()
     #: Shown only where it passes; the first variant that does is taken.
     rule: Rule | None = None
+    #: How what is filled into a field is escaped, where that is not as the channel says.
+    escapes: dict[str, Escape] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A format of `pipeline.core.formats`, its argument, and its locale: named, or read from a fact; "": the
+    release's."""
+
+    name: str
+    argument: str = ""
+    locale: str = ""
+    read_locale: Fn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +320,7 @@ class Slot:
 
     fn: Fn
     default: Fn | None = None
+    form: Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,4 +398,6 @@ class Policy:
     tcf: Tcf | None = None
     #: The purposes that a browser's global privacy control refuses.
     gpc: tuple[str, ...] = ()
+    #: Of formats that name none.
+    locale: str = "en"
     identity: IdentityRules = DEFAULT

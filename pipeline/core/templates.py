@@ -1,7 +1,9 @@
 """Late binding: `{{ … }}` in content holds a CEL expression over facts and the item, typed and checked at publish time.
 
 Nothing but declared attributes and CEL's functions can be reached from a template, so there is nothing to escape from.
-`{{ profile.name | 'friend' }}` says what stands there when the name is unknown; without it the variant is dropped.
+`{{ profile.name | 'friend' }}` says what stands there when the name is unknown or empty; without it the variant is
+dropped.
+`{{ candidate.price | money('EUR', 'de') }}` shows a value as a locale does (`pipeline.core.formats`).
 """
 
 from __future__ import annotations
@@ -12,20 +14,28 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
+
+from babel import Locale
 
 from pipeline.core.cel.build import Builder, Facts
 from pipeline.core.cel.cost import check_cost
 from pipeline.core.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.cel.syntax import Call, RuleError, parse
-from pipeline.core.definitions import Escape, Slot, Template, Variant
+from pipeline.core.definitions import Escape, Form, Slot, Template, Variant
+from pipeline.core.formats import FORMATS, LOCALE, locale_of
 from pipeline.core.rules import reads_of
 from pipeline.core.words import Scalar
 
 _GAP: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _TEXT_MAX: Final = 20_000
-_TYPES: Final = ("string", "int", "double", "bool")
+_SHOWN: Final = ("string", "int", "double", "bool")
+#: Shown in a format only.
+_FORMATTED: Final = ("timestamp",)
+_FORMAT: Final = re.compile(rf"\s*({'|'.join(FORMATS)})\s*(?:\(([^()]*)\))?\s*")
+_LITERAL: Final = re.compile(r"(['\"])(.*)\1")
+_T = TypeVar("_T")
 
 ESCAPES: Final[dict[Escape, Callable[[str], str]]] = {
     "html": lambda text: html.escape(text, quote=True),
@@ -33,6 +43,9 @@ ESCAPES: Final[dict[Escape, Callable[[str], str]]] = {
     "json": lambda text: json.dumps(text, ensure_ascii=True)[1:-1].replace("<", "\\u003c").replace("/", "\\/"),
     "none": lambda text: text,
 }
+
+
+_DEFAULT: Final = Locale(LOCALE)
 
 
 class UnboundError(ValueError):
@@ -66,26 +79,69 @@ def compile_template(text: str, types: Mapping[str, str]) -> Template | None:
 
 
 def _slot(text: str, offset: int, types: Mapping[str, str], reads: list[str]) -> Slot:
-    expression, bar, default = _split(text)
+    """One gap: an expression, a format, a default; the last two may be left out."""
+    (expression, _), *more = _split(text)
+    fn, kind = _at(offset, _compiled, expression, types, reads, (*_SHOWN, *_FORMATTED))
+    form: Form | None = None
+    if more and (call := _FORMAT.fullmatch(more[0][0])) is not None:
+        said, at = more.pop(0)
+        form = _at(offset + at, _form, call, said, kind, types, reads)
+    elif kind not in _SHOWN:
+        raise RuleError(f"a {kind} cannot be shown", offset, "show a string, a number or a bool; a moment with | date")
+    if not more:
+        return Slot(fn, form=form)
+    if len(more) > 1:
+        raise RuleError("a value has one format and one default", offset + more[1][1], "take the last | away")
+    default, at = more[0]
+    # A formatted value is a text, and so is its default.
+    other, other_kind = _at(offset + at, _compiled, default, types, reads, _SHOWN)
+    if other_kind != ("string" if form is not None else kind):
+        raise RuleError(f"the default is a {other_kind}, the value a {'string' if form else kind}", offset + at)
+    return Slot(fn, other, form)
+
+
+def _at(offset: int, compile_: Callable[..., _T], *args: Any) -> _T:
+    """What is compiled, its errors where they stand in the whole text."""
     try:
-        fn, kind = _compiled(expression, types, reads)
+        return compile_(*args)
     except RuleError as error:
         raise RuleError(error.message, offset + error.at, error.suggestion, error.missing) from error
-    if not bar:
-        return Slot(fn)
-    try:
-        other, other_kind = _compiled(default, types, reads)
-    except RuleError as error:
-        at = offset + len(expression) + 1 + error.at
-        raise RuleError(error.message, at, error.suggestion, error.missing) from error
-    if other_kind != kind:
-        raise RuleError(f"the default is a {other_kind}, the value a {kind}", offset + len(expression) + 1)
-    return Slot(fn, other)
 
 
-def _split(text: str) -> tuple[str, str, str]:
-    """Expression and default: the first single | outside quotes."""
-    quote_mark = ""
+def _form(call: re.Match[str], said: str, kind: str, types: Mapping[str, str], reads: list[str]) -> Form:
+    name, arguments = call.group(1), call.group(2)
+    form = FORMATS[name]
+    if kind not in form.of:
+        raise RuleError(f"{name} shows a {' or '.join(sorted(form.of))}, this is a {kind}", 0)
+    parts = [part.strip() for part in arguments.split(",")] if arguments and arguments.strip() else []
+    argument, locale = "", ""
+    if parts and parts[0].isascii() and parts[0].isdigit():
+        argument = parts.pop(0)
+    elif parts and (literal := _LITERAL.fullmatch(parts[0])) is not None and (form.allows(literal.group(2)) or not (
+            locale_of(literal.group(2)))):
+        argument = literal.group(2)
+        parts.pop(0)
+    if name == "money" and not argument:
+        raise RuleError("money of which currency?", 0, "write | money('EUR')")
+    if not form.allows(argument):
+        raise RuleError(f"{argument!r} is nothing that {name} knows", said.find("("), form.argument)
+    if len(parts) > 1:
+        raise RuleError(f"{name} takes {form.argument or 'nothing'}, and a locale", 0)
+    read_locale = None
+    if parts:
+        literal = _LITERAL.fullmatch(parts[0])
+        if literal is None:
+            read_locale = _compiled(parts[0], types, reads, ("string",))[0]
+        elif locale_of(literal.group(2)) is None:
+            raise RuleError(f"there is no locale {literal.group(2)!r}", said.find(parts[0]), "write it as de or de_CH")
+        else:
+            locale = literal.group(2)
+    return Form(name, argument, locale, read_locale)
+
+
+def _split(text: str) -> list[tuple[str, int]]:
+    """The parts between single | outside quotes, and where each begins."""
+    parts, begin, quote_mark = [], 0, ""
     for at, character in enumerate(text):
         if quote_mark:
             if character == quote_mark and text[at - 1] != "\\":
@@ -93,11 +149,12 @@ def _split(text: str) -> tuple[str, str, str]:
         elif character in "'\"":
             quote_mark = character
         elif character == "|" and "|" not in (text[at - 1:at], text[at + 1:at + 2]):
-            return text[:at], "|", text[at + 1:]
-    return text, "", ""
+            parts.append((text[begin:at], begin))
+            begin = at + 1
+    return [*parts, (text[begin:], begin)]
 
 
-def _compiled(text: str, types: Mapping[str, str], reads: list[str]) -> tuple[Any, str]:
+def _compiled(text: str, types: Mapping[str, str], reads: list[str], kinds: tuple[str, ...]) -> tuple[Any, str]:
     if not text.strip():
         raise RuleError("nothing stands here", 0, "write an attribute, as {{ profile.name | 'friend' }}")
     tree = parse(text)
@@ -107,22 +164,26 @@ def _compiled(text: str, types: Mapping[str, str], reads: list[str]) -> tuple[An
         if "bool" not in sides:
             raise RuleError("|| joins conditions", tree.mark, "write a single | before what stands there by default")
     built = Builder(types).build(tree)
-    if built.type not in _TYPES:
+    if built.type not in kinds:
         raise RuleError(f"a {built.type} cannot be shown", 0, "show a string, a number or a bool")
     reads += reads_of(tree, types)
     return built.fn, built.type
 
 
-def bind(variant: Variant, facts: Facts, item: Facts, escape: Escape) -> dict[str, Scalar]:
-    """The variant's content with every gap filled. Raises UnboundError for one that cannot be."""
+def bind(variant: Variant, facts: Facts, item: Facts, escape: Escape, locale: str = LOCALE) -> dict[str, Scalar]:
+    """The variant's content with every gap filled. Raises UnboundError for one that cannot be.
+
+    :param escape: how what is filled in is escaped, in fields that do not say it themselves.
+    :param locale: of formats that do not name one.
+    """
     if not variant.templates:
         return variant.content
     content = dict(variant.content)
-    cleaned = ESCAPES[escape]
     for name, template in variant.templates:
+        cleaned = ESCAPES[variant.escapes.get(name, escape)]
         try:
             content[name] = "".join([
-                part if isinstance(part, str) else cleaned(_shown(_value(part, name, facts, item)))
+                part if isinstance(part, str) else cleaned(_filled(part, name, facts, item, locale))
                 for part in template.parts
             ])
         except UnboundError:
@@ -135,16 +196,28 @@ def bind(variant: Variant, facts: Facts, item: Facts, escape: Escape) -> dict[st
     return content
 
 
-def _value(slot: Slot, name: str, facts: Facts, item: Facts) -> Any:
+def _filled(slot: Slot, name: str, facts: Facts, item: Facts, locale: str) -> str:
+    """What stands in the gap; the default also where the value is an empty text."""
     try:
-        return slot.fn(facts, item)
-    except UNKNOWN as error:
+        text = _formed(slot.form, slot.fn(facts, item), facts, item, locale)
+        if text or slot.default is None:
+            return text
+    except (*UNKNOWN, *UNCOMPUTABLE) as error:
         if slot.default is None:
             raise UnboundError(name, str(error.args[0])) from error
     try:
-        return slot.default(facts, item)
-    except UNKNOWN as error:
+        return _shown(slot.default(facts, item))
+    except (*UNKNOWN, *UNCOMPUTABLE) as error:
         raise UnboundError(name, str(error.args[0])) from error
+
+
+def _formed(form: Form | None, value: Any, facts: Facts, item: Facts, locale: str) -> str:
+    if form is None:
+        return _shown(value)
+    own = form.locale or locale
+    if form.read_locale is not None:
+        own = form.read_locale(facts, item)
+    return FORMATS[form.name].show(value, form.argument, locale_of(own) or _DEFAULT)
 
 
 def _shown(value: Any) -> str:

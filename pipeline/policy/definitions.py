@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.core.formats import locale_of
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.values import (
@@ -189,11 +190,26 @@ class RankingDefinition(Definition):
         return self
 
 
+def _fixed(value: object) -> object:
+    if isinstance(value, str) and "{{" in value:
+        raise ValueError("a fallback is shown without knowing anybody: write it without {{ }}")
+    return value
+
+
+def _locale(value: str) -> str:
+    if locale_of(value) is None:
+        raise ValueError(f"there is no locale {value!r}: write it as de or de_CH")
+    return value
+
+
+FixedValue = Annotated[Value, AfterValidator(_fixed)]
+
+
 class FallbackDefinition(Definition):
     item: str
     kind: Literal["action", "offer", "content"] = "content"
     variant: str = "fallback"
-    content: dict[Name, Value] = {}
+    content: dict[Name, FixedValue] = {}
     ttl_ms: Annotated[Lifetime, Field(alias="ttl")] = 60_000
     chain: Names = []
 
@@ -286,9 +302,18 @@ class RestDefinition(Definition):
 
 class VariantDefinition(Definition):
     content: dict[Name, Value] = {}
+    #: By field, where it is not as the channel says: a subject line is no HTML.
+    escape: dict[Name, Literal["html", "url", "json", "none"]] = {}
     channels: Names = []
     placements: Names = []
     rule: str | None = None
+
+    @model_validator(mode="after")
+    def _of_its_content(self) -> VariantDefinition:
+        for name in self.escape:
+            if name not in self.content:
+                raise ValueError(f"`escape` names {name!r}, which `content` does not have")
+        return self
 
 
 class ItemDefinition(Definition):
@@ -342,6 +367,7 @@ class PolicyDefinition(Definition):
 
     attributes: AttributesDefinition = AttributesDefinition()
     zone_attribute: str = ""
+    locale: Annotated[str, AfterValidator(_locale)] = "en"
     consent: ConsentDefinition
     channels: dict[Id, ChannelDefinition]
     placements: dict[Id, PlacementDefinition]

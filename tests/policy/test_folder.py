@@ -172,6 +172,24 @@ def test_a_chain_of_segments_is_as_long_as_it_likes(tmp_path: Path) -> None:
     assert len(_loaded(tmp_path, text).policy.segments) == 2_001
 
 
+@pytest.mark.parametrize(("written", "said"), [
+    ("'{{ candidate.value | money }}'", "money of which currency?"),
+    ("'{{ candidate.value | money(\\'EURO\\') }}'", "nothing that money knows"),
+    ("'{{ profile.plan | date }}'", "date shows a timestamp, this is a string"),
+    ("'{{ candidate.value | number(2, \\'xx_YY\\') }}'", "there is no locale 'xx_YY'"),
+    ("'{{ profile.since }}'", "a timestamp cannot be shown"),
+    ("'{{ candidate.value | number | 1.0 }}'", "the default is a double, the value a string"),
+    ("'{{ profile.plan | \\'a\\' | \\'b\\' }}'", "one format and one default")])
+def test_a_format_that_cannot_be_is_a_finding(tmp_path: Path, written: str, said: str) -> None:
+    [found] = _said(tmp_path, _with_content(written.replace("\\'", "''")))
+    assert said in found
+
+
+def test_a_fallback_with_a_gap_is_a_finding(tmp_path: Path) -> None:
+    [found] = _said(tmp_path, GOOD.replace("{item: welcome}", "{item: welcome, content: {t: 'Hi {{ profile.plan }}'}}"))
+    assert "a fallback is shown without knowing anybody" in found
+
+
 def test_a_text_too_long_is_told(tmp_path: Path) -> None:
     [said] = _said(tmp_path, _with_content("x" * 70_000))
     assert "has 70,000 characters, at most 65,536" in said

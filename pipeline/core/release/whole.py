@@ -9,6 +9,7 @@ from typing import Any, Final
 from pipeline.core.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
+from pipeline.core.formats import LOCALE
 from pipeline.core.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials
@@ -52,6 +53,7 @@ def _compiled(data: Body, release: str) -> Policy:
         release=release, types=types, traits=_traits(attributes),
         account=attributes.get("account", {}), context=attributes.get("context", {}),
         candidate=attributes.get("candidate", {}), base_facts=_base_facts(attributes, groups),
+        locale=data.get("locale", LOCALE),
         zone_trait=data.get("zone_attribute", ""), tracking_purpose=data["consent"].get("tracking", ""),
         purposes=consents.purposes(book, data), categories=consents.categories(book, data),
         tcf=consents.tcf(book, data), gpc=consents.gpc(book, data),
