@@ -13,6 +13,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 TENANT_KEYS_MAX: Final = 4
 
 
+#: Of this machine's own broker alone; see `Settings.development`.
+DEVELOPMENT_KEY: Final = "nextbest-development-key"
+_HERE: Final = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
+
+
 class Settings(BaseSettings):
     """Read once at a process's start; CLI options override the environment."""
 
@@ -23,14 +28,18 @@ class Settings(BaseSettings):
     app_id: str = Field("nextbest", description="Consumer group of the workers and prefix of the changelogs.")
     tenant: str = Field("default", description="Tenant of callers that name none.")
     tenant_key: SecretStr = Field(
-        SecretStr("nextbest-development-key"),
+        SecretStr(DEVELOPMENT_KEY),
         description="Key of the identifier hashes; the default is for development: set your own before real data. To "
         "change it, put the new one before the old, `new,old`: what is kept under the old comes over as it is met.",
     )
     privacy_key: SecretStr = Field(
-        SecretStr("nextbest-development-key"),
+        SecretStr(DEVELOPMENT_KEY),
         description="Key that wraps every subject's own, `new[,earlier…]`. The default is for development; set your "
         "own before real data and keep it: without it nothing about anybody can be read.",
+    )
+    development: bool = Field(
+        False, description="Whether the development keys may be used with a broker on another machine. With real data "
+        "they protect nothing: everybody knows them.",
     )
     http_host: str = Field("127.0.0.1", description="Address the bridge listens on.")
     http_port: int = Field(8080, ge=0, le=65535, description="Port the bridge listens on.")
@@ -86,6 +95,14 @@ class Settings(BaseSettings):
     def origins(self) -> tuple[str, ...]:
         """The origins of pages that may call the bridge."""
         return tuple(filter(None, (one.strip() for one in self.cors_origins.split(","))))
+
+    @property
+    def development_keys(self) -> tuple[str, ...]:
+        """The settings that hold a development key where a broker of another machine is used; empty: all is well."""
+        if self.development or all(_HERE.fullmatch(host.strip()) for host in self.bootstrap.split(",")):
+            return ()
+        return tuple(f"NEXTBEST_{name.upper()}" for name in ("tenant_key", "privacy_key")
+                     if DEVELOPMENT_KEY in _split(getattr(self, name)))
 
     @property
     def tenant_keys(self) -> tuple[bytes, ...]:

@@ -39,6 +39,19 @@ def make_plan(settings: Settings) -> tuple[Step, ...]:
     return plan(wanted, read_topics(kafka.admin(settings), [topic.name for topic in wanted]))
 
 
+def open_transactions_ms(settings: Settings) -> int | None:
+    """How long a transaction may stay open on the cluster, and keep everybody from reading on; None where it does not
+    say. Blocks. Raises KafkaException where the cluster does not answer."""
+    client = kafka.admin(settings)
+    brokers = client.list_topics(timeout=kafka.ADMIN_TIMEOUT_S).brokers
+    if not brokers:
+        return None
+    resource = ConfigResource(ResourceType.BROKER, str(min(brokers)))
+    asked = client.describe_configs([resource], request_timeout=kafka.ADMIN_TIMEOUT_S)
+    entry = asked[resource].result(kafka.ADMIN_TIMEOUT_S).get("transaction.max.timeout.ms")
+    return int(entry.value) if entry is not None and entry.value is not None else None
+
+
 def read_topics(client: AdminClient, names: Iterable[str]) -> dict[str, TopicState]:
     """Those of the topics that exist. Blocks. Raises KafkaException where the cluster does not answer."""
     known = client.list_topics(timeout=kafka.ADMIN_TIMEOUT_S).topics

@@ -6,7 +6,7 @@ import time
 
 import typer
 
-from pipeline.cli.options import DataDir, KafkaPort, settings_with
+from pipeline.cli.options import DataDir, KafkaPort, private, settings_with
 from pipeline.cli.stopping import until_told_to_stop
 
 
@@ -16,6 +16,7 @@ def broker(data_dir: DataDir = None, kafka_port: KafkaPort = 9092) -> None:
     For development: it listens on this machine only, without passwords. What it keeps survives a restart.
     """
     settings = settings_with(data_dir=data_dir)
+    private(settings)
     from pipeline.runtime import logs
     from pipeline.runtime.broker import EmbeddedBroker
     from pipeline.runtime.errors import StartupError

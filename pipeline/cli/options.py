@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.runtime.errors import StartupError
 from pipeline.settings import Settings
 
 Bootstrap = Annotated[
@@ -30,6 +32,21 @@ KafkaPort = Annotated[
 def settings_with(**options: Any) -> Settings:
     """The environment's settings with the options that were given. Raises pydantic's ValidationError."""
     return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def private(settings: Settings) -> None:
+    """What this process keeps is its user's alone, and no key that everybody knows protects real data.
+
+    Raises StartupError.
+    """
+    os.umask(0o077)
+    if settings.data_dir.is_dir():
+        settings.data_dir.chmod(0o700)
+    if settings.development_keys:
+        raise StartupError(
+            f"{' and '.join(settings.development_keys)} hold the development key, which everybody knows, and the "
+            f"broker is {settings.bootstrap}: set keys of your own, or NEXTBEST_DEVELOPMENT=true where nothing is real"
+        )
 
 
 def log_to_standard_error(settings: Settings) -> None:

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from pipeline.adapters.topic_admin import BROKER_DEFAULT, TopicsError, apply_plan, make_plan
+from pipeline.adapters.topic_admin import BROKER_DEFAULT, TopicsError, apply_plan, make_plan, open_transactions_ms
 from pipeline.adapters.topic_plan import Action, Step
 from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, out, settings_for
 from topics.catalog import DAY_MS, MINUTE_MS
+
+#: A minute: as our own broker has it.
+OPEN_TRANSACTION_MS_MAX = 60_000
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Compare the declared topics with a cluster, and make them so."
@@ -27,7 +30,12 @@ def show_plan(bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
     settings = settings_for(bootstrap)
     with answering(settings):
         steps = make_plan(settings)
+        open_ms = open_transactions_ms(settings)
     _print(steps, as_json)
+    if open_ms is not None and open_ms > OPEN_TRANSACTION_MS_MAX:
+        err.print(f"transaction.max.timeout.ms of this cluster is {open_ms}: for so long one open transaction on an "
+                  "input topic keeps everything behind it from being read. Set it to "
+                  f"{OPEN_TRANSACTION_MS_MAX} or less", markup=False)
     if any(step.action is Action.REFUSE for step in steps):
         raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from pipeline.cli.options import Bootstrap, DataDir, HttpHost, HttpPort, KafkaPort, settings_with
+from pipeline.cli.options import Bootstrap, DataDir, HttpHost, HttpPort, KafkaPort, private, settings_with
 from pipeline.cli.stopping import until_told_to_stop
 from pipeline.settings import Settings
 
@@ -42,6 +42,7 @@ def up(
     Ctrl-C stops it; the next start on the same data directory continues where it was.
     """
     settings = settings_with(data_dir=data_dir, http_host=http_host, http_port=http_port, bootstrap=bootstrap)
+    private(settings)
     # What clients of the broker complain about while it comes and goes is in its state already.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     from pipeline.cli.status_view import shown

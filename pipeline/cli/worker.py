@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import Bootstrap, DataDir, log_to_standard_error, settings_with
+from pipeline.cli.options import Bootstrap, DataDir, log_to_standard_error, private, settings_with
 
 WorkerPort = Annotated[
     int | None,
@@ -20,6 +20,7 @@ def worker(bootstrap: Bootstrap = None, data_dir: DataDir = None, port: WorkerPo
     Workers share the load of one NEXTBEST_APP_ID between them; each needs a data directory of its own.
     """
     settings = settings_with(bootstrap=bootstrap, data_dir=data_dir, worker_port=port)
+    private(settings)
     log_to_standard_error(settings)
     from pipeline.cli.cluster import reachable
     from pipeline.runtime import faust_app

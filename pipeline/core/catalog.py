@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from pipeline.core.cel.syntax import RuleError, parse
@@ -33,8 +34,8 @@ class ItemCompiler:
         """The compiled item. Raises DefinitionError with every problem of this item."""
         self._problems.found.clear()
         try:
-            item = self._item(item_id, json.loads(body))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            item = self._item(item_id, _shaped(json.loads(body)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"not an item this engine understands: {type(error).__name__}: {error}"
             raise DefinitionError([Problem(("items", item_id), message)]) from error
         self._problems.stop()
@@ -92,6 +93,65 @@ class ItemCompiler:
         return facts
 
 
+def _whole(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _moment(value: Any) -> bool:
+    # Of a time that has a date.
+    return type(value) is int and -62_135_596_800_000 <= value < 253_402_300_800_000
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _scalars(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        one is None or isinstance(one, bool | str) or _whole(one) or (isinstance(one, float) and isfinite(one))
+        for one in value.values())
+
+
+def _variants(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(
+        isinstance(one, dict) and _fits(one, _VARIANT) for one in value.values())
+
+
+#: What may stand in an item's body, and in a variant's: whoever publishes it, deciding relies on it.
+_VARIANT: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "content": _scalars, "channels": _texts, "placements": _texts, "rule": _text,
+    "escape": lambda value: isinstance(value, dict) and set(value.values()) <= {"html", "url", "json", "none"},
+}
+_ITEM: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "kind": lambda value: value in ("action", "offer", "content"), "variants": _variants, "order": _texts,
+    "priority": _whole, "tags": _texts, "campaign": _text, "placements": _texts, "channels": _texts,
+    "attributes": _scalars, "eligibility": _text, "applicability": _text, "suitability": _text,
+    "valid_from_ms": _moment, "valid_until_ms": _moment, "bypass": _texts, "instead": _text,
+    "inventory": lambda value: _whole(value) and value >= 0,
+}
+
+
+def _fits(one: Mapping[str, Any], fields: Mapping[str, Callable[[Any], bool]]) -> bool:
+    for name, value in one.items():
+        if name in fields and value is not None and not fields[name](value):
+            raise ValueError(f"{name} is not what it has to be")
+    return True
+
+
+def _shaped(one: Any) -> dict[str, Any]:
+    """The body, if it has an item's shape. Raises ValueError, KeyError or TypeError naming what has not."""
+    if not isinstance(one, dict):
+        raise TypeError("it is no object")
+    _fits(one, _ITEM)
+    if set(one.get("order") or one["variants"]) != set(one["variants"]) or not isinstance(one["kind"], str):
+        raise ValueError("order names other variants than there are")
+    return {name: value for name, value in one.items() if value is not None}
+
+
 def item_reads(item: Item) -> frozenset[str]:
     """The facts that an item's rules and templates read."""
     rules = [item.eligibility, item.applicability, item.suitability, *(variant.rule for variant in item.variants)]
@@ -104,14 +164,13 @@ def check_shape(item_id: str, body: str) -> None:
     problems = Problems()
     path: Path = ("items", item_id)
     try:
-        one = json.loads(body)
-        one["kind"], one["variants"].items()
+        one = _shaped(json.loads(body))
         for level in LEVELS:
             if one.get(level) is not None:
                 try:
                     parse(one[level])
                 except RuleError as error:
                     problems.rule((*path, level), error)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problems.add(path, f"not an item this engine understands: {type(error).__name__}: {error}")
     problems.stop()

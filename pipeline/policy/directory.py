@@ -15,10 +15,14 @@ from pipeline.core.live import Live, arrange
 from pipeline.core.model import Account, CatalogItem, Chosen, PolicyRelease
 from pipeline.core.problems import DefinitionError
 from pipeline.core.release import compile_release
+from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 
 #: The part of a key, behind the tenant, of the record that says which release is live.
 ACTIVE: Final = "@active"
+
+#: Decisions tried before a release goes live.
+_TRIALS: Final = 40
 
 
 @dataclass(slots=True)
@@ -141,16 +145,21 @@ def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> No
 
 def _activate(tenant: _Tenant, release: str) -> None:
     """Make a release live with every item that fits it; a bad one leaves everything as it was."""
+    before = tenant.policy, tenant.compiler, tenant.items
+    known = dict(tenant.problems)
+    tenant.problems.clear()
     try:
         policy = compile_release(tenant.bodies[release], release)
-    except DefinitionError as error:
-        tenant.problems[f"release {release}"] = str(error)
-        return
-    tenant.problems.clear()
-    tenant.policy, tenant.compiler = policy, ItemCompiler(policy)
-    tenant.items = {}
-    for item_id, body in tenant.raw.items():
-        _compile_item(tenant, item_id, body)
+        tenant.policy, tenant.compiler, tenant.items = policy, ItemCompiler(policy), {}
+        for item_id, body in tenant.raw.items():
+            _compile_item(tenant, item_id, body)
+        failed = trial.check(arrange("trial", policy, tenant.items.values(), 0), _TRIALS)
+        if failed:
+            raise DefinitionError(failed)
+    except Exception as error:  # whoever published it: what a worker cannot decide by does not go live
+        tenant.policy, tenant.compiler, tenant.items = before
+        said = str(error) if isinstance(error, DefinitionError) else f"{type(error).__name__}: {error}"
+        tenant.problems = known | {f"release {release}": said}
 
 
 def _take_item(tenant: _Tenant, item_id: str, body: str | None) -> None:

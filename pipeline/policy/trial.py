@@ -31,10 +31,10 @@ _BY_TYPE: Final[Mapping[str, tuple[Scalar, ...]]] = {
 }
 
 
-def check(live: Live) -> list[Problem]:
+def check(live: Live, trials_max: int = TRIALS_MAX) -> list[Problem]:
     """A problem for each kind of failure, with the clause at which it came. None are expected."""
     found: dict[str, Problem] = {}
-    for profile, there, request in islice(_trials(live), TRIALS_MAX):
+    for profile, there, request in islice(_trials(live), trials_max):
         try:
             decide(request, profile, there, _AT_MS)
         except Exception as error:  # whatever it is, a worker would meet it at every request

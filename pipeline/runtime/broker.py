@@ -212,6 +212,8 @@ def properties(port: int, controller_port: int, data: str) -> dict[str, str]:
         "offsets.topic.num.partitions": "8",
         "transaction.state.log.num.partitions": "8",
         "share.coordinator.state.topic.num.partitions": "8",
+        # An open transaction keeps everybody from reading on: not for long.
+        "transaction.max.timeout.ms": "60000",
         "group.initial.rebalance.delay.ms": "0",
         # Small requests, and few cores: more threads only wake one another.
         "num.network.threads": "1",

@@ -26,7 +26,7 @@ def compile_release(body: str, release: str) -> Policy:
         return _compiled(json.loads(body), release)
     except DefinitionError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         problem = Problem((), f"not a release this engine understands: {type(error).__name__}: {error}")
         raise DefinitionError([problem]) from error
 
