@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pipeline.bridge.group_mapping import CONTRACT, account_event, account_of
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
+from pipeline.bridge.personal_texts import found_in
 from pipeline.core.identity import TenantKeys
 from pipeline.core.model import ConsentGrant, IdentityEvent
 
@@ -103,6 +104,8 @@ def _consent_of(row: dict[str, Any], at_ms: int) -> list[ConsentGrant]:
         raise ValueError("consent is an object: {\"contact\": true}")
     grants = []
     for name, answer in given.items():
+        if inside := found_in(name):
+            raise ValueError(f"a consent's name holds {inside}: name a purpose of the policy")
         purpose, _, channel = name.partition("/")
         granted = _YES_NO.get(answer.lower()) if isinstance(answer, str) else answer
         if not purpose or not isinstance(granted, bool):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
+from pipeline.bridge.decide_bodies import impersonal
 from pipeline.bridge.event_bodies import Moment, Statement, id_text
 from pipeline.bridge.json_body import invalid, parse
 from pipeline.bridge.line_file import Row, Rows
@@ -32,7 +33,9 @@ WRITE: Final[Mapping[str, str]] = {
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Id = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(id_text)]
-_Channel = Annotated[str | None, BeforeValidator(lambda value: value or None), Field(max_length=NAME_CHARS_MAX)]
+_Channel = Annotated[
+    Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(impersonal)] | None,
+    BeforeValidator(lambda value: value or None)]
 
 
 class StatementRow(Statement):
@@ -40,7 +43,7 @@ class StatementRow(Statement):
 
     id: _Id
     type: str
-    purpose: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
+    purpose: Annotated[str, AfterValidator(impersonal)] = Field(min_length=1, max_length=NAME_CHARS_MAX)
     channel: _Channel = None
     at: Annotated[datetime, BeforeValidator(readers.moment)]
 

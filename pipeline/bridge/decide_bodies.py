@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from pipeline.bridge.personal_texts import found_in
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
@@ -16,6 +17,13 @@ VARIANTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 100
 INT_MAX: Final = 2**63 - 1
 
+def impersonal(value: str) -> str:
+    """The text, if nothing in it is personal: it goes on in clear."""
+    if inside := found_in(value):
+        raise ValueError(f"holds {inside}: send a text without personal data")
+    return value
+
+
 def id_text(value: Any) -> Any:
     """17.0 is 17; what else is no text or whole number is no id."""
     if isinstance(value, bool) or (isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53)):
@@ -24,7 +32,8 @@ def id_text(value: Any) -> Any:
 
 
 RequestId = Annotated[
-    str, Field(min_length=1, max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True), BeforeValidator(id_text)]
+    str, Field(min_length=1, max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True), BeforeValidator(id_text),
+    AfterValidator(impersonal)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
 #: An id that may come as a number.
 Id = Annotated[
@@ -89,7 +98,8 @@ class Situation(Strict):
     placements: list[Name] | None = Field(
         None, min_length=1, max_length=PLACEMENTS_MAX, description="Several placements, decided together."
     )
-    scenario: str = Field("", max_length=NAME_CHARS_MAX, description="The situation, in the policy's words.")
+    scenario: Annotated[str, AfterValidator(impersonal)] = Field(
+        "", max_length=NAME_CHARS_MAX, description="The situation, in the policy's words.")
     attributes: Scalars = Field(
         default_factory=dict, description="Facts of this moment, read by rules as `context.<name>`; never stored."
     )

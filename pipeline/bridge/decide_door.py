@@ -21,6 +21,7 @@ from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightE
 from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.personal_fields import kept
+from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.problems import FieldError, Kind, Problem
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
@@ -196,6 +197,9 @@ def _request_id(in_body: str | None, header: str | None) -> str:
             raise json_body.invalid(
                 FieldError("/request_id", "differs from the Idempotency-Key header: send one of them, or both the same")
             )
+    if in_header is not None and (inside := found_in(in_header)):
+        message = f"holds {inside}: send an id without personal data"
+        raise json_body.invalid(FieldError("header:Idempotency-Key", message))
     request_id = in_body or in_header or os.urandom(16).hex()
     if not request_id.isprintable():
         raise json_body.invalid(FieldError("/request_id", "has control characters: send printable ones"))

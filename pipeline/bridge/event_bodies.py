@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from pipeline.bridge.decide_bodies import id_text as id_text
+from pipeline.bridge.personal_texts import found_in
 from pipeline.core import readers
 from pipeline.core.accounts import ROLE_CHARS_MAX, ROLES_MAX
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
@@ -30,7 +31,7 @@ BATCH_BYTES_MAX: Final = 512_000
 EVENT_BYTES_MAX: Final = 32_768
 BATCH_EVENTS_MAX: Final = 500
 
-_PERSONAL: Final = re.compile(r"\S@\S|\b\d{1,3}(\.\d{1,3}){3}\b|\b([0-9a-f]{1,4}:){4,}", re.IGNORECASE)
+_IP: Final = re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b|\b([0-9a-f]{1,4}:){4,}", re.IGNORECASE)
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -71,11 +72,14 @@ class Statement(_Lenient):
     source: str | None = Field(None, max_length=64)
     proof: str = Field("", max_length=200, description="A form's version, a record's id, the hash of an address.")
 
-    @field_validator("proof")
+    @field_validator("proof", "source")
     @classmethod
-    def _no_personal_data(cls, value: str) -> str:
-        if _PERSONAL.search(value):
-            raise ValueError("holds an e-mail or IP address: send a record's id or a hash instead")
+    def _no_personal_data(cls, value: str | None) -> str | None:
+        text = value or ""
+        inside = found_in(text) or ("an e-mail address" if re.search(r"\S@\S", text) else "")
+        inside = inside or ("an IP address" if _IP.search(text) else "")
+        if inside:
+            raise ValueError(f"holds {inside}: send a record's id or a hash instead")
         return value
 
 

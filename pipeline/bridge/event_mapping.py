@@ -16,6 +16,7 @@ from pipeline.bridge.event_subjects import Hash, Subjects
 from pipeline.bridge.group_mapping import account_event
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
+from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.bridge.problems import FieldError
 from pipeline.core.accounts import is_account
 from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
@@ -113,7 +114,10 @@ class EventMapper:
         if len(id_) > NAME_CHARS_MAX:
             id_ = digest("event", id_)
             warnings.append(f"messageId has over {NAME_CHARS_MAX} characters: its hash is the event's id")
-        said = _Said(event, id_, at_ms, _source(event.context), warnings)
+        elif inside := found_in(id_):
+            id_ = digest("event", id_)
+            warnings.append(f"messageId holds {inside}: its hash is the event's id")
+        said = _Said(event, id_, at_ms, _source(event.context, warnings), warnings)
         alone = {"alias": self._alias, "unmerge": self._unmerge, "logout": self._logout, "reset": self._logout,
                  "identify": self._identify}.get(event.type)
         if alone is not None:
@@ -179,7 +183,10 @@ class EventMapper:
         if event.user_id is not None or event.anonymous_id is not None:
             subject, _ = self._subjects.of(event, said.warnings)
             given = event.membership or GroupMembership()
-            membership = self._membership(account, given.all_roles, given.left, given.primary)
+            roles = [role for role in given.all_roles if not found_in(role)]
+            if len(roles) < len(given.all_roles):
+                said.warnings.append("a role was dropped: it holds an e-mail address or a phone number")
+            membership = self._membership(account, roles, given.left, given.primary)
             # Consent platforms put the person's choice into every call: it is never the account's.
             events.append(said.identity(self._tenant, subject, IdentityKind.GROUP, membership=membership,
                                         consent=said.consent(self._policy)))
@@ -274,7 +281,10 @@ class _Said:
     warnings: list[str]
 
     def cut(self, text: str, field: str) -> str:
-        """A name as long as one may be, with a warning where it was longer."""
+        """A name without what is personal, as long as one may be, with a warning where it was not so."""
+        if inside := found_in(text):
+            self.warnings.append(f"{field} held {inside}, which is left out: personal data stays at the edge")
+            text = masked(text)
         if len(text) > EVENT_NAME_CHARS_MAX:
             self.warnings.append(f"{field} has {len(text)} characters: the first {EVENT_NAME_CHARS_MAX} are kept")
         return text[:EVENT_NAME_CHARS_MAX]
@@ -291,6 +301,9 @@ class _Said:
         said = context.consent if part == "consent" else context.account_consent
         grants: dict[tuple[str, str | None], ConsentGrant] = {}
         for category, stated in (said.category_preferences if said else {}).items():
+            if inside := found_in(category):
+                self.warnings.append(f"a consent category was dropped: its name holds {inside}")
+                continue
             for purpose, channel in of_category(category, policy.categories if policy else {}):
                 if not purpose or "#" in category or "/" in (channel or ""):
                     at = pointer_of(("context", part, "categoryPreferences", category))
@@ -381,10 +394,15 @@ def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] |
     return None if context.group_id is None else (context.group_id, "/context/groupId")
 
 
-def _source(context: EventContext) -> str:
+def _source(context: EventContext, warnings: list[str]) -> str:
     library = context.library
     name = library.get("name") if isinstance(library, dict) else None
-    return name[:_SOURCE_CHARS_MAX] if isinstance(name, str) else ""
+    if not isinstance(name, str):
+        return ""
+    if inside := found_in(name):
+        warnings.append(f"context.library.name was dropped: it holds {inside}")
+        return ""
+    return name[:_SOURCE_CHARS_MAX]
 
 
 def _path_of(url: str) -> str:

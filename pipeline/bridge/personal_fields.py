@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.bridge.decide_bodies import unfit
+from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.definitions import Attribute
 from pipeline.core.model import Scalar
@@ -26,12 +27,20 @@ _DIRECT: Final = frozenset({
     "mobilenumber", "fax", "street", "streetaddress", "addressline1", "addressline2", "homeaddress", "postaladdress",
     "birthday", "birthdate", "dateofbirth", "dob", "ip", "ipaddress", "clientip", "remoteaddr", "ssn",
     "socialsecuritynumber", "nationalid", "passport", "passportnumber", "driverslicense", "taxid", "iban",
-    "accountnumber", "creditcard", "creditcardnumber", "cardnumber", "cvv", "password",
+    "accountnumber", "creditcard", "creditcardnumber", "cardnumber", "cvv", "password", "contact", "contactname",
+    "contactperson", "contactemail", "contactphone", "vorname", "nachname", "familienname", "geburtsdatum",
+    "geburtstag",
+    "strasse", "straße", "anschrift", "telefon", "telefonnummer", "handy", "handynummer", "mobilnummer", "kontonummer",
+    "prenom", "prénom", "nomdefamille", "datedenaissance", "téléphone", "courriel", "apellido", "apellidos",
+    "correo", "correoelectronico", "telefono", "teléfono", "fechadenacimiento", "cognome", "datadinascita", "voornaam",
+    "achternaam", "geboortedatum",
 })
+#: Personal wherever they stand in a name.
+_WITHIN: Final = ("iban", "passport", "creditcard", "cardnumber", "socialsecurity", "taxid", "steuernummer")
 #: Personal as a trait; of a page or a product it is just its name.
-_OF_A_PERSON: Final = _DIRECT | {"name", "address", "avatar", "photo", "picture"}
+_OF_A_PERSON: Final = _DIRECT | {
+    "name", "address", "avatar", "photo", "picture", "nom", "nombre", "nome", "naam", "adresse", "direccion"}
 
-_EMAIL_WITHIN: Final = re.compile(r"[A-Za-z0-9._%+-]+(@|%40)[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", re.IGNORECASE)
 _SIGNS: Final = re.compile(r"[\s_\-.]")
 
 
@@ -56,7 +65,7 @@ def kept(
         if why is None:
             result[name] = value
         else:
-            _warn(warnings, f"{where}.{name[:NAME_CHARS_MAX]} was dropped: {why}")
+            _warn(warnings, f"{where}.{masked(name[:NAME_CHARS_MAX])} was dropped: {why}")
     return result
 
 
@@ -77,13 +86,16 @@ def _listed(value: Any, attribute: Attribute | None) -> Any:
 def _refused(name: str, value: Any, personal: frozenset[str], so_far: int) -> str | None:
     if not 0 < len(name) <= NAME_CHARS_MAX:
         return f"a name has 1 to {NAME_CHARS_MAX} characters"
-    if _SIGNS.sub("", name).lower() in personal:
+    squeezed = _SIGNS.sub("", name).lower()
+    if squeezed in personal or any(stem in squeezed for stem in _WITHIN):
         return "personal data stays at the edge"
+    if inside := found_in(name):
+        return f"its name holds {inside}: personal data stays at the edge"
     why = unfit(value)
     if why is not None:
         return why
-    if isinstance(value, str) and _EMAIL_WITHIN.search(value):
-        return "it holds an e-mail address; send identifiers as identifiers"
+    if isinstance(value, str) and (inside := found_in(value)):
+        return f"it holds {inside}; send identifiers as identifiers"
     if so_far >= FIELDS_MAX:
         return f"at most {FIELDS_MAX} fields are kept"
     return None

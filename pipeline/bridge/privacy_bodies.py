@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from pipeline.bridge.decide_bodies import Strict, Subject
+from pipeline.bridge.decide_bodies import Strict, Subject, impersonal
 from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.privacy_jobs import Job
 
@@ -15,7 +15,7 @@ class PrivacyBody(Strict):
     """Whose data, and who asks."""
 
     subject: Subject
-    by: Annotated[str, Field(max_length=NAME_CHARS_MAX)] = Field(
+    by: Annotated[str, Field(max_length=NAME_CHARS_MAX), AfterValidator(impersonal)] = Field(
         "", description="Who asked: a ticket's number, an officer. Kept as evidence: no personal data of the subject."
     )
 

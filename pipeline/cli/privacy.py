@@ -16,6 +16,7 @@ from pipeline.adapters.privacy_archive import PrivacyArchive, open_archive, subm
 from pipeline.adapters.privacy_search import Kind, Place
 from pipeline.adapters.privacy_tables import look_into, tables_of
 from pipeline.adapters.system_clock import SystemClock
+from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.privacy_bodies import told
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, reachable, settings_for
 from pipeline.core import identity, links
@@ -147,6 +148,8 @@ def _run(
     settings: Settings, action: ErasureAction, keys: list[str], by: str, key: str | None
 ) -> tuple[PrivacyArchive, Job]:
     """Ask for a job and wait for its end; ends the command where it does not come."""
+    if inside := found_in(by):
+        raise fail(f"--by holds {inside}: it is kept as evidence; give a ticket's number")
     reachable(settings)
     clock = SystemClock()
     subject, earlier = keys[0], [links.hash_of(name) for name in keys[1:]]

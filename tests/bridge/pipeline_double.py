@@ -159,7 +159,8 @@ class BridgeDouble:
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,
         )
-        self.app = create(Doors(decide, events, privacy, self.readiness, self.metrics), None, self.settings.origins)
+        self.doors = Doors(decide, events, privacy, self.readiness, self.metrics)
+        self.app = create(self.doors, None, self.settings.origins)
 
     def client(self) -> httpx.AsyncClient:
         """A client of the bridge; a bug in it is raised, not answered."""
