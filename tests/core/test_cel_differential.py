@@ -108,13 +108,18 @@ _GROW: dict[str, list[Any]] = {
     ],
     "double": [
         _infix(("+", "-", "*", "/"), "double", "double"), _made("(-({}))", "double"), _choice("double"),
-        _made("double({})", "int"), _leaf("double"),
+        _made("double({})", "int"), _leaf("double"), _made("abs({})", "double"), _made("floor({})", "double"),
+        _made("round({})", "double"), _made("ceil({})", "double"),
     ],
-    "string": [_infix(("+",), "string", "string"), _choice("string"), _made("string({})", "int"), _leaf("string")],
+    "string": [_infix(("+",), "string", "string"), _choice("string"), _made("string({})", "int"), _leaf("string"),
+               _made("{}.lowerAscii()", "string"), _made("{}.upperAscii()", "string"), _made("{}.trim()", "string"),
+               _made("{}.substring(1)", "string"), _made("{}.replace('p', {})", "string", "string"),
+               _made("string({})", "timestamp")],
     "timestamp": [_infix(("+", "-"), "timestamp", "duration"), _leaf("timestamp")],
     "duration": [_infix(("-",), "timestamp", "timestamp"), _infix(("+", "-"), "duration", "duration"),
                  _leaf("duration")],
-    "list(string)": [_leaf("list(string)")],
+    "list(string)": [_leaf("list(string)"), _made("{}.filter(s, s != {})", "list(string)", "string"),
+                     _made("{}.map(s, s + {})", "list(string)", "string"), _made("{}.split('.')", "string")],
 }
 
 

@@ -170,7 +170,7 @@ RULE = "profile.age >= 18"
     ("features.score > 0.5", "'features.score' is not declared — declare it: attributes: {features: {score: string}}"),
     ("AND(true)", "there is no function 'AND' — write a && b"),
     ("if(true)", "there is no function 'if' — write condition ? this : that"),
-    ("profile.plan.lower() == 'x'", "there is no function 'lower' — there are: all, contains, daysSince"),
+    ("profile.plan.lower() == 'x'", "there is no function 'lower' — did you mean 'lowerAscii'"),
     ("profile.plan.matches('(')", "'(' is not a regular expression RE2 knows"),
     ("now > timestamp('2026-01-31')", "'2026-01-31' is not a moment as 2026-01-31T00:00:00Z"),
     ("now - profile.since < duration('14d')", "'14d' is not a duration as 36h, 90m or 30s; write 24h for a day"),

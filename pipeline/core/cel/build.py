@@ -29,7 +29,7 @@ ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "durat
 #: The namespaces of attributes that a policy declares.
 DECLARED: Final = ("profile", "account", "features", "journey", "context", "candidate")
 
-_MACROS: Final = ("exists", "all", "exists_one")
+_MACROS: Final = ("exists", "all", "exists_one", "filter", "map")
 #: Text that is written out to be converted is converted at once, or is a mistake.
 _CONVERSIONS: Final = ("timestamp", "duration", "int", "double")
 _CANNOT: Final = {
@@ -168,8 +168,12 @@ class Builder:
         self._locals = {**outer, name: source.type[5:-1]}
         body = self.build(node.args[2])
         self._locals = outer
+        if node.name == "map":
+            return Built(f"list({body.type})", _mapped(source.fn, name, body.fn))
         if body.type != "bool":
             raise RuleError(f"{node.name}() needs a condition, this is a {body.type}", node.args[2].at)
+        if node.name == "filter":
+            return Built(source.type, _filtered(source.fn, name, body.fn))
         return Built("bool", _quantifier(node.name, source.fn, name, body.fn))
 
 
@@ -313,6 +317,29 @@ def _quantifier(kind: str, source: Fn, name: str, body: Fn) -> Fn:
     if kind == "all":
         return lambda facts, item: not settled(facts, item, False)
     return exactly_one
+
+
+def _filtered(source: Fn, name: str, body: Fn) -> Fn:
+    def filtered(facts: Facts, item: Facts) -> tuple[Any, ...]:
+        scope, kept = dict(facts), []
+        for value in source(facts, item):
+            scope[name] = value
+            if body(scope, item):
+                kept.append(value)
+        return tuple(kept)
+
+    return filtered
+
+
+def _mapped(source: Fn, name: str, body: Fn) -> Fn:
+    def mapped(facts: Facts, item: Facts) -> tuple[Any, ...]:
+        scope, made = dict(facts), []
+        for value in source(facts, item):
+            scope[name] = value
+            made.append(body(scope, item))
+        return tuple(made)
+
+    return mapped
 
 
 def _check_pattern(node: Call, pattern: Built) -> None:

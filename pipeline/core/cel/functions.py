@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +31,11 @@ UNKNOWN: Final = (KeyError, *UNCOMPUTABLE)
 
 #: Longest text that is read as a number, a moment or a duration: all that are valid are shorter.
 SCALAR_CHARS_MAX: Final = 64
+#: Characters of a text that a rule makes; parts of one that it splits.
+TEXT_CHARS_MAX: Final = 4_096
+_PARTS_MAX: Final = 256
+_LOWER: Final = {upper: upper + 32 for upper in range(65, 91)}
+_UPPER: Final = {lower: lower - 32 for lower in range(97, 123)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +185,92 @@ def _compare(kind: str) -> dict[str, dict[tuple[str, ...], Overload]]:
     }
 
 
+def _substring(text: str, begin: int, end: int | None = None) -> str:
+    end = len(text) if end is None else end
+    if not 0 <= begin <= end <= len(text):
+        raise EvaluationError("index out of bounds")
+    return text[begin:end]
+
+
+def _short_enough(text: str) -> str:
+    if len(text) > TEXT_CHARS_MAX:
+        raise EvaluationError(f"longer than {TEXT_CHARS_MAX} characters")
+    return text
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    # Each place is at most every character and both ends: nothing larger is ever made.
+    if len(text) + (text.count(old) * max(0, len(new) - len(old))) > TEXT_CHARS_MAX:
+        raise EvaluationError(f"longer than {TEXT_CHARS_MAX} characters")
+    return text.replace(old, new)
+
+
+def _split(text: str, by: str) -> tuple[str, ...]:
+    parts = tuple(text.split(by)) if by else tuple(text)
+    if len(parts) > _PARTS_MAX:
+        raise EvaluationError(f"more than {_PARTS_MAX} parts")
+    return parts
+
+
+def _string_of_double(value: float) -> str:
+    """As CEL writes it: the shortest decimal that reads back as the same number."""
+    if not math.isfinite(value):
+        raise EvaluationError("not a finite number")
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _string_of_time(at: datetime) -> str:
+    whole = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S").zfill(19)
+    part = f".{at.microsecond:06d}".rstrip("0") if at.microsecond else ""
+    return f"{whole}{part}Z"
+
+
+def _rounded(value: float) -> float:
+    """Half away from zero, as CEL's math.round."""
+    if not math.isfinite(value):
+        return value
+    return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
+
+
+def _whole_part(way: Callable[[float], int]) -> Callable[[float], float]:
+    return lambda value: float(way(value)) if math.isfinite(value) else value
+
+
+def version_at_least(version: str, least: str) -> bool:
+    """Whether a version is no earlier, by semantic versioning (semver.org 2.0.0, section 11)."""
+    return _version(version) >= _version(least)
+
+
+_VERSION: Final = re.compile(
+    r"v?(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?(?:\.(0|[1-9]\d{0,8}))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?",
+    re.ASCII)
+
+
+def _version(text: str) -> tuple[Any, ...]:
+    found = _VERSION.fullmatch(text) if len(text) <= SCALAR_CHARS_MAX else None
+    if found is None:
+        raise EvaluationError(f"{_short(text)} is not a version as 2.10.1")
+    numbers = tuple(int(part or 0) for part in found.groups()[:3])
+    # A release comes after what leads up to it; numbers come before words.
+    before = () if found[4] is None else tuple(
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in found[4].split("."))
+    return (*numbers, not before, before)
+
+
+def address_within(address: str, network: str) -> bool:
+    """Whether an IP address is within a network in CIDR notation (RFC 4632)."""
+    try:
+        return ip_address(address.strip()) in ip_network(network.strip(), strict=False)
+    except ValueError as error:
+        said = f"{_short(address)} or {_short(network)}"
+        raise EvaluationError(f"{said} is no address or network as 10.0.0.0/8") from error
+
+
 _I, _D, _S, _T, _P = "int", "double", "string", "timestamp", "duration"
 _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "+": {
         (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, operator.add),
-        (_S, _S): Overload(_S, operator.add), (_T, _P): Overload(_T, operator.add),
+        (_S, _S): Overload(_S, lambda a, b: _short_enough(a + b)), (_T, _P): Overload(_T, operator.add),
         (_P, _T): Overload(_T, operator.add), (_P, _P): Overload(_P, operator.add),
     },
     "-": {
@@ -204,7 +291,14 @@ _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
         (_D,): Overload(_D, lambda a: a), (_I,): Overload(_D, float), (_S,): Overload(_D, _double_of_string),
     },
     "string": {(_S,): Overload(_S, lambda a: a), (_I,): Overload(_S, str),
-               ("bool",): Overload(_S, lambda a: "true" if a else "false")},
+               ("bool",): Overload(_S, lambda a: "true" if a else "false"),
+               (_D,): Overload(_S, _string_of_double), (_T,): Overload(_S, _string_of_time)},
+    "abs": {(_I,): Overload(_I, lambda a: _whole(abs(a))), (_D,): Overload(_D, abs)},
+    "round": {(_D,): Overload(_D, _rounded)},
+    "floor": {(_D,): Overload(_D, _whole_part(math.floor))},
+    "ceil": {(_D,): Overload(_D, _whole_part(math.ceil))},
+    "versionAtLeast": {(_S, _S): Overload("bool", version_at_least)},
+    "inNetwork": {(_S, _S): Overload("bool", address_within)},
     "timestamp": {(_S,): Overload(_T, parse_timestamp), (_T,): Overload(_T, lambda a: a)},
     "duration": {(_S,): Overload(_P, parse_duration), (_P,): Overload(_P, lambda a: a)},
     "daysSince": {(_T,): Overload(_I, _days_since, reads_facts=True)},
@@ -220,6 +314,12 @@ _METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "startsWith": {(_S, _S): Overload("bool", lambda a, b: a.startswith(b))},
     "endsWith": {(_S, _S): Overload("bool", lambda a, b: a.endswith(b))},
     "matches": {(_S, _S): Overload("bool", matches)},
+    "lowerAscii": {(_S,): Overload(_S, lambda a: a.translate(_LOWER))},
+    "upperAscii": {(_S,): Overload(_S, lambda a: a.translate(_UPPER))},
+    "trim": {(_S,): Overload(_S, str.strip)},
+    "split": {(_S, _S): Overload("list(string)", _split)},
+    "substring": {(_S, _I): Overload(_S, _substring), (_S, _I, _I): Overload(_S, _substring)},
+    "replace": {(_S, _S, _S): Overload(_S, _replace)},
     "getFullYear": _part(lambda at: at.year),
     "getMonth": _part(lambda at: at.month - 1),
     "getDate": _part(lambda at: at.day),
@@ -233,6 +333,13 @@ _METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "getSeconds": {**_part(lambda at: at.second),
                    (_P,): Overload(_I, lambda span: int(span / timedelta(seconds=1)))},
 }
+
+
+#: Functions, and methods, that CEL's standard does not have.
+EXTENSIONS: Final = (
+    *((name, False) for name in ("abs", "round", "floor", "ceil", "versionAtLeast", "inNetwork")),
+    *((name, True) for name in ("lowerAscii", "upperAscii", "trim", "split", "substring", "replace")),
+)
 
 
 def overload(name: str, types: tuple[str, ...], method: bool) -> Overload | None:
@@ -263,4 +370,5 @@ def accepted(name: str, method: bool) -> tuple[tuple[str, ...], ...]:
 
 def names() -> tuple[str, ...]:
     """Every function and method, for suggestions."""
-    return (*(name for name in (*_FUNCTIONS, *_METHODS) if name.isidentifier()), "size", "has", "exists", "all")
+    named = (name for name in (*_FUNCTIONS, *_METHODS) if name.isidentifier())
+    return (*named, "size", "has", "exists", "all", "filter", "map")

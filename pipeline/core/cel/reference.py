@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cel_expr_python import cel
 
-from pipeline.core.cel.functions import EvaluationError, days_between, zone
+from pipeline.core.cel.functions import EXTENSIONS, EvaluationError, accepted, days_between, overload, zone
 from pipeline.core.cel.syntax import Call, Name, Node, parse, parts_of
 
 _T: Final = cel.Type
@@ -38,6 +38,28 @@ def _two(name: str, impl: Any) -> Any:
     return cel.FunctionDecl(name, overloads)
 
 
+def _extensions() -> Iterator[Any]:
+    """What we have and CEL's standard does not, so that the library can judge rules that use it."""
+    for name, method in EXTENSIONS:
+        overloads = []
+        for types in accepted(name, method):
+            found = overload(name, types, method)
+            if found is not None:
+                overloads.append(cel.Overload(
+                    f"{name}_{'_'.join(types)}", return_type=_TYPES[found.result],
+                    parameters=[_TYPES[one] for one in types], is_member=method, impl=_listed(found.impl)))
+        yield cel.FunctionDecl(name, overloads)
+
+
+def _listed(impl: Any) -> Any:
+    """The library's lists are Python's."""
+    def call(*args: Any) -> Any:
+        value = impl(*args)
+        return list(value) if isinstance(value, tuple) else value
+
+    return call
+
+
 class Reference:
     """The library's environment for one set of declared attributes."""
 
@@ -46,7 +68,7 @@ class Reference:
                             impl=_days_since)
         self._env = cel.NewEnv(
             variables={**{path: _TYPES[kind] for path, kind in types.items()}, _PRESENT: _T.List(_T.STRING)},
-            functions=[cel.FunctionDecl("daysSince", [days]), _two("min", min), _two("max", max)],
+            functions=[cel.FunctionDecl("daysSince", [days]), _two("min", min), _two("max", max), *_extensions()],
         )
 
     def check(self, text: str) -> None:
