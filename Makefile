@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # What a target starts ends with it, also after kill -9.
-demo test check unit integration bench chaos mutants: export NEXTBEST_DIE_WITH_PARENT = 1
+demo test check unit integration bench chaos fuzz mutants: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit sim chaos mutants integration test check demo bench bench-core bench-memory docs lock clean
+.PHONY: help setup fmt lint types imports unit sim chaos fuzz mutants integration test check demo bench bench-core bench-memory docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ sim: setup ## fault simulation: 10,000 seeds; make sim SEED=123 tells one
 
 chaos: setup ## the same promises on a real broker under attack, 8 minutes: make chaos ARGS="--requests 2000 --kills 3"
 	@exec $(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: setup ## odd inputs at a running installation, 15 minutes: make fuzz ARGS="--minutes 2 --seed 7"
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 mutants: setup ## do the tests notice small bugs? 400 planted at random: make mutants ARGS="--sample 100 --only core/caps.py"
 	@exec $(BIN)/python -m tests.mutation $(ARGS)

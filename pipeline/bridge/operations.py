@@ -135,7 +135,7 @@ def _of_operators(doors: Doors) -> list[Operation]:
         return _json({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        checks = await doors.readiness.check(request.query_params.get("tenant"))
+        checks = await doors.readiness.check(request.query_params.get("tenant") or None)
         if checks.ready:
             return _json({"status": "ready"})
         raise Problem(
