@@ -65,6 +65,7 @@ def up(
                         said_s = time.monotonic()
                         view.tell(f"Not ready yet: {missing}")
                     time.sleep(LOOK_EVERY_S)
+                stack.supervisor.settled = True
                 view.ready(
                     f"Nextbest is ready: {stack.http_url} (API: {stack.http_url}/docs), "
                     f"Kafka at {stack.settings.bootstrap}, data in {stack.settings.data_dir}"

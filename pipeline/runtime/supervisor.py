@@ -1,11 +1,14 @@
 """Keeps the parts of an installation running: starts them, starts crashed ones again, stops all in order.
 
-A part that crashes too often stops everything: that it cannot run is said, with its last words, not hidden by restarts.
-Knows nothing of what the parts do.
+As long as the installation was never ready, a part that crashes too often stops everything: that it cannot run is
+said, with its last words, not hidden by restarts. From then on such a part rests and is tried again, with an alarm in
+the log; the others stay, so that a bridge gives fallbacks whatever becomes of workers and broker. Knows nothing of
+what parts do.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +19,8 @@ from typing import Protocol
 from pipeline.runtime import logs
 from pipeline.runtime.errors import StartupError
 from pipeline.runtime.restarts import CRASHES_MAX, WINDOW_S, Restarts
+
+_log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -71,12 +76,22 @@ class Watched:
         self.part.launch()
         self.state, self.since_s = State.RUNNING, now_s
 
-    def look(self, now_s: float) -> None:
-        """Notice a crash, or start again after one. Raises StartupError where it crashed too often."""
+    def look(self, now_s: float, settled: bool = False) -> None:
+        """Notice a crash, or start again after one.
+
+        Raises StartupError where it crashed too often before everything was `settled`.
+        """
         if self.state is State.RUNNING and (code := self.part.poll()) is not None:
+            ran_s = now_s - self.since_s
             delay_s = self.restarts.delay_s(now_s)
             self.state, self.since_s, self.exit_code = State.CRASHED, now_s, code
             self.on_crash(self.part)
+            if delay_s is None and settled:
+                delay_s = self.restarts.rest_s(ran_s)
+                _log.critical(
+                    "%s ended %d times within %.0f s, at last with status %s; it is tried again in %.0f s, everything "
+                    "else goes on; %s", self.part.name, CRASHES_MAX, WINDOW_S, code, delay_s,
+                    logs.last_words(self.part.log_path))
             if delay_s is None:
                 raise StartupError(
                     f"{self.part.name} ended {CRASHES_MAX} times within {WINDOW_S:.0f} s, at last with status {code}, "
@@ -84,7 +99,14 @@ class Watched:
                 )
             self.start_at_s = now_s + delay_s
         elif self.state is State.CRASHED and now_s >= self.start_at_s and self.may_start():
-            self.start(now_s)
+            try:
+                self.start(now_s)
+            except StartupError as error:
+                if not settled:
+                    raise
+                self.start_at_s = now_s + self.restarts.rest_s(0.0)
+                _log.critical("%s cannot be started, and is tried again in %.0f s: %s", self.part.name,
+                              self.start_at_s - now_s, error)
 
 
 class Supervisor:
@@ -93,6 +115,8 @@ class Supervisor:
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._groups: list[list[Watched]] = []
+        #: Whether the installation was ready once.
+        self.settled = False
 
     @property
     def watched(self) -> list[Watched]:
@@ -110,9 +134,9 @@ class Supervisor:
             watched.start(self._clock_s())
 
     def look(self) -> None:
-        """Call it a few times a second. Raises StartupError where a part crashed too often."""
+        """Call it a few times a second. Raises StartupError where a part crashed too often before all was settled."""
         for watched in self.watched:
-            watched.look(self._clock_s())
+            watched.look(self._clock_s(), self.settled)
 
     def stop(self, tell: Callable[[str], None] = lambda line: None) -> None:
         """Stop the groups, the last first, and wait. Repeatable."""

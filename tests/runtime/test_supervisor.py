@@ -122,6 +122,27 @@ def test_a_part_that_crashes_too_often_ends_everything_with_its_last_words(
     assert part.launches == CRASHES_MAX
 
 
+def test_once_all_was_ready_a_part_that_crashes_too_often_rests_and_the_others_stay(
+    supervisor: Supervisor, clock: Clock, journal: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, bridge = FakePart("worker", tmp_path, journal), FakePart("bridge", tmp_path, journal)
+    supervisor.start([worker, bridge])
+    supervisor.settled = True
+    launches = []
+    for _ in range(700):
+        worker.exit_code = 1
+        supervisor.look()
+        clock.now_s += 1
+        launches.append(worker.launches)
+    assert bridge.launches == 1 and supervisor.watched[1].state is State.RUNNING
+    # It comes back by itself, ever less often, and each time is said.
+    assert launches[-1] > launches[60] >= CRASHES_MAX
+    said = [one.getMessage() for one in caplog.records if one.levelname == "CRITICAL"]
+    assert "worker ended 5 times within 60 s" in said[0]
+    assert "it is tried again in 30 s, everything else goes on" in said[0]
+    assert "worker went wrong" in said[0] and any("in 300 s" in one or "in 240 s" in one for one in said)
+
+
 def test_crashes_long_apart_are_forgiven() -> None:
     restarts = Restarts()
     delays = [restarts.delay_s(crash * WINDOW_S) for crash in range(50)]
