@@ -205,9 +205,12 @@ def mentioned(state: Profile, by: str, event_id: str, at_ms: int) -> tuple[Profi
     return changed(state, mentions=known), forgets(state, over, event_id, at_ms)
 
 
-def forgets(state: Profile, whom: Iterable[str], event_id: str, at_ms: int) -> tuple[Emit, ...]:
-    """To keys that may name this one: that they are to do so no more."""
-    step = LinkStep(LinkKind.LEFT, links.identifier(state.profile_id, "", state), "", at_ms, cause=ERASED)
+def forgets(
+    state: Profile, whom: Iterable[str], event_id: str, at_ms: int, named: Identifier | None = None
+) -> tuple[Emit, ...]:
+    """To keys that may name this one, by any of the hashes in `named`: that they are to do so no more."""
+    one = named or links.identifier(state.profile_id, "", state)
+    step = LinkStep(LinkKind.LEFT, one, "", at_ms, cause=ERASED)
     return tuple(to_inbox(event_id, key, state.profile_id, step) for key in whom)
 
 
@@ -216,7 +219,12 @@ def erased_beside(state: Profile, event_id: str, at_ms: int) -> tuple[Emit, ...]
     strangers = [beside(state.profile_id, name) for name, link in state.links.items() if link.outcome not in links.HELD]
     whom = dict.fromkeys((*state.mentions, *strangers))
     whom.pop(state.profile_id, None)
-    return forgets(state, whom, event_id, at_ms)
+    # They may know the subject by any of its names: evidence came along as profiles became one.
+    own = links.identifier(state.profile_id, "", state)
+    names = dict.fromkeys((*own.earlier, *(name for name, link in state.links.items() if link.outcome in links.HELD),
+                           *map(hash_of, state.merged)))
+    names.pop(own.hash, None)
+    return forgets(state, whom, event_id, at_ms, Identifier("", own.hash, [*names]))
 
 
 def not_held(event_id: str, owner: str, one: Identifier, at_ms: int, source: str, cause: str) -> Emit:

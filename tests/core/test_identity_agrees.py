@@ -69,6 +69,14 @@ def test_an_erasure_reaches_the_evidence_of_others() -> None:
     assert not list(traces(shop.states)) and "e1" not in outcomes(shop, "u2")
 
 
+def test_an_erasure_reaches_evidence_that_came_along_with_a_merge() -> None:
+    shop = world()
+    shop.now_ms += 1_000
+    shop.send(identify("u1", "u2"), identify("e1", "u1", at_ms=NOW_MS + 1), erase("u1"))
+    assert shop.states["shop/u1"].suppressed and shop.states["shop/e1"].suppressed
+    assert not list(traces(shop.states)) and not shop.states["shop/u2"].mentions
+
+
 def test_one_who_was_only_mentioned_is_forgotten_where_that_was() -> None:
     shop = world()
     shop.now_ms += 1_000
@@ -171,7 +179,8 @@ _act = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in every run; `--hypothesis-seed` does not change them. Other ones are for a hunt of its own.
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(_act, st.lists(st.integers(0, 6), max_size=4)), min_size=2, max_size=12))
 def test_evidence_ways_export_and_erasure_agree(steps: list[Any]) -> None:
     """Between two events some of the inboxes deliver, each in its own order; in the end all do."""
