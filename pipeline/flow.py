@@ -81,7 +81,7 @@ class Record:
     at_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     #: Why a part of it could not be read at all ("": it could): it is a dead letter then.
     unreadable: str = ""
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
+from pipeline.adapters.messages import record_of
 from pipeline.flow import Record
 from pipeline.settings import Settings
 
@@ -171,7 +172,7 @@ class _Part:
         for message in messages:
             error = message.error()
             if error is None:
-                record = _record(message)
+                record = record_of(message)
                 by_input.setdefault((record.topic, record.partition), []).append(record)
             elif error.fatal():
                 raise KafkaException(error)
@@ -179,21 +180,3 @@ class _Part:
                 _log.warning("%s[%s]: %s", message.topic(), message.partition(), error.str())
         found = [(topic, partition, records) for (topic, partition), records in by_input.items()]
         return sorted(found, key=lambda one: self._place[one[0]]) if len(found) > 1 else found
-
-
-def _record(message: Message) -> Record:
-    unreadable = ""
-    try:
-        headers: Any = message.headers()
-    except UnicodeDecodeError:
-        headers, unreadable = None, "a header's name is not UTF-8: name headers in UTF-8"
-    return Record(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        tuple(headers) if headers else (),
-        unreadable,
-    )

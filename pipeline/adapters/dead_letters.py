@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 
 from pipeline.adapters import kafka, reading
 from pipeline.adapters.keys import Keys
+from pipeline.adapters.messages import headers_of
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model import DeadLetterRecord
 from pipeline.flow import Reason
@@ -146,11 +147,11 @@ def _letter(message: Message, keys: Keys) -> Letter | None:
 
 def _replayed(message: Message) -> str | None:
     """The origin that a marker says was replayed; None for any other record."""
-    headers: Iterable[tuple[str, str | bytes | None]] = message.headers() or []  # type: ignore[assignment]
-    for name, value in headers:
-        if name == REPLAYED_HEADER and message.value() is None and value is not None:
-            return value.decode() if isinstance(value, bytes) else value
-    return None
+    try:
+        headers = headers_of(message) if message.value() is None else ()
+    except ValueError:
+        return None
+    return next((v.decode(errors="replace") for name, v in headers if name == REPLAYED_HEADER and v is not None), None)
 
 
 def _read_to_the_end(settings: Settings, since_ms: int | None, progress: Progress | None) -> Iterator[Message]:

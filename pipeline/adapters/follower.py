@@ -14,6 +14,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
+from pipeline.adapters.messages import record_of
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.flow import Reason
@@ -114,15 +115,17 @@ class Follower:
 
     def _take(self, message: Message) -> None:
         topic = self._topics[str(message.topic())]
-        offset = message.offset() or 0
+        record = record_of(message)
         try:
-            key, data = message.key(), message.value()
-            if not key:
+            if record.unreadable:
+                raise CodecError(Reason.INVALID, record.unreadable)
+            if not record.key:
                 raise CodecError(Reason.EMPTY_KEY, f"send the record under its key: {topic.key}")
-            self._apply(topic.name, key, None if data is None else avro.decode(topic, data), offset)
+            value = None if record.value is None else avro.decode(topic, record.value)
+            self._apply(topic.name, record.key, value, record.offset)
         except Exception as error:
             # One record that cannot be used must not keep the next release from every worker.
-            self._pass_over(topic.name, offset, error)
+            self._pass_over(topic.name, record.offset, error)
 
     def _pass_over(self, topic: str, offset: int, error: Exception) -> None:
         self.bad_records += 1

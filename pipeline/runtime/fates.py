@@ -31,7 +31,9 @@ def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: 
     """Run a flow without a table over one record; returns what to publish before the record is acknowledged."""
     context.now_ms = record.at_ms
     outcome: Outcome
-    if flow.reads.compacted and record.value is None:
+    if record.unreadable:
+        outcome = DeadLetter(Reason.INVALID, record.unreadable)
+    elif flow.reads.compacted and record.value is None:
         # A tombstone on a compacted topic withdraws the item or release: nothing to check.
         outcome = Accept(Reason.APPLIED)
     else:

@@ -34,7 +34,7 @@ from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, Lan
 from pipeline.runtime.lane_driver import Lease
 from pipeline.runtime.lanes import Lanes, LaneSetup
 from pipeline.settings import Settings
-from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS
+from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS, FLOWS
 from topics.catalog import (
     ACCOUNTS,
     CATALOG_ITEMS,
@@ -141,16 +141,7 @@ class Worker:
 
         async def agent(stream: Any) -> None:
             async for event in stream.noack().events():
-                message = event.message
-                headers = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
-                self._handle(
-                    flow,
-                    Record(
-                        message.topic, message.partition, message.offset, int((message.timestamp or 0) * 1000),
-                        message.key, message.value, tuple(headers),
-                    ),
-                    done=event.ack,
-                )  # fmt: skip
+                self._handle(flow, event.message.record, done=event.ack)
 
         app.agent(topic, name=flow.name, supervisor_strategy=CrashingSupervisor)(agent)
 
@@ -208,7 +199,8 @@ class Worker:
         transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes
         transport.on_joined = partial(membership.note, settings.data_dir)
-        others = [flow.reads.name for flow in BATCH_FLOWS if flow.reads is not DECISION_REQUESTS]
+        others = [flow.reads.name for flow in FLOWS if flow.reads is not DECISION_REQUESTS]
+        transport.inputs = frozenset((*others, DECISION_REQUESTS.name))
         transport.reader = BatchReader(
             # Who asks is waiting; what happened before that and is there too is applied first.
             [(others, reading_consumer(settings)), ([DECISION_REQUESTS.name], reading_consumer(settings))],

@@ -1,9 +1,11 @@
 """Faust's Kafka transport with the batch lane in it; with `faust_app.py` the only place that knows Faust.
 
 Kept of Faust: group membership, assignment with co-partitioned tables and standbys, the table life cycle, agents for
-ordinary topics. Replaced: the reading of hot topics (by librdkafka, whole fetches into `Lanes`; Faust's consumer holds
-the assignment, fetches none of them and commits for them), recovery of active tables (bulk, in `takeover.py`), and
-offsets of hot topics (positions are the lanes' own).
+ordinary topics, with their acknowledgements and commits. Replaced: the reading of every input (by librdkafka; Faust's
+consumer holds the assignment, fetches only the changelogs of standbys, and commits), the way of hot topics (whole
+fetches into `Lanes`, whose positions are their own), and recovery of active tables (bulk, in `takeover.py`).
+
+Anybody may write to an input, and Faust's reader dies of a header whose name is not UTF-8; librdkafka's does not.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
 from pipeline.adapters.batch_reader import BatchReader
+from pipeline.flow import Record
 from pipeline.runtime import crash
 from pipeline.runtime.lanes import Lanes, StaleAssignmentError, TopicPartition
 
@@ -32,8 +36,8 @@ FETCH_WAIT_MS = 250
 
 
 class LaneConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with our fetch wait, a lease renewed by every successful join and heartbeat, and hot
-    topics that are assigned but not fetched."""
+    """Faust's consumer thread, with our fetch wait, a lease renewed by every successful join and heartbeat, and inputs
+    that are assigned but not fetched."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -87,12 +91,27 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
         consumer.pause(*(tp for tp in consumer.assignment() if tp.topic in topics))
 
 
+class ReadMessage(ConsumerMessage):
+    """A record of an ordinary topic on its way through Faust to its agent."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record, generation: int) -> None:
+        super().__init__(
+            record.topic, record.partition, record.offset, record.at_ms / 1000, 0, None, record.key,
+            record.value, None, tp=TP(record.topic, record.partition), generation_id=generation,
+        )  # fmt: skip
+        self.record = record
+
+
 class ConsumerGroup:
     """The lanes' `Group`: membership and commits on Faust's consumer thread, reading by the batch reader."""
 
     def __init__(self, thread: LaneConsumerThread, reader: BatchReader) -> None:
         self._thread = thread
         self._reader = reader
+        #: The next offset of every ordinary input, which is read along with the lanes'.
+        self.ordinary: dict[TopicPartition, int] = {}
 
     async def committed(self, inputs: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """The offsets to start from: committed, or the beginning of the log."""
@@ -101,7 +120,7 @@ class ConsumerGroup:
 
     async def read_from(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read these inputs and no others, from these offsets; what was fetched of them before is forgotten."""
-        self._reader.read_from(positions)
+        self._reader.read_from({**self.ordinary, **positions})
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit; a rebalance meanwhile makes it void, which is harmless."""
@@ -109,7 +128,8 @@ class ConsumerGroup:
 
 
 class LaneConsumer(driver.Consumer):
-    """Faust's consumer, which has hot records fed to the lanes."""
+    """Faust's consumer, to which a batch reader brings the records: the hot ones for the lanes, the others for
+    agents."""
 
     _thread: LaneConsumerThread
     group: ConsumerGroup
@@ -123,6 +143,11 @@ class LaneConsumer(driver.Consumer):
     def reader(self) -> BatchReader:
         """What reads the lanes' inputs, set on the transport before the app starts."""
         return cast(LaneTransport, self.transport).reader
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """The topics that the batch reader reads: all but the changelogs, set on the transport."""
+        return cast(LaneTransport, self.transport).inputs
 
     @property
     def on_joined(self) -> Callable[[str], None]:
@@ -145,7 +170,7 @@ class LaneConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        await self._thread.call_thread(self._thread.leave_out, self.lanes.topics)
+        await self._thread.call_thread(self._thread.leave_out, self.inputs)
         self.lanes.assigned()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -160,11 +185,11 @@ class LaneConsumer(driver.Consumer):
         await self.lanes.revoke(self.group)
 
     async def verify_all_partitions_active(self) -> None:
-        """Faust's watch over what it fetches. Of the lanes' topics it fetches nothing: it would call every partition
-        of theirs stuck, several times a minute, for as long as the worker lives."""
+        """Faust's watch over what it fetches. Of the inputs it fetches nothing: it would call every partition of
+        theirs stuck, several times a minute, for as long as the worker lives."""
         now_s = time.monotonic()
         for tp in self.assignment():
-            if tp.topic not in self.lanes.topics and not self.should_stop:
+            if tp.topic not in self.inputs and not self.should_stop:
                 self.verify_event_path(now_s, tp)
 
     async def commit_completed(self) -> None:
@@ -175,19 +200,22 @@ class LaneConsumer(driver.Consumer):
     # -- records --------------------------------------------------------------------------------------------------
 
     async def _feed_lanes(self) -> None:
-        """Hot records, fetch by fetch, in the flows' order: what a caller sent before asking is applied before the
+        """Records, fetch by fetch, in the flows' order: what a caller sent before asking is applied before the
         question is answered."""
         try:
             while not self.should_stop:
                 for topic, partition, records in await self.reader.next():
-                    await self.lanes.feed(topic, partition, records, self.group)
+                    if topic in self.lanes.topics:
+                        await self.lanes.feed(topic, partition, records, self.group)
+                    else:
+                        await self._to_agent(records)
                     # An acknowledgement that came meanwhile lets an answer go: before another request is decided.
                     await asyncio.sleep(0)
         except Exception as error:
             crash.stop("a batch could not be processed", error)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Ordinary records; and the place where a new assignment is taken over."""
+        """Changelogs of standbys; and the place where a new assignment is taken over."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._drain_once()
@@ -213,28 +241,39 @@ class LaneConsumer(driver.Consumer):
             await self.perform_seek()
             return
         for tp, batch in records.items():
-            # The first fetch of an assignment may have been under way before the lanes' topics were left out.
-            hot = tp.topic in self.lanes.topics
-            if not hot and (active is None or tp in active or tp in self._buffered_partitions):
-                await self._deliver(tp, batch)
+            # The first fetch of an assignment may have been under way before the inputs were left out.
+            wanted = tp.topic not in self.inputs
+            if wanted and (active is None or tp in active or tp in self._buffered_partitions):
+                await self._deliver(tp, [self._to_message(tp, record) for record in batch])
 
     async def _take_over(self) -> None:
-        inputs = [(tp.topic, tp.partition) for tp in self.assignment() if tp.topic in self.lanes.topics]
+        assigned = [(tp.topic, tp.partition) for tp in self.assignment() if tp.topic in self.inputs]
+        inputs = [tp for tp in assigned if tp[0] in self.lanes.topics]
+        self.group.ordinary = {}
+        self.group.ordinary = dict(await self.group.committed([tp for tp in assigned if tp not in inputs]))
         try:
             await self.lanes.take_over(inputs, self.group)
         except StaleAssignmentError:
             log.info("rebalanced again while taking over %d inputs", len(inputs))
 
-    async def _deliver(self, tp: TP, batch: Iterable[Any]) -> None:
+    async def _to_agent(self, records: Iterable[Record]) -> None:
+        """Records of one ordinary input, each once."""
+        for record in records:
+            place = (record.topic, record.partition)
+            if record.offset >= self.group.ordinary.get(place, record.offset + 1):
+                self.group.ordinary[place] = record.offset + 1
+                await self._deliver(TP(*place), [ReadMessage(record, self.app.consumer_generation_id)])
+
+    async def _deliver(self, tp: TP, messages: Iterable[ConsumerMessage]) -> None:
         """The ordinary way: one message after the other to Faust's conductor."""
-        for record in batch:
+        for message in messages:
             read = self._read_offset[tp]
-            if read is not None and record.offset < read:
+            if read is not None and message.offset < read:
                 continue
-            if read and record.offset - read > 1 and self.app.topics.acks_enabled_for(tp.topic):
-                await self._add_gap(tp, read + 1, record.offset)
-            await self.callback(self._to_message(tp, record))
-            self._read_offset[tp] = record.offset
+            if read and message.offset - read > 1 and self.app.topics.acks_enabled_for(tp.topic):
+                await self._add_gap(tp, read + 1, message.offset)
+            await self.callback(message)
+            self._read_offset[tp] = message.offset
 
 
 class LaneTransport(driver.Transport):
@@ -243,6 +282,7 @@ class LaneTransport(driver.Transport):
     Consumer = LaneConsumer
     lanes: Lanes
     reader: BatchReader
+    inputs: frozenset[str]
     on_joined: Callable[[str], None]
 
 

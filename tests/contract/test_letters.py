@@ -26,7 +26,7 @@ def letter(record: Record, detail: str = "send Avro") -> DeadLetterRecord:
 
 
 def record(value: bytes | None = b"{}", key: bytes | None = b"shop/1", **more: bytes | None) -> Record:
-    return Record("feedback.events", 3, 12, 5, key, value, tuple(more.items()))  # type: ignore[arg-type]
+    return Record("feedback.events", 3, 12, 5, key, value, tuple(more.items()))
 
 
 def test_what_fits_is_kept_byte_for_byte() -> None:

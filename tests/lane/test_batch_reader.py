@@ -46,8 +46,6 @@ class Said:
         return b"v"
 
     def headers(self) -> list[tuple[str, bytes]] | None:
-        if self.at == 13:
-            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return [("traceparent", b"x")] if self.at == 0 else None
 
 
@@ -144,16 +142,6 @@ def test_a_record_is_handed_over_as_it_came() -> None:
         [(_, _, [one, two])] = await asyncio.wait_for(world.reader.next(), 5)
         assert (one.at_ms, one.key, one.value, one.headers) == (17, b"k", b"v", (("traceparent", b"x"),))
         assert two.headers == ()
-
-    run(test)
-
-
-def test_a_header_name_that_is_no_text_is_said_and_stops_nothing() -> None:
-    async def test(world: World) -> None:
-        world.consumer.fetches.put([Said("first", 13), Said("first", 14)])
-        ((_, _, (bad, good)),) = await world.reader.next()
-        assert (bad.value, bad.headers, "not UTF-8" in bad.unreadable) == (b"v", (), True)
-        assert good.unreadable == ""
 
     run(test)
 

@@ -165,11 +165,24 @@ def test_a_rule_too_deep_is_a_finding(tmp_path: Path, rule: str) -> None:
     assert _said(tmp_path, GOOD.replace("profile.age >= 18", f"'{rule}'"))
 
 
-def test_a_chain_of_segments_is_as_long_as_it_likes(tmp_path: Path) -> None:
-    chain = "".join(f"  s{number}: {{rule: segment.s{number - 1}}}\n" for number in range(1, 2_000))
+@pytest.mark.parametrize("step", [-1, 1])
+def test_a_chain_of_segments_is_as_long_as_it_likes(tmp_path: Path, step: int) -> None:
+    ends = {0: "profile.age >= 18", 2_001: "profile.age >= 18"}
+    chain = "".join(f"  s{n:04}: {{rule: {ends.get(n + step, f'segment.s{n + step:04}')}}}\n" for n in range(1, 2_001))
     text = GOOD.replace("segments: {adults: {rule: profile.age >= 18}}",
-                        f"segments:\n  adults: {{rule: profile.age >= 18}}\n  s0: {{rule: profile.age >= 18}}\n{chain}")
-    assert len(_loaded(tmp_path, text).policy.segments) == 2_001
+                        f"segments:\n  adults: {{rule: profile.age >= 18}}\n{chain}")
+    names = [segment.id for segment in _loaded(tmp_path, text).policy.segments]
+    assert sorted(names) == ["adults", *(f"s{n:04}" for n in range(1, 2_001))]
+    assert names.index("s1000") - names.index(f"s{1_000 + step:04}") > 0, "read before it is there"
+
+
+def test_segments_in_circles_are_all_said_however_long(tmp_path: Path) -> None:
+    circle = "".join(f"  s{number}: {{rule: segment.s{(number + 1) % 2_000}}}\n" for number in range(2_000))
+    text = GOOD.replace("segments: {adults: {rule: profile.age >= 18}}",
+                        f"segments:\n  adults: {{rule: segment.adults}}\n{circle}")
+    said = [one for one in _said(tmp_path, text) if "in a circle" in one]
+    assert len(said) == 2
+    assert any("adults → adults" in one for one in said)
 
 
 @pytest.mark.parametrize(("written", "said"), [

@@ -36,10 +36,10 @@ def test_a_wait_that_runs_out_of_time_stops_the_worker(
 
 def test_faust_looks_for_stuck_partitions_only_among_those_it_reads() -> None:
     looked_at: list[TP] = []
-    read, hot = TP("policy.releases", 0), TP("decision.requests", 3)
+    read, hot = TP("nextbest-profiles_by_id-changelog", 0), TP("decision.requests", 3)
     consumer: Any = SimpleNamespace(
         assignment=lambda: {hot, read},
-        lanes=SimpleNamespace(topics=frozenset({hot.topic})),
+        inputs=frozenset({hot.topic}),
         should_stop=False,
         verify_event_path=lambda _now_s, tp: looked_at.append(tp),
     )

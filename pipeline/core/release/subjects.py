@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from pipeline.core.definitions import Lifecycle, LifecycleStage, Matcher, Segment, Signal
 from pipeline.core.hashing import digest
@@ -31,27 +32,32 @@ def segments(book: RuleBook, declared: Body) -> tuple[Segment, ...]:
         if rule is not None and not rule.reads.isdisjoint(("segments", "lifecycle")):
             book.problems.add(("segments", name, "rule"), "a segment reads other segments by name",
                               "write segment.<name>")
-    ordered: dict[str, Segment] = {}
-    for name in declared:
-        _visit(name, rules, declared, book, ordered, [])
-    return tuple(ordered.values())
+    return tuple(
+        Segment(name, f"segment.{name}", rule, declared[name].get("version", 1))
+        for name in _ordered({name: _read(rule) for name, rule in rules.items() if rule is not None}, book)
+        if (rule := rules[name]) is not None
+    )
 
 
-def _visit(
-    name: str, rules: Mapping[str, Rule | None], declared: Body, book: RuleBook, ordered: dict[str, Segment],
-    above: list[str],
-) -> None:
-    rule = rules[name]
-    if name in ordered or rule is None:
-        return
-    if name in above:
-        circle = " → ".join([*above[above.index(name):], name])
-        book.problems.add(("segments", name, "rule"), f"segments read each other in a circle: {circle}")
-        return
-    for path in sorted(rule.reads):
-        if path.startswith("segment."):
-            _visit(path.removeprefix("segment."), rules, declared, book, ordered, [*above, name])
-    ordered[name] = Segment(name, f"segment.{name}", rule, declared[name].get("version", 1))
+def _read(rule: Rule) -> list[str]:
+    """The segments that a rule reads, by name."""
+    return sorted(path.removeprefix("segment.") for path in rule.reads if path.startswith("segment."))
+
+
+def _ordered(reads: Mapping[str, list[str]], book: RuleBook) -> list[str]:
+    """The names, each after those that it reads; those of a circle, which is a problem, are left out."""
+    left = dict(reads)
+    while True:
+        try:
+            return [name for name in TopologicalSorter(left).static_order() if name in left]
+        except CycleError as error:
+            circle = error.args[1][::-1]
+            first = circle.index(min(circle[1:], key=list(reads).index))
+            circle = [*circle[first:-1], *circle[:first], circle[first]]
+            said = f"segments read each other in a circle: {' → '.join(circle)}"
+            book.problems.add(("segments", circle[0], "rule"), said)
+            for name in circle[1:]:
+                del left[name]
 
 
 def lifecycle(book: RuleBook, one: Body) -> Lifecycle:
