@@ -65,7 +65,8 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
         _err.print(f"[red]{settings.bootstrap} did not answer within {_ANSWER_S:.0f} s[/]: is the broker running, "
                    "and were the topics made (nextbest topics apply)?")
         raise typer.Exit(1)
-    publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser())
+    publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser(),
+                          directory.counted(tenant))
     if publication.sweeping and not sweeping:
         _err.print(f"[red]not published[/]: it would remove {publication.removed_items} of "
                    f"{len(directory.items(tenant))} items of {tenant}. Is a file missing? If it is meant, add --yes")

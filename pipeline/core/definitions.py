@@ -138,6 +138,8 @@ class Signal:
     path: str = ""
     #: The behaviour keys of the steps, and of `without` last.
     keys: tuple[str, ...] = ()
+    #: Since when all of it is counted (epoch ms); what happened before was not.
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

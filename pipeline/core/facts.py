@@ -1,6 +1,7 @@
 """What rules read: profile, context, segments, signals and time as one flat dict from path to value.
 
-Only what is known is in it: a missing path is what makes a rule unknown.
+Only what is known is in it: a missing path is what makes a rule unknown. Of a count that began after the subject's
+first events, the least that it can be is there instead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.core import accounts, readers, signals, windows
+from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.model import Account
@@ -73,9 +75,11 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account |
         facts["lifecycle"] = profile.stages[-1].name
     for signal in policy.signals:
         if signal.path in reads:
-            value = signals.value(signal, profile.behaviour, now_ms)
+            value = signals.value(signal, profile, now_ms)
             if value is not None:
                 facts[signal.path] = value
+            elif signal.kind == "count":
+                facts[signal.path + AT_LEAST] = signals.least(signal, profile, now_ms)
     _add_time(facts, reads, profile, policy, now_ms)
     return facts
 

@@ -58,7 +58,8 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
 def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
     """Behaviour and counted caps. None where nothing may be learnt: no consent to be tracked."""
     at_ms = min(event.at_ms, now_ms)
-    known = changed(profile, event_ids=remember_event(profile, event.event_id, at_ms))
+    known = changed(profile, event_ids=remember_event(profile, event.event_id, at_ms),
+                    heard_ms=profile.heard_ms or now_ms)
     if live is None:
         return known, ()
     policy = live.policy

@@ -50,6 +50,7 @@ def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) ->
         segments=_combined(own.segments, given.segments, min),
         stages=tuple(sorted({*own.stages, *given.stages}, key=lambda s: (s.entered_at_ms, s.name)))[-STAGES_MAX:],
         behaviour=_combined(own.behaviour, given.behaviour, newest),
+        heard_ms=min(filter(None, (own.heard_ms, given.heard_ms)), default=0),
         counters=caps.merged(own.counters, given.counters),
         rests=_combined(own.rests, given.rests, max),
         assignments={**given.assignments, **own.assignments},

@@ -256,6 +256,8 @@ class PolicyRelease:
     body: str
     at_ms: int
     by: str = ""
+    #: Of the one that is live: when each behaviour key of its signals began to be counted, epoch ms.
+    signals_since: dict[str, int] = field(default_factory=dict)
 
 
 class LinkKind(StrEnum):

@@ -151,6 +151,9 @@ class Profile:
     stages: tuple[Stage, ...] = ()
     #: Behaviour signal → its newest moments, ascending.
     behaviour: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
+    #: that, it may have missed.
+    heard_ms: int = 0
     counters: dict[str, Counter] = field(default_factory=dict)
     #: Outcome-triggered rests: suppression key → until (epoch ms).
     rests: dict[str, int] = field(default_factory=dict)

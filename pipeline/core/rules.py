@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any, Final
 
-from pipeline.core.cel.build import CANDIDATE, Builder, Facts, Fn
+from pipeline.core.cel.build import AT_LEAST, CANDIDATE, Builder, Facts, Fn
 from pipeline.core.cel.cost import check_cost
 from pipeline.core.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
@@ -151,12 +151,14 @@ def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
 
 
 def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
-    """The values a clause saw, as JSON by name; what was missing is left out."""
+    """The values a clause saw, as JSON by name; what was missing is left out, but for the least of a count."""
     values = {}
     for name in names:
         source = item if name.startswith(CANDIDATE) else facts
         if name in source:
             values[name] = as_json(source[name])
+        elif name + AT_LEAST in source:
+            values[name] = as_json(f"at least {source[name + AT_LEAST]}")
     return values
 
 

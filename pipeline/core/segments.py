@@ -141,7 +141,7 @@ def _due_ms(profile: Profile, policy: Policy, now_ms: int) -> int | None:
     if not _CLOCKS.isdisjoint(policy.segment_reads):
         ahead = windows.moment(now_ms).astimezone(fact.zone_of(profile, policy)[1]).utcoffset() or timedelta(0)
         dues.append(_next(now_ms, clock_ms, int(own * _SPREAD_MS) - ahead // timedelta(milliseconds=1)))
-    counted = signals.due_ms(policy.windowed, profile.behaviour, now_ms)
+    counted = signals.due_ms(policy.windowed, profile, now_ms)
     return min(dues) if counted is None else min(counted, *dues)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core import windows
 from pipeline.core.definitions import Matcher, Policy, Signal
 from pipeline.core.model import FeedbackEvent
-from pipeline.core.profile import MOMENTS_MAX, appended
+from pipeline.core.profile import MOMENTS_MAX, Profile, appended
 
 Behaviour = Mapping[str, tuple[int, ...]]
 
@@ -48,14 +48,32 @@ def recorded(
     return result, touched
 
 
-def value(signal: Signal, behaviour: Behaviour, now_ms: int) -> Any:
-    """What the signal says now; None where it is unknown (nothing ever happened, for `last`)."""
+def value(signal: Signal, profile: Profile, now_ms: int) -> Any:
+    """What the signal says now; None where it is unknown: nothing ever happened, for `last`, or some of what would
+    count happened before the signal did, for the others."""
+    behaviour = profile.behaviour
     if signal.kind == "count":
-        return min(signal.up_to, _count(behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms))
+        count = least(signal, profile, now_ms)
+        return count if count == signal.up_to or _whole(signal, profile, now_ms) else None
     if signal.kind == "last":
         moments = behaviour.get(signal.keys[0])
         return windows.moment(moments[-1]) if moments else None
-    return _happened(signal, [behaviour.get(key, ()) for key in signal.keys])
+    happened = _happened(signal, [behaviour.get(key, ()) for key in signal.keys])
+    if _whole(signal, profile, now_ms) or (happened and signal.without is None):
+        return happened
+    return None
+
+
+def least(signal: Signal, profile: Profile, now_ms: int) -> int:
+    """How often a count has certainly happened."""
+    return min(signal.up_to, _count(profile.behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms))
+
+
+def _whole(signal: Signal, profile: Profile, now_ms: int) -> bool:
+    """Whether nothing that the signal is about can have happened before it was counted."""
+    if not profile.heard_ms or profile.heard_ms >= signal.since_ms:
+        return True
+    return signal.kind == "count" and signal.within_ms is not None and now_ms - signal.within_ms >= signal.since_ms
 
 
 def _count(moments: tuple[int, ...], within_ms: int | None, now_ms: int) -> int:
@@ -90,12 +108,14 @@ def _last_of(steps: list[tuple[int, ...]], first: int) -> int | None:
     return at
 
 
-def due_ms(signals: Iterable[Signal], behaviour: Behaviour, now_ms: int) -> int | None:
-    """When time alone next changes a count: the moment its oldest counted event leaves the window."""
+def due_ms(signals: Iterable[Signal], profile: Profile, now_ms: int) -> int | None:
+    """When time alone next changes a count: the moment its oldest counted event leaves the window, or its window has
+    passed since it began to be counted."""
     due: int | None = None
     for signal in signals:
         if signal.kind == "count" and signal.within_ms is not None:
-            for at in behaviour.get(signal.keys[0], ()):
+            begins = () if _whole(signal, profile, now_ms) else (signal.since_ms,)
+            for at in (*begins, *profile.behaviour.get(signal.keys[0], ())):
                 leaves = at + signal.within_ms
                 if leaves > now_ms:
                     due = leaves if due is None else min(due, leaves)

@@ -91,6 +91,8 @@ class SignalDefinition(Definition):
     without: MatcherDefinition | None = None
     within_ms: Annotated[Span | None, Field(alias="within")] = None
     up_to: int = Field(100, ge=1, le=1_000)
+    #: From when on every event is known, although the signal is newer: history was filled in.
+    since_ms: Annotated[Moment | None, Field(alias="since")] = None
     doc: Doc = ""
 
     @model_validator(mode="after")

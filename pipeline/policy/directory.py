@@ -31,6 +31,9 @@ class _Tenant:
 
     bodies: dict[str, str] = field(default_factory=dict)
     wanted: str = ""
+    #: When each behaviour key of the wanted release began to be counted, and those by which the live one is.
+    since: dict[str, int] = field(default_factory=dict)
+    live_since: dict[str, int] = field(default_factory=dict)
     policy: Policy | None = None
     compiler: ItemCompiler | None = None
     raw: dict[str, str] = field(default_factory=dict)
@@ -101,6 +104,16 @@ class Directory:
                 return "", ()
             return known.policy.release if known.policy else "", tuple(known.bodies)
 
+    def counted(self, tenant: str) -> dict[str, tuple[int, int]]:
+        """Each behaviour key of the live release: when it began to be counted (epoch ms), and up to how many are kept;
+        empty where none is live."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            if known is None or known.policy is None:
+                return {}
+            since, signals = known.live_since, known.policy.signals
+            return {key: (since.get(key, 0), signal.up_to) for signal in signals for key in signal.keys}
+
     def accounts(self, tenant: str) -> dict[str, Account]:
         """The tenant's accounts by key, where their topic is followed."""
         with self._lock:
@@ -130,6 +143,7 @@ def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:
 def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> None:
     if name == ACTIVE:
         tenant.wanted = value.release if value is not None else ""
+        tenant.since = value.signals_since if value is not None else {}
         if not tenant.wanted:
             tenant.policy = tenant.compiler = None
             tenant.items.clear()
@@ -139,7 +153,8 @@ def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> No
         return
     else:
         tenant.bodies[name] = value.body
-    if tenant.wanted in tenant.bodies and (tenant.policy is None or tenant.policy.release != tenant.wanted):
+    there = "" if tenant.policy is None else tenant.policy.release
+    if tenant.wanted in tenant.bodies and (there, tenant.live_since) != (tenant.wanted, tenant.since):
         _activate(tenant, tenant.wanted)
 
 
@@ -149,13 +164,14 @@ def _activate(tenant: _Tenant, release: str) -> None:
     known = dict(tenant.problems)
     tenant.problems.clear()
     try:
-        policy = compile_release(tenant.bodies[release], release)
+        policy = compile_release(tenant.bodies[release], release, tenant.since)
         tenant.policy, tenant.compiler, tenant.items = policy, ItemCompiler(policy), {}
         for item_id, body in tenant.raw.items():
             _compile_item(tenant, item_id, body)
         failed = trial.check(arrange("trial", policy, tenant.items.values(), 0), _TRIALS)
         if failed:
             raise DefinitionError(failed)
+        tenant.live_since = tenant.since
     except Exception as error:  # whoever published it: what a worker cannot decide by does not go live
         tenant.policy, tenant.compiler, tenant.items = before
         said = str(error) if isinstance(error, DefinitionError) else f"{type(error).__name__}: {error}"

@@ -175,4 +175,6 @@ def _signal(one: SignalDefinition) -> dict[str, Any]:
         result["without"] = dump(one.without)
     if one.within_ms is not None:
         result["within_ms"] = one.within_ms
+    if one.since_ms is not None:
+        result["since_ms"] = one.since_ms
     return result

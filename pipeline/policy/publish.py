@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from pipeline.codecs import avro
@@ -30,8 +31,16 @@ class Publication:
     sweeping: bool = False
 
 
-def prepare(checked: Checked, tenant: str, present: Mapping[str, str], at_ms: int, by: str) -> Publication:
-    """The release, what changed in the catalog (`present`: bodies published before), and the activation, last."""
+def prepare(
+    checked: Checked, tenant: str, present: Mapping[str, str], at_ms: int, by: str,
+    counted: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> Publication:
+    """The release, what changed in the catalog, and the activation, last.
+
+    :param present: the catalog's bodies as published before.
+    :param counted: each behaviour key of the live release: when it began to be counted, and up to how many are kept;
+        one of which more are to be kept begins now, as any other does.
+    """
     release = PolicyRelease(tenant, checked.release, checked.body, at_ms, by)
     records = [_release(f"{tenant}/{checked.release}", release)]
     changed = {name: body for name, body in checked.items.items() if present.get(name) != body}
@@ -40,7 +49,12 @@ def prepare(checked: Checked, tenant: str, present: Mapping[str, str], at_ms: in
         records.append(Outbound(CATALOG_ITEMS.name, f"{tenant}/{name}".encode(), value))
     removed = sorted(set(present) - set(checked.items))
     records += [Outbound(CATALOG_ITEMS.name, f"{tenant}/{name}".encode(), None) for name in removed]
-    records.append(_release(f"{tenant}/{ACTIVE}", PolicyRelease(tenant, checked.release, "", at_ms, by)))
+    since = {}
+    for signal in checked.policy.signals:
+        for key in signal.keys:
+            since_ms, up_to = counted.get(key, (at_ms, 0))
+            since[key] = since_ms if up_to >= signal.up_to else at_ms
+    records.append(_release(f"{tenant}/{ACTIVE}", PolicyRelease(tenant, checked.release, "", at_ms, by, since)))
     sweeping = len(removed) >= SWEEPING_MIN and len(removed) > SWEEPING_SHARE * len(present)
     sweeping = sweeping or bool(present and not checked.items)
     return Publication(tuple(records), checked.release, len(changed), len(removed), sweeping)

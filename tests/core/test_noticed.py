@@ -61,10 +61,10 @@ def test_tidying_forgets_no_moment_that_a_window_still_has(window: Window, part:
 
 def test_what_undoes_a_sequence_at_its_very_first_moment_undoes_it() -> None:
     signal = Signal("s", "sequence", (Matcher(), Matcher()), without=Matcher(), keys=("a", "b", "c"))
-    happened = {"a": (5,), "b": (6,)}
-    assert signals.value(signal, happened, 9) is True
-    assert signals.value(signal, {**happened, "c": (5,)}, 9) is False
-    assert signals.value(signal, {**happened, "c": (4,)}, 9) is True
+    happened: dict[str, tuple[int, ...]] = {"a": (5,), "b": (6,)}
+    assert signals.value(signal, Profile(behaviour=happened), 9) is True
+    assert signals.value(signal, Profile(behaviour={**happened, "c": (5,)}), 9) is False
+    assert signals.value(signal, Profile(behaviour={**happened, "c": (4,)}), 9) is True
 
 
 def test_a_declared_salt_deals_the_arms() -> None:

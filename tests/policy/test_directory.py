@@ -22,6 +22,8 @@ from topics.catalog import BY_NAME, CATALOG_ITEMS, POLICY_RELEASES
 
 from .test_errors import GOOD
 
+SIGNALS = 'signals: {views: {count: {event: page, name: /x}, within: 7d}}'
+
 
 def checked(tmp_path: Path, text: str = GOOD) -> Checked:
     (tmp_path / "policy.yaml").write_text(text, "utf-8")
@@ -176,3 +178,40 @@ def test_defaults_left_out_of_a_body_mean_what_the_definitions_say(tmp_path: Pat
 def test_what_is_no_release_is_refused(body: str) -> None:
     with pytest.raises(ValueError, match="not a release this engine understands"):
         compile_release(body, "r")
+
+
+def test_a_signal_counts_since_it_was_published_first_and_a_changed_one_anew(tmp_path: Path) -> None:
+    directory = Directory()
+    none = GOOD.replace(SIGNALS, "")
+    text = GOOD.replace(
+        SIGNALS, "signals: {seen: {count: {event: view}, within: 7d, up_to: 5}, bought: {count: {event: conversion}}}")
+
+    def publish(text: str, at_ms: int) -> dict[str, int]:
+        known = directory.counted("shop")
+        follow(directory, prepare(checked(tmp_path, text), "shop", {}, at_ms, "tests", known).records, at_ms)
+        live = directory.live("shop")
+        assert live is not None
+        return {signal.id: signal.since_ms for signal in live.policy.signals}
+
+    assert publish(none, 10) == {}
+    assert publish(text, 20) == {"seen": 20, "bought": 20}
+    assert publish(text.replace("limit: 1", "limit: 2"), 30) == {"seen": 20, "bought": 20}
+    assert publish(text.replace("within: 7d", "within: 9d"), 40) == {"seen": 20, "bought": 20}, "as much is counted"
+    assert publish(text.replace("up_to: 5", "up_to: 4"), 43) == {"seen": 20, "bought": 20}
+    assert publish(text.replace("up_to: 5", "up_to: 6"), 46) == {"seen": 46, "bought": 20}, "so many were not kept"
+    assert publish(text.replace("event: view", "event: click"), 50) == {"seen": 50, "bought": 20}
+    assert publish(none, 60) == {}
+    assert publish(text, 70) == {"seen": 70, "bought": 70}, "in between, nobody counted"
+    declared = text.replace("within: 7d", "within: 7d, since: 1970-01-01T00:00:00.005Z")
+    assert publish(declared, 80) == {"seen": 5, "bought": 70}
+
+
+def test_a_release_that_is_activated_again_counts_as_its_activation_says(tmp_path: Path) -> None:
+    directory = Directory()
+    one = checked(tmp_path, GOOD.replace(SIGNALS, "signals: {seen: {count: {event: view}}}"))
+    follow(directory, published(one).records)
+    (key,) = directory.counted("shop")
+    directory.apply(POLICY_RELEASES.name, b"shop/@active", PolicyRelease("shop", one.release, "", 5, "", {key: 7}), 20)
+    assert directory.counted("shop") == {key: (7, 100)}
+    directory.apply(POLICY_RELEASES.name, b"shop/@active", PolicyRelease("shop", one.release, "", 5), 21)
+    assert directory.counted("shop") == {key: (0, 100)}, "an older publisher says nothing of it"

@@ -55,6 +55,7 @@ PROFILE = Profile(
     segments_account=2,
     stages=(Stage("new", 1), Stage("active", AT_MS)),
     behaviour={"view": (1, 2, AT_MS)},
+    heard_ms=AT_MS,
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
     rests={"tag:shoes": AT_MS + 1},
     assignments={"hero-test": "b"},
@@ -116,7 +117,7 @@ VALUES: Final[dict[str, Any]] = {
     ),
     "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
     "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
-    "policy_release": model.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada"),
+    "policy_release": model.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
     "account": ACCOUNT,
     "dead_letter": model.DeadLetterRecord(
         "not_avro", "send Avro", "identity.events", 3, 12345, AT_MS, None, b"\xff{}", {"traceparent": b"00", "x": None},

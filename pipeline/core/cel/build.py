@@ -7,6 +7,7 @@ A missing attribute raises KeyError(path), a failed evaluation one of `UNCOMPUTA
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ Fn = Callable[[Facts, Facts], Any]
 
 #: Paths under this prefix are read from the second argument.
 CANDIDATE: Final = "candidate."
+
+#: Paths of counts; and what stands behind the path of one that is not known, for the least that it can be.
+SIGNALS: Final = "signals."
+AT_LEAST: Final = "@least"
 
 #: The types of declared attributes.
 ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "duration", "list(string)")
@@ -261,7 +266,27 @@ def _pair(impl: Callable[[Any, Any], Any], left: Built, right: Built) -> Fn:
         return lambda facts, item: impl(one(facts, item), value)
     if path.startswith(CANDIDATE):
         return lambda facts, item: impl(item[path], value)
+    if path.startswith(SIGNALS) and left.type == "int":
+        return _counted(impl, path, value)
     return lambda facts, item: impl(facts[path], value)
+
+
+def _counted(impl: Callable[[Any, Any], Any], path: str, value: int) -> Fn:
+    """A count beside a constant. Where the count is not known, but the least that it can be, that may settle it."""
+    grows = impl not in (operator.eq, operator.ne)
+
+    def compared(facts: Facts, item: Facts) -> Any:
+        try:
+            return impl(facts[path], value)
+        except KeyError:
+            least = facts.get(path + AT_LEAST)
+            if least is None or type(at_least := impl(least, value)) is not bool:
+                raise
+            if at_least is not impl(math.inf, value) or not (grows or least > value):
+                raise
+            return at_least
+
+    return compared
 
 
 def _equality(node: Call, args: list[Built]) -> Built:

@@ -12,13 +12,15 @@ from pipeline.core.release.book import MOMENTARY, Body, RuleBook
 from pipeline.core.rules import Rule
 
 
-def signal(name: str, one: Body) -> Signal:
-    """One signal. Its behaviour is kept under keys made of what it counts, so that a changed one starts anew."""
+def signal(name: str, one: Body, since: Mapping[str, int]) -> Signal:
+    """One signal. Its behaviour is kept under keys made of what it counts, so that a changed one starts anew; `since`:
+    when each key began to be counted, which a declared `since` overrules."""
     steps = [*one["steps"], *([one["without"]] if one.get("without") else [])]
     keys = tuple(f"{name}#{digest(json.dumps(step, sort_keys=True))[:8]}" for step in steps)
     without = _matcher(one["without"]) if one.get("without") else None
     return Signal(name, one["kind"], tuple(_matcher(step) for step in one["steps"]), one.get("within_ms"),
-                  one.get("up_to", 100), without, f"signals.{name}", keys)
+                  one.get("up_to", 100), without, f"signals.{name}", keys,
+                  one.get("since_ms", max(since.get(key, 0) for key in keys)))
 
 
 def _matcher(one: Body) -> Matcher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from pipeline.core.cel.build import ATTRIBUTE_TYPES
@@ -20,10 +21,11 @@ _STORED: Final = ("profile", "features", "journey")
 _SIGNAL_TYPES: Final = {"count": "int", "sequence": "bool", "last": "timestamp"}
 
 
-def compile_release(body: str, release: str) -> Policy:
-    """The compiled policy. Raises DefinitionError with every problem."""
+def compile_release(body: str, release: str, since: Mapping[str, int] = MappingProxyType({})) -> Policy:
+    """The compiled policy. `since`: when each behaviour key began to be counted (epoch ms); one that is missing always
+    was. Raises DefinitionError with every problem."""
     try:
-        return _compiled(json.loads(body), release)
+        return _compiled(json.loads(body), release, since)
     except DefinitionError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -31,14 +33,14 @@ def compile_release(body: str, release: str) -> Policy:
         raise DefinitionError([problem]) from error
 
 
-def _compiled(data: Body, release: str) -> Policy:
+def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     problems = Problems()
     types, unusable = _declared_types(data, problems)
     book = RuleBook(types, problems)
     attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()
                           if f"{space}.{name}" not in unusable}
                   for space, names in data["attributes"].items()}
-    signals = tuple(subjects.signal(name, one) for name, one in data.get("signals", {}).items())
+    signals = tuple(subjects.signal(name, one, since) for name, one in data.get("signals", {}).items())
     groups = subjects.segments(book, data.get("segments", {}))
     lifecycle = subjects.lifecycle(book, data.get("lifecycle", {}))
     subject_reads = frozenset(book.reads)
