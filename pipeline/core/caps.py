@@ -9,6 +9,7 @@ from typing import Final, assert_never
 from pipeline.core import windows
 from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest, Window
 from pipeline.core.profile import MOMENTS_MAX, Counter, appended, newest
+from pipeline.core.sessions import LENGTH_MS_MAX
 
 EMPTY: Final = Counter()
 #: How long, and for how many decisions a counter, a reservation that ran out still tells where its item was shown.
@@ -47,15 +48,17 @@ def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tup
 
 
 def keys(cap: Cap | Rest, item: Item, placement: str, channel: str) -> tuple[str, ...]:
-    """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item."""
+    """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item. What counts within a
+    visit is counted by channel."""
     scope = cap.scope
+    visit = f"|{channel}" if isinstance(cap, Cap) and cap.window.kind == "session" else ""
     if scope == "item":
-        return (f"{cap.id}|{item.id}",)
+        return (f"{cap.id}|{item.id}{visit}",)
     if scope == "tag":
-        return tuple(f"{cap.id}|{tag}" for tag in item.tags if not cap.reach.tags or tag in cap.reach.tags)
+        return tuple(f"{cap.id}|{tag}{visit}" for tag in item.tags if not cap.reach.tags or tag in cap.reach.tags)
     if scope == "campaign":
-        return (f"{cap.id}|{item.campaign}",) if item.campaign else ()
-    return (f"{cap.id}|{placement if scope == 'placement' else channel if scope == 'channel' else ''}",)
+        return (f"{cap.id}|{item.campaign}{visit}",) if item.campaign else ()
+    return (f"{cap.id}|{placement if scope == 'placement' else channel if scope == 'channel' else ''}{visit}",)
 
 
 def taken(cap: Cap, counter: Counter, start_ms: int, now_ms: int) -> int:
@@ -80,7 +83,8 @@ def holder(decision_id: str, item_id: str, placement: str, channel: str) -> str:
 
 
 def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: int = 1) -> int | None:
-    """When a full cap has room again for a decision of this weight, if nothing more happens; None: never."""
+    """When a full cap has room again for a decision of this weight, if nothing more happens; None: never, or, of a
+    visit, that depends on when it ends."""
     if weight > cap.limit:
         return None
     moments = [until for until in counter.held.values() if until > now_ms]
@@ -89,7 +93,7 @@ def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: in
     elif cap.window.kind == "calendar":
         start, end = windows.bounds(cap.window, now_ms, zone)
         moments += [end for at in counter.times if at >= start]
-    elif counter.total >= cap.limit:
+    elif cap.window.kind == "session" or counter.total >= cap.limit:
         return None
     excess = used(cap, counter, now_ms, zone) + weight - 1 - cap.limit
     return sorted(moments)[excess] if 0 <= excess < len(moments) else None
@@ -222,6 +226,8 @@ def _look_back_ms(window: Window) -> int:
             return window.length_ms
         case "calendar":
             return _CALENDAR_MS[window.unit] * window.count
+        case "session":
+            return LENGTH_MS_MAX
         case "lifetime":
             return 2**62
     assert_never(window.kind)

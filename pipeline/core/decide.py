@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
-from pipeline.core import accounts, caps, consent, gates, hashing, ranking, segments
+from pipeline.core import accounts, caps, consent, gates, hashing, ranking, segments, sessions
 from pipeline.core import facts as fact
 from pipeline.core.bounds import ASSIGNMENTS_KEPT_MAX
 from pipeline.core.choosing import choose, default, fallen_back, ranked
@@ -20,7 +20,7 @@ from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import Sitting
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
-from pipeline.core.profile import Counter, Profile, changed
+from pipeline.core.profile import Profile, changed
 from pipeline.core.rules import stop_of
 from pipeline.core.values import value_type
 
@@ -91,7 +91,9 @@ def decide(
     facts = fact.of_profile(own, policy, now_ms, account)
     own, changes = segments.refresh(own, policy, now_ms, facts=facts, account=account)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
-    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, account_key=account_key, loan=loan)
+    session = sessions.at(own.sessions.get(channel.id), now_ms, channel.session_ms)
+    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, session, account_key=account_key,
+                      loan=loan)
     decisions: list[Chosen] = []
     reasons: list[str] = []
     for placement in placements:
@@ -178,18 +180,18 @@ def _scored(
 
 def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
     """The profile with what this decision counted and whom it exposed."""
-    own = sitting.profile
+    own, live = sitting.profile, sitting.live
+    assignments, counters = own.assignments, own.counters
     if exposures:
-        assignments = {**own.assignments, **dict(exposures)}
+        assignments = {**assignments, **dict(exposures)}
         if len(assignments) > ASSIGNMENTS_KEPT_MAX:
-            running = {one.id for one in sitting.live.policy.experiments}
+            running = {one.id for one in live.policy.experiments}
             assignments = {name: arm for name, arm in assignments.items() if name in running}
-        own = changed(own, assignments=assignments)
     if sitting.spent:
-        counters: dict[str, Counter] = {**own.counters, **sitting.spent}
-        live = sitting.live
-        own = changed(own, counters=caps.bounded(counters, live.caps, live.rests, sitting.now_ms))
-    return own
+        counters = caps.bounded({**counters, **sitting.spent}, live.caps, live.rests, sitting.now_ms)
+    visits = {name: one for name, one in own.sessions.items() if name in live.policy.channels}
+    visits[sitting.channel.id] = sitting.session
+    return changed(own, assignments=assignments, counters=counters, sessions=visits)
 
 
 def _why_nobody(audits: list[CandidateAudit]) -> str:

@@ -15,7 +15,7 @@ from pipeline.core.words import Scalar
 
 Unit = Literal["minute", "hour", "day", "week", "month"]
 Escape = Literal["html", "url", "json", "none"]
-Scope = Literal["item", "tag", "campaign", "placement", "channel", "all"]
+Scope = Literal["item", "tag", "campaign", "placement", "channel", "session", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,10 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How far back a cap looks. Rolling: `length_ms`. Calendar: `count` units, in UTC or the subject's zone."""
+    """How far back a cap looks. Rolling: `length_ms`. Calendar: `count` units, in UTC or the subject's zone. Session:
+    the visit to the channel."""
 
-    kind: Literal["rolling", "calendar", "lifetime"]
+    kind: Literal["rolling", "calendar", "session", "lifetime"]
     length_ms: int = 0
     unit: Unit = "day"
     count: int = 1
@@ -193,6 +194,8 @@ class Channel:
     do_not_contact: Rule | None = None
     #: What the member's account must have agreed to, beside the member.
     account_purposes: tuple[str, ...] = ()
+    #: A pause as long ends a visit.
+    session_ms: int = 1_800_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
-from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, lasting_name
+from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, Session, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 
 #: How often a decision asks its account: each time for what it would take after the answer before.
@@ -33,6 +33,8 @@ class Sitting:
     now_ms: int
     facts: dict[str, Any]
     channel: Channel
+    #: When the visit began in which it is asked.
+    session: Session
     #: Outcomes of rules that do not look at the item, by identity; of one placement.
     judged: dict[int, Stop | None] = field(default_factory=dict)
     #: Places taken, by counter key; counters changed by this request; where windows began, by cap.
@@ -120,7 +122,8 @@ class Sitting:
                 start = self.starts.get(cap.id)
                 if start is None:
                     zone = self.zone if cap.window.local else UTC
-                    start = self.starts[cap.id] = windows.start_ms(cap.window, self.now_ms, zone)
+                    start = self.starts[cap.id] = windows.start_ms(
+                        cap.window, self.now_ms, zone, self.session.start_ms)
                 taken = caps.taken(cap, counter, start, self.now_ms)
             self.taken[key] = taken
         return taken
@@ -295,6 +298,8 @@ def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> Cand
             zone = sitting.zone if use.cap.window.local else UTC
             free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone,
                                        use.weight)
+            if use.cap.window.kind == "session":
+                free_ms = sitting.now_ms + sitting.channel.session_ms
             if free_ms is not None:
                 values["free_at_ms"] = str(free_ms)
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, assert_never
 
-from pipeline.core import accounts, answers, caps, consent, segments, signals
+from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
 from pipeline.core.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.definitions import Cap, Item, Policy, Rest
 from pipeline.core.live import Live
@@ -67,7 +67,7 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     event, decided = _located(profile, event, policy)
     allowed = not policy.tracking_purpose or consent.given(
         profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
-    counters = _counted(profile, event, policy, item, at_ms, allowed) if decided else None
+    counters = _counted(profile, event, policy, item, at_ms, now_ms, allowed) if decided else None
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), ())
     rests = None
@@ -80,7 +80,11 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
         behaviour = {key: moments for key, moments in behaviour.items() if key in asked}
-    after = changed(known, counters=profile.counters if counters is None else counters,
+    visits = profile.sessions
+    if event.channel in policy.channels:
+        gap_ms = policy.channels[event.channel].session_ms
+        visits = {**visits, event.channel: sessions.at(visits.get(event.channel), at_ms, gap_ms)}
+    after = changed(known, counters=profile.counters if counters is None else counters, sessions=visits,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     rests=profile.rests if rests is None else _running(rests, now_ms))
     return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))
@@ -117,7 +121,7 @@ def _located(profile: Profile, event: FeedbackEvent, policy: Policy) -> tuple[Fe
 
 
 def _counted(
-    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, allowed: bool
+    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, now_ms: int, allowed: bool
 ) -> dict[str, Counter] | None:
     """The counters after the event; None where it counts nowhere. Without consent only a place already held settles."""
     name = COUNTED.get(event.kind) or f"event:{event.name}"
@@ -128,12 +132,17 @@ def _counted(
     for cap in policy.caps:
         if cap.counted != name or not reaches(cap.reach, item, placement, channel):
             continue
-        for key in caps.keys(cap, item, placement, channel):
-            counter = profile.counters.get(key)
-            holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
-            if (allowed and _countable(cap, item, placement, channel)) or holders:
-                result = dict(profile.counters) if result is None else result
-                result[key] = caps.settled(cap, counter, holders, at_ms, len(profile.merged))
+        visits = cap.window.kind == "session"
+        # Of a visit to a channel that is not known, any may be meant.
+        for where in (profile.sessions if visits and not channel else (channel,)):
+            for key in caps.keys(cap, item, placement, where):
+                counter = profile.counters.get(key)
+                holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
+                if (allowed and _countable(cap, item, placement, where)) or holders:
+                    result = dict(profile.counters) if result is None else result
+                    # A visit is short beside a wrong clock: what was decided in it counts when it is heard of.
+                    seen_ms = now_ms if visits and holders else at_ms
+                    result[key] = caps.settled(cap, counter, holders, seen_ms, len(profile.merged))
     return result
 
 
@@ -144,7 +153,7 @@ def _countable(limit: Cap | Rest, item: Item, placement: str, channel: str) -> b
             return bool(item.kind)
         case "placement":
             return bool(placement)
-        case "channel":
+        case "channel" | "session":
             return bool(channel)
         case "tag" | "campaign" | "all":
             return True

@@ -135,6 +135,13 @@ def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(result)
 
 
+def _length_ms(window: Window, policy: Policy, channel: str) -> int | None:
+    """How long after now a window may end at the earliest, where that depends on nothing else."""
+    if window.kind == "session":
+        return policy.channels[channel].session_ms
+    return window.length_ms if window.kind == "rolling" else None
+
+
 def candidate_for(
     policy: Policy, item: Item, placement: Placement, channel: str, listed: bool = False
 ) -> Candidate | None:
@@ -166,7 +173,7 @@ def candidate_for(
         tuple(use for use in uses if use.cap.counted == "decision" or use.cap.reserves),
         tuple(use for use in uses if not use.bypass),
         account_caps, bool(account_caps or holdouts), frozenset(use.key for use in uses if not use.bypass),
-        min((one.length_ms for one in windows if one.kind == "rolling"), default=None),
+        min((length for one in windows if (length := _length_ms(one, policy, channel)) is not None), default=None),
         tuple(one for one in windows if one.kind == "calendar"),
         tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)
               for key in caps.keys(rest, item, placement.id, channel)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core import accounts, answers, caps, links
+from pipeline.core import accounts, answers, caps, links, sessions
 from pipeline.core.identity_rules import MERGES_MAX
 from pipeline.core.profile import (
     REQUESTS_MAX,
@@ -52,6 +52,7 @@ def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) ->
         behaviour=_combined(own.behaviour, given.behaviour, newest),
         heard_ms=min(filter(None, (own.heard_ms, given.heard_ms)), default=0),
         counters=caps.merged(own.counters, given.counters),
+        sessions=sessions.merged(own.sessions, given.sessions),
         rests=_combined(own.rests, given.rests, max),
         assignments={**given.assignments, **own.assignments},
         requests=_requests(own.requests, given.requests),

@@ -48,6 +48,14 @@ class Counter:
     held: dict[str, int] = field(default_factory=dict)
 
 
+@value_type(frozen=True, slots=True)
+class Session:
+    """A visit to one channel: its first and its last moment so far, epoch ms."""
+
+    start_ms: int
+    last_ms: int
+
+
 class Remembered(Value, frozen=True):
     """A request already decided, for its retries. `reply`: its DecisionReply, packed; few are ever asked for. Empty:
     it was too large to keep."""
@@ -154,6 +162,8 @@ class Profile:
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = 0
+    #: By channel: the last visit (`pipeline.core.sessions`).
+    sessions: dict[str, Session] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
     #: Outcome-triggered rests: suppression key → until (epoch ms).
     rests: dict[str, int] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from pipeline.core import sessions
 from pipeline.core.links import HELD, UNMERGED, hash_of, settled
 from pipeline.core.merge import substantial
 from pipeline.core.profile import MOMENTS_MAX, Counter, Merge, Profile, changed
@@ -64,7 +65,8 @@ def returned(given: Profile, holder: Profile) -> Profile:
         known = consent.get(key)
         if not answer.granted and (known is None or answer.at_ms > known.at_ms):
             consent[key] = answer
-    return changed(given, consent=consent, event_ids=given.event_ids.beside(holder.event_ids), segments_release="")
+    return changed(given, consent=consent, event_ids=given.event_ids.beside(holder.event_ids), segments_release="",
+                   sessions=sessions.merged(given.sessions, holder.sessions))
 
 
 def _answers(

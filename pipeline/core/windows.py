@@ -24,10 +24,13 @@ def millis(at: datetime) -> int:
     return (at - EPOCH) // timedelta(milliseconds=1)
 
 
-def start_ms(window: Window, now_ms: int, zone: tzinfo) -> int:
-    """The first millisecond that counts. A rolling window of a day ends exactly a day later."""
+def start_ms(window: Window, now_ms: int, zone: tzinfo, session_ms: int = 0) -> int:
+    """The first millisecond that counts. A rolling window of a day ends exactly a day later. `session_ms`: when the
+    visit began."""
     if window.kind == "lifetime":
         return -(2**62)
+    if window.kind == "session":
+        return session_ms
     if window.kind == "rolling":
         return now_ms - window.length_ms + 1
     return bounds(window, now_ms, zone)[0]

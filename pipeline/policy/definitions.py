@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core.formats import locale_of
+from pipeline.core.sessions import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.values import (
@@ -27,6 +28,8 @@ from pipeline.policy.values import (
     Weekday,
     span_ms,
 )
+
+_GAP_MS_MIN: Final = 60_000
 
 
 class AttributeDefinition(Definition):
@@ -66,12 +69,19 @@ class QuietHoursDefinition(Definition):
         return self
 
 
+def _pause(value: int) -> int:
+    if not _GAP_MS_MIN <= value <= GAP_MS_MAX:
+        raise ValueError("the pause that ends a session is from 1m to 4h")
+    return value
+
+
 class ChannelDefinition(Definition):
     purposes: Names = []
     account_purposes: Names = []
     escape: Literal["html", "url", "json", "none"] = "html"
     quiet_hours: QuietHoursDefinition | None = None
     do_not_contact: str | None = None
+    session_ms: Annotated[Span, AfterValidator(_pause), Field(alias="session")] = GAP_MS
     doc: Doc = ""
 
 
@@ -113,9 +123,10 @@ class SegmentDefinition(Definition):
 
 
 class WindowDefinition(Definition):
-    """`7d` (rolling), `lifetime`, or calendar units: `{calendar: day, zone: subject}`."""
+    """`7d` (rolling), `session`, `lifetime`, or calendar units: `{calendar: day, zone: subject}`."""
 
     rolling_ms: int | None = None
+    session: bool = False
     lifetime: bool = False
     calendar: Literal["minute", "hour", "day", "week", "month"] | None = None
     every: int = Field(1, ge=1, le=366)
@@ -125,8 +136,8 @@ class WindowDefinition(Definition):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
-        if value == "lifetime":
-            return {"lifetime": True}
+        if value in ("lifetime", "session"):
+            return {value: True}
         if isinstance(value, str):
             length_ms = span_ms(value)
             if length_ms == 0:
@@ -135,9 +146,10 @@ class WindowDefinition(Definition):
         if isinstance(value, dict) and "calendar" in value:
             more = sorted(set(value) - {"calendar", "every", "zone", "week_start"})
             if more:
-                raise ValueError(f"a calendar window has no {more[0]!r}: write 7d, lifetime, or {{calendar: day}}")
+                raise ValueError(f"a calendar window has no {more[0]!r}: write 7d, session, lifetime, or "
+                                 "{calendar: day}")
             return value
-        raise ValueError("write a window as 7d, lifetime, or {calendar: day}")
+        raise ValueError("write a window as 7d, session, lifetime, or {calendar: day}")
 
 
 class ReachDefinition(Definition):
@@ -151,13 +163,27 @@ class ReachDefinition(Definition):
 
 class CapDefinition(Definition):
     counted: Annotated[Counted, Field(alias="count")]
-    scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
+    scope: Annotated[
+        Literal["item", "tag", "campaign", "placement", "channel", "session", "all"], Field(alias="per")]
     limit: int = Field(ge=0, le=1_000_000_000)
     window: WindowDefinition
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     weights: dict[str, Annotated[int, Field(ge=0)]] | None = None
     of: Literal["profile", "account"] = "profile"
     doc: Doc = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_session(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("per") == "session":
+            return {"window": "session", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_window(self) -> CapDefinition:
+        if self.scope == "session" and not self.window.session:
+            raise ValueError("a cap per session has the session for its window: leave the window out")
+        return self
 
 
 class ArbitrationDefinition(Definition):

@@ -163,6 +163,8 @@ def window_body(window: WindowDefinition) -> dict[str, Any]:
         return {"kind": "rolling", "length_ms": window.rolling_ms}
     if window.lifetime:
         return {"kind": "lifetime"}
+    if window.session:
+        return {"kind": "session"}
     return {"kind": "calendar", "unit": window.calendar, "count": window.every, "local": window.zone == "subject",
             "week_start": WEEKDAYS.index(window.week_start) + 1}
 

@@ -111,7 +111,7 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("limit: 1", "limit: 5000", "a cap within a window counts to 1000 at most"),
     ("{calendar: day}", "weekly", "'weekly' is not a length of time"),
     ("{calendar: day}", "{calendar: dai}", "'dai' is not one of minute, hour, day, week, month — did you mean 'day'?"),
-    ("{calendar: day}", "3", "write a window as 7d, lifetime, or {calendar: day}"),
+    ("{calendar: day}", "3", "write a window as 7d, session, lifetime, or {calendar: day}"),
     ("kind: offer", "kind: ofer", "items.a.kind: 'ofer' is not one of action, offer, content — did you mean 'offer'?"),
     ("segment.adults", "segment.adult", "'segment.adult' is not declared — did you mean 'segment.adults'?"),
     ("variants: {default: {}}", "variants: {}", "should have at least 1 item"),

@@ -19,7 +19,19 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import Counter, Given, Link, Member, Merge, Profile, Remembered, Rotation, Stage, Trait
+from pipeline.core.profile import (
+    Counter,
+    Given,
+    Link,
+    Member,
+    Merge,
+    Profile,
+    Remembered,
+    Rotation,
+    Session,
+    Stage,
+    Trait,
+)
 from pipeline.core.seen import NOTHING
 from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
@@ -56,6 +68,7 @@ PROFILE = Profile(
     stages=(Stage("new", 1), Stage("active", AT_MS)),
     behaviour={"view": (1, 2, AT_MS)},
     heard_ms=AT_MS,
+    sessions={"web": Session(1, AT_MS)},
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
     rests={"tag:shoes": AT_MS + 1},
     assignments={"hero-test": "b"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.core.definitions import Cap, Channel, Rest, Window
 from pipeline.core.profile import MOMENTS_MAX
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
+from pipeline.core.sessions import GAP_MS
 
 
 def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:
@@ -18,7 +19,7 @@ def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:
         (quiet["begin"], quiet["end"]) if quiet else None, frozenset(quiet.get("days", range(1, 8))),
         quiet.get("then", "suppress") == "defer",
         book.rule((*path, "do_not_contact"), one.get("do_not_contact"), CANDIDATE),
-        tuple(one.get("account_purposes", ())),
+        tuple(one.get("account_purposes", ())), one.get("session_ms", GAP_MS),
     )
 
 
@@ -43,6 +44,8 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
         book.problems.add((*path, "counted"), "an account's cap counts decisions", "write count: decision")
     if of_account and window.get("local"):
         book.problems.add((*path, "window"), "an account has no zone of its own", "write zone: utc")
+    if of_account and window["kind"] == "session":
+        book.problems.add((*path, "window"), "an account makes no visits", "write a window as 1h")
     return Cap(name, one["counted"], one["scope"], Window(**window), one["limit"], book.reach(path, one, data),
                describe(one), None if weights is None else dict(weights), of_account)
 
@@ -65,12 +68,14 @@ def describe(one: Body) -> str:
         when = f"in {span(window['length_ms'])}"
     elif window["kind"] == "lifetime":
         when = "ever"
+    elif window["kind"] == "session":
+        when = "" if one["scope"] == "session" else "in a session"
     else:
         every = f"{window['count']} {window['unit']}s" if window.get("count", 1) > 1 else window["unit"]
         when = f"per calendar {every} ({'subject zone' if window.get('local') else 'UTC'})"
     whose = " over all members of the account" if one.get("of") == "account" else ""
     points = " points" if one.get("weights") is not None else ""
-    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']}{whose} {when}"
+    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']}{whose} {when}".rstrip()
 
 
 def span(length_ms: int) -> str:
