@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pipeline.adapters.rocksdb_store import COMPACTED_MS
 from pipeline.codecs import avro, sealed_values, state
 from pipeline.codecs.envelope import Envelope, EnvelopeError
 from pipeline.codecs.keyring import Keyring
@@ -131,6 +132,16 @@ class Verifier:
         found = self._reading(key, value) if key in self._identifiers else None
         if found is not None:
             self.places.append(Place(Kind.KEPT if found[0] is Kind.KEPT else Kind.TRACE, path, 0, 0, found[1]))
+
+    def file_piece(self, path: str, key: bytes, piece: bytes, at_ms: int) -> bool:
+        """Look at what stands behind a key in a file of the table, last changed at that time; whether its subject's
+        data key is there. That of a subject who can be read anyway is told already."""
+        if key not in self._identifiers or not self._vault.finds(key, piece):
+            return False
+        if not any(place.kind is Kind.TRACE and path.startswith(f"{place.topic}/") for place in self.places):
+            what = "the key of what was replaced, not compacted yet by a worker"
+            self.places.append(Place(Kind.EXPIRES, path, 0, 0, what, at_ms + COMPACTED_MS))
+        return True
 
     def _of_changelog(self, record: Record) -> None:
         key, value = record.key or b"", record.value

@@ -2,22 +2,31 @@
 
 Changes are collected and written together, each key once, with the offset they reach in the same batch: what lies on
 disk is always exactly a prefix of the changelog. A crash loses what was collected, and it is read again from there.
+
+RocksDB keeps what was replaced in its files until it compacts them. Where a subject's wrapped key was replaced by none,
+that is remembered on disk until `compact` has brought it about.
 """
 
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, due_of, epoch_of, recover
+from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, due_and_key_of, due_of, epoch_of, key_of, recover
 
 _OFFSET_KEY = b"\x00offset"
 #: Index entries: this, the due time in eight bytes, the key.
 _DUE = b"\x00due\x00"
+#: Before a key: its value had a subject's key once, which still lies in the files.
+_ERASED = b"\x00erased/"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
+
+#: Within this time what was erased is gone from the files of a worker that runs.
+COMPACTED_MS = 3_600_000
 
 #: Collected at most before it is written: bounds the memory, how long a write takes, and what a crash has read again.
 COLLECTED_BYTES_MAX = 2 * 1024 * 1024
@@ -50,7 +59,13 @@ class RocksStore:
         self._collected: dict[bytes, bytes | None] = {}
         self._collected_bytes = 0
         #: Keys whose newest changelog record is a lost owner's.
-        self.stale = set(self._marks())
+        self.stale = set(self._marked(STALE_MARK))
+        #: Keys that were erased, numbered: one that is erased again while it is compacted stays to be done.
+        self._erased = dict.fromkeys(self._marked(_ERASED), 0)
+        self._erasures = 0
+        #: One compacts, or the files are closed.
+        self._files = threading.Lock()
+        self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
         """The value as of the last `apply`; a disk read at most."""
@@ -79,17 +94,57 @@ class RocksStore:
             return
         batch = WriteBatch(raw_mode=True)
         for key, value in self._collected.items():
+            wrapped = None
             if value is None:
                 batch.delete(key)
+            else:
+                batch.put(key, value)
+            if key.startswith(b"\x00"):
                 continue
-            batch.put(key, value)
-            if not key.startswith(b"\x00") and (due_ms := due_of(value)) is not None:
-                batch.put(_due_key(due_ms, key), b"")
+            if value is not None:
+                due_ms, wrapped = due_and_key_of(value)
+                if due_ms is not None:
+                    batch.put(_due_key(due_ms, key), b"")
+            if wrapped is None and self._had_a_key(key):
+                batch.put(_ERASED + key, b"")
+                self._erasures += 1
+                self._erased[key] = self._erasures
         if self.offset >= 0:
             batch.put(_OFFSET_KEY, self.offset.to_bytes(8, "big"))
         self._db.write(batch, self._write_options)
         self._collected.clear()
         self._collected_bytes = 0
+
+    def _had_a_key(self, key: bytes) -> bool:
+        before = self._db.get(key)
+        return isinstance(before, bytes) and key_of(before) is not None
+
+    @property
+    def erased(self) -> dict[bytes, int]:
+        """The erased keys whose replaced values may still lie in the files; to compact, and then to say `compacted`."""
+        return dict(self._erased)
+
+    def compact(self, keys: Iterable[bytes]) -> bool:
+        """Remove from the files what was replaced of these keys. Takes its time: for a thread of its own. False where
+        the store was closed meanwhile."""
+        with self._files:
+            try:
+                for key in sorted(keys):
+                    if not self._closed:
+                        self._db.compact_range(key, key + b"\x00")
+            except Exception:
+                if not self._closed:
+                    raise
+            return not self._closed
+
+    def compacted(self, keys: Mapping[bytes, int]) -> None:
+        """Of these nothing is left to compact, but of what was erased again since."""
+        done = [key for key, number in keys.items() if self._erased.get(key) == number]
+        batch = WriteBatch(raw_mode=True)
+        for key in done:
+            batch.delete(_ERASED + key)
+            del self._erased[key]
+        self._db.write(batch, self._write_options)
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
@@ -123,11 +178,11 @@ class RocksStore:
             self._db.write(left, self._write_options)
         return found
 
-    def _marks(self) -> Iterator[bytes]:
-        for key in self._db.keys(from_key=STALE_MARK):
-            if not (isinstance(key, bytes) and key.startswith(STALE_MARK)):
+    def _marked(self, mark: bytes) -> Iterator[bytes]:
+        for key in self._db.keys(from_key=mark):
+            if not (isinstance(key, bytes) and key.startswith(mark)):
                 return
-            yield key[len(STALE_MARK) :]
+            yield key[len(mark) :]
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value of this partition, in key order."""
@@ -139,9 +194,14 @@ class RocksStore:
     def close(self) -> None:
         """Write what is collected and release the files; the store may be opened again."""
         self.write()
-        self._db.close()
+        self._close()
 
     def destroy(self) -> None:
         """Close and delete: the next owner starts from the changelog's beginning."""
-        self._db.close()
+        self._close()
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _close(self) -> None:
+        self._closed = True
+        with self._files:
+            self._db.close()

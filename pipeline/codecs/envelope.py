@@ -179,6 +179,12 @@ def due_of(data: bytes) -> int | None:
     return _head(data)[0].due_ms
 
 
+def due_and_key_of(data: bytes) -> tuple[int | None, bytes | None]:
+    """The due time and the subject's wrapped key."""
+    head = _head(data)[0]
+    return head.due_ms, head.key
+
+
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
     return _head(data)[0].epoch

@@ -23,6 +23,8 @@ _ID_BYTES: Final = 4
 _SALT_BYTES: Final = 16
 #: Drawn and kept with the key, as deriving it anew whenever the key is unwrapped would cost more.
 _PSEUDONYM_BYTES: Final = 16
+#: A subject's key as it is kept: the wrapping key's id, nonce, key, pseudonym, tag.
+WRAPPED_BYTES: Final = _ID_BYTES + NONCE_BYTES + KEY_BYTES + _PSEUDONYM_BYTES + 16
 _SUBJECT_MARK: Final = bytes((BY_SUBJECT,))
 
 #: What sealing adds to a value at most: mark, key id, salt, nonce, tag.
@@ -121,6 +123,19 @@ class Vault:
         except (InvalidTag, ValueError) as error:
             raise SealError("a wrapped key is damaged, or not this subject's") from error
         return self._of_subject(subject, key, wrapped, nonces)
+
+    def finds(self, subject: bytes, data: bytes) -> bool:
+        """Whether this subject's wrapped key lies somewhere in the data."""
+        for name in self._keys:
+            at = data.find(name)
+            while at >= 0:
+                try:
+                    self.unwrapped(subject, data[at : at + WRAPPED_BYTES])
+                except SealError:
+                    at = data.find(name, at + 1)
+                else:
+                    return True
+        return False
 
     def of_term(self, nonces: Nonces) -> Cipher:
         """The installation's cipher for one owner's term: for what belongs to no subject with a key."""

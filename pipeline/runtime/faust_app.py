@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 #: How often the worker looks for profiles that time alone changes.
 DUE_EVERY_S = 1.0
 
+#: How often what was erased is removed from the files: within a few minutes, and many at a time.
+COMPACT_EVERY_S = 300.0
+
 #: How often the group hears of a worker, and a worker of a rebalance: part of the stall when another one dies.
 HEARTBEAT_S = 0.5
 
@@ -124,6 +127,7 @@ class Worker:
         app.task(self._start_parts)
         app.timer(settings.commit_interval_ms / 1000)(self._commit)
         app.timer(DUE_EVERY_S)(self._ask_for_due)
+        app.timer(COMPACT_EVERY_S)(self._compact_erased)
         return app
 
     def _add_table(self, app: WorkerApp) -> None:
@@ -218,6 +222,9 @@ class Worker:
 
     async def _ask_for_due(self) -> None:
         self.app.lanes.ask_for_due()
+
+    async def _compact_erased(self) -> None:
+        await self.app.lanes.compact_erased()
 
     async def _commit(self) -> None:
         consumer = self.app.consumer

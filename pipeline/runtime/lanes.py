@@ -348,6 +348,21 @@ class Lanes:
             stores = {partition: self._stores[partition] for partition in self._drivers}
             self._publisher.send(self._due.questions(stores), lambda _offset: None)
 
+    async def compact_erased(self) -> None:
+        """Remove from the files of every copy here what was replaced of erased subjects; called by the app's timer."""
+        for partition, store in list(self._stores.items()):
+            erased = store.erased
+            if not erased:
+                continue
+            try:
+                done = await asyncio.to_thread(store.compact, erased)
+            except Exception:
+                log.exception("partition %d: what was erased could not be compacted; tried again", partition)
+                continue
+            if done and self._stores.get(partition) is store:
+                store.compacted(erased)
+                log.info("partition %d: %d erased keys are gone from its files", partition, len(erased))
+
     async def commit(self, group: Group) -> None:
         """Commit what is complete and was not committed before; say again who owns what has long been idle."""
         for driver in self._drivers.values():

@@ -84,6 +84,18 @@ class MemoryStore:
         """Every key and value, in key order."""
         return iter(sorted((k, v) for k, v in self.values.items() if not k.startswith(b"\x00")))
 
+    @property
+    def erased(self) -> dict[bytes, int]:
+        """None: what is replaced is gone."""
+        return {}
+
+    def compact(self, keys: Iterable[bytes]) -> bool:
+        """Nothing to do."""
+        return True
+
+    def compacted(self, keys: Mapping[bytes, int]) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Nothing is open; what is kept is kept, as on a disk."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,16 @@ class TableStore(StateStore, Protocol):
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every key and value, in key order."""
+
+    @property
+    def erased(self) -> dict[bytes, int]:
+        """The erased keys whose replaced values may still lie in the files; to compact, and then to say `compacted`."""
+
+    def compact(self, keys: Iterable[bytes]) -> bool:
+        """Remove from the files what was replaced of these keys; in any thread. False: closed meanwhile."""
+
+    def compacted(self, keys: Mapping[bytes, int]) -> None:
+        """Of these nothing is left to compact, but of what was erased again since."""
 
     def close(self) -> None:
         """Release the files; the store may be opened again."""

@@ -105,8 +105,8 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("profile.age >= 18", "segment.adults", "segments read each other in a circle: adults → adults"),
     ("profile.age >= 18", "profile.age >= ", "the rule ends here: a value is missing"),
     ("count: decision", "count: decisions", "'decisions' cannot be counted: one of decision, impression"),
-    ("per: item", "per: items", "'items' is not one of item, tag, campaign, placement, channel, session, all — did you mean "
-                                "'item'?"),
+    ("per: item", "per: items", "'items' is not one of item, tag, campaign, placement, channel, session, all — did you "
+                                "mean 'item'?"),
     ("limit: 1", "limit: -1", "caps.daily.limit: should be greater than or equal to 0"),
     ("limit: 1", "limit: 5000", "a cap within a window counts to 1000 at most"),
     ("{calendar: day}", "weekly", "'weekly' is not a length of time"),
