@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left_out = [mutant for mutant in drawn if (mutant.function, mutant.removed, mutant.added) in equivalent]
     judged = [mutant for mutant in drawn if mutant not in left_out]
     print(f"{len(names)} mutants, {len(drawn)} drawn (seed {asked.seed}), {len(left_out)} equivalent", flush=True)
-    outcomes = dict(_run(judged))
+    outcomes = dict(_kept(judged)) if asked.go_on else {}
+    outcomes |= dict(_run([mutant for mutant in judged if mutant.name not in outcomes]))
     survivors = [mutant for mutant in judged if outcomes[mutant.name] in ("survived", "no tests")]
     with ThreadPoolExecutor(PROCESSES) as pool:
         for mutant, noticed in zip(survivors, pool.map(_noticed_afresh, survivors), strict=True):
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default: 1)")
     parser.add_argument("--only", default="", help="only files whose path has this in it: --only core/caps.py")
     parser.add_argument("--least", type=float, default=90, help="percent that must be noticed (default: 90)")
+    parser.add_argument("--go-on", action="store_true", help="keep the outcomes of a run of this code that was stopped")
     parser.add_argument("--write", action="store_true", help="write the result to docs/mutation-score.md")
     return parser
 
@@ -92,6 +94,15 @@ def _drawn(names: Sequence[tuple[str, Path]], seed: int) -> Iterator[Mutant]:
 def _equivalent() -> set[tuple[str, str, str]]:
     entries = tomllib.loads((HERE / "equivalent.toml").read_text()).get("mutant", [])
     return {(entry["function"], entry["removed"], entry["added"]) for entry in entries}
+
+
+def _kept(mutants: Sequence[Mutant]) -> Iterator[tuple[str, str]]:
+    """Name and outcome of each mutant that has one from before."""
+    for path in {mutant.path for mutant in mutants}:
+        codes = json.loads(Path(f"mutants/{path}.meta").read_text())["exit_code_by_key"]
+        for mutant in mutants:
+            if mutant.path == path and codes[mutant.name] is not None:
+                yield mutant.name, status_by_exit_code[codes[mutant.name]]
 
 
 def _run(mutants: Sequence[Mutant]) -> Iterator[tuple[str, str]]:
