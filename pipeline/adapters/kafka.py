@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from pipeline.settings import Settings
-from topics.catalog import LARGEST_RECORD_BYTES
+from topics.catalog import COMPRESSION, LARGEST_RECORD_BYTES
 
 #: Seconds a question to the cluster may take before it counts as unreachable.
 ADMIN_TIMEOUT_S: Final = 15.0
@@ -79,7 +79,8 @@ def producer(settings: Settings, name: str = "producer", **overrides: Any) -> Pr
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "linger.ms": 0,
-            "compression.type": "lz4",
+            # As the broker keeps it: nothing is packed anew there.
+            "compression.type": COMPRESSION,
             "message.max.bytes": LARGEST_RECORD_BYTES,
             "batch.size": BATCH_BYTES_MAX,
         }

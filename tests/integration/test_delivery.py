@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
@@ -29,8 +30,10 @@ from topics.catalog import (
     DECISIONS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
+    INPUT_BYTES_MAX,
     POLICY_RELEASES,
     SUBJECT_PARTITIONS,
+    UNPACKED_TIMES_MAX,
 )
 
 pytestmark = pytest.mark.broker
@@ -222,6 +225,39 @@ def test_poison_of_every_kind_is_kept_with_its_bytes_and_stops_nobody(
         lambda: "after-poison" in {r.request_id for r in client.values(DECISION_REPLIES, replies)},
         what="the answer behind the poison",
     )
+
+
+@pytest.mark.parametrize("codec", ["zstd", "snappy"])
+def test_what_unpacks_to_more_than_memory_should_hold_never_reaches_a_worker(
+    bootstrap: str, client: Client, codec: str
+) -> None:
+    refused: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": codec, "message.max.bytes": 400_000_000,
+                         "partitioner": "murmur2_random"})
+    # Packed it has 100 kB, or, by lz4 and snappy, the 255th and 21st part.
+    producer.produce(FEEDBACK_EVENTS.name, bytes(110_000_000), "shop/huge", on_delivery=lambda e, _m: refused.append(e))
+    producer.flush(60)
+    assert [error.code() for error in refused if error] == [KafkaError.MSG_SIZE_TOO_LARGE]
+
+
+def test_what_unpacks_to_as_much_as_the_broker_lets_by_is_a_dead_letter(
+    bootstrap: str, client: Client, workers: list[WorkerProcess]
+) -> None:
+    since, before = client.ends(DEAD_LETTERS), [worker.memory_bytes() for worker in workers]
+    size = INPUT_BYTES_MAX * (UNPACKED_TIMES_MAX - 4)
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "gzip", "message.max.bytes": 400_000_000,
+                         "partitioner": "murmur2_random"})
+    failed: list[KafkaError] = []
+    for number in range(2):
+        producer.produce(FEEDBACK_EVENTS.name, bytes(size), f"shop/large-{number}",
+                         on_delivery=lambda error, _m: failed.append(error) if error else None)
+        producer.flush(60)
+    assert failed == []
+    letters = wait_until(
+        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= 2 and found, what="two dead letters")
+    assert {letter.reason for letter in letters} == {"too_large"}
+    grown = sum(worker.memory_bytes() for worker in workers) - sum(before)
+    assert grown < 4 * size
 
 
 def test_a_header_whose_name_is_not_utf8_makes_a_dead_letter_on_every_input(

@@ -81,6 +81,11 @@ class WorkerProcess:
                 found[name] = float(line.rsplit(" ", 1)[1])
         return found
 
+    def memory_bytes(self) -> int:
+        """The most that it has ever kept resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1_024
+
     def kill(self) -> None:
         """kill -9."""
         self.process.send_signal(signal.SIGKILL)
