@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.adapters.rocksdb_store import COMPACTED_MS
 from pipeline.codecs import avro, sealed_values, state
 from pipeline.codecs.envelope import Envelope, EnvelopeError
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
 from pipeline.codecs.vault import Cipher, SealError, Vault
+from pipeline.core.bounds import COMPACTED_MS
 from pipeline.core.model import DecisionReply
 from pipeline.core.profile import Profile
 from pipeline.core.values import unpacked

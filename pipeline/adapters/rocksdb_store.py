@@ -25,9 +25,6 @@ _DUE = b"\x00due\x00"
 _ERASED = b"\x00erased/"
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 
-#: Within this time what was erased is gone from the files of a worker that runs.
-COMPACTED_MS = 3_600_000
-
 #: Collected at most before it is written: bounds the memory, how long a write takes, and what a crash has read again.
 COLLECTED_BYTES_MAX = 2 * 1024 * 1024
 

@@ -28,3 +28,6 @@ REPLIES_BYTES_MAX: Final = 524_288
 #: Behaviour and assignments that no release asks about any more are kept up to so many.
 SIGNALS_KEPT_MAX: Final = 256
 ASSIGNMENTS_KEPT_MAX: Final = 256
+
+#: Within this time what an erasure replaced is gone from the files of a worker that runs.
+COMPACTED_MS: Final = 3_600_000

@@ -13,11 +13,12 @@ import pytest
 
 from pipeline.adapters.privacy_search import Kind, Verifier
 from pipeline.adapters.privacy_tables import look_into
-from pipeline.adapters.rocksdb_store import COMPACTED_MS, RocksStore
+from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import sealed_values, state
 from pipeline.codecs.envelope import Envelope
 from pipeline.codecs.vault import Vault
 from pipeline.core import erasure
+from pipeline.core.bounds import COMPACTED_MS
 from pipeline.core.profile import Profile, Trait
 
 from .test_lanes import World
