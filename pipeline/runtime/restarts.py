@@ -11,7 +11,7 @@ DELAY_S_FIRST: Final = 0.5
 DELAY_S_MAX: Final = 8.0
 #: How long a part that crashes too often rests; twice as long each time that follows.
 REST_S_FIRST: Final = 30.0
-REST_S_MAX: Final = 300.0
+REST_S_MAX: Final = 60.0
 
 
 class Restarts:

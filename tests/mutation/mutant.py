@@ -45,12 +45,16 @@ def _is_text(lines: list[str]) -> bool:
     before = _parsed("\n".join(line[1:] for line in lines if not line.startswith("+")))
     after = _parsed("\n".join(line[1:] for line in lines if not line.startswith("-")))
     if before is None or after is None:
-        return _reads_as_text("\n".join(line for line in lines if line.startswith("-")))
+        # A hunk cuts functions anywhere: then the changed line by itself.
+        removed, added = ("\n".join(line[1:] for line in lines if line.startswith(sign)) for sign in "-+")
+        before, after = _parsed(removed), _parsed(added)
+    if before is None or after is None:
+        return _reads_as_text(removed)
     return only_text(before, after)
 
 
 def _parsed(code: str) -> ast.AST | None:
-    """The code as a tree; None for a fragment (a hunk cuts functions anywhere)."""
+    """The code as a tree; None for a fragment."""
     try:
         return ast.parse(textwrap.dedent(code))
     except SyntaxError:
@@ -59,8 +63,7 @@ def _parsed(code: str) -> ast.AST | None:
 
 def _reads_as_text(removed: str) -> bool:
     """Whether a changed line that is no statement by itself is one of a text's lines: a string with words in it."""
-    stripped = removed.removeprefix("-").strip().rstrip(",)")
-    tree = _parsed(stripped)
+    tree = _parsed(removed.strip().rstrip(",)"))
     return tree is not None and any(_is_words(node) for node in ast.walk(tree))
 
 

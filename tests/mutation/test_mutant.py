@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from tests.mutation.mutant import Mutant, only_text
+from tests.mutation.mutant import Mutant, _is_text, only_text
 from tests.mutation.report import Result, text
 
 
@@ -37,6 +37,16 @@ def test_a_changed_text_is_not_judged(before: str, after: str) -> None:
 )
 def test_a_changed_meaning_is_judged(before: str, after: str) -> None:
     assert not only_text(ast.parse(before), ast.parse(after))
+
+
+@pytest.mark.parametrize(("removed", "added", "is_text"), [
+    ('add(path, "only decisions weigh", "so")', 'add(path, "ONLY DECISIONS WEIGH", "so")', True),
+    ('add(path, "only decisions weigh")', 'add(None, "only decisions weigh")', False),
+    ('"only decisions weigh",', '"XXonly decisions weighXX",', True),
+])
+def test_a_hunk_that_is_cut_is_judged_by_its_changed_line(removed: str, added: str, is_text: bool) -> None:
+    context = ["     if one:", "     else", " )"]
+    assert _is_text([*context, f"-        {removed}", f"+        {added}"]) is is_text
 
 
 def test_a_mutant_names_its_function() -> None:
