@@ -21,7 +21,7 @@ from pipeline.core.words import Scalar
 
 #: Facts that every policy has without declaring them.
 BUILT_IN: Final[dict[str, str]] = {
-    "now": "timestamp", "zone": "string", "segments": "list(string)", "lifecycle": "string",
+    "now": "timestamp", "today": "date", "zone": "string", "segments": "list(string)", "lifecycle": "string",
     "local.hour": "int", "local.minute": "int", "local.weekday": "int", "local.date": "string",
     "membership.role": "string", "membership.roles": "list(string)",
     "context.channel": "string", "context.placement": "string", "context.scenario": "string",
@@ -31,7 +31,7 @@ BUILT_IN_CANDIDATE: Final[dict[str, str]] = {
     "candidate.tags": "list(string)", "candidate.campaign": "string",
 }
 
-_LOCAL: Final = frozenset(("local.hour", "local.minute", "local.weekday", "local.date"))
+_LOCAL: Final = frozenset(("today", "local.hour", "local.minute", "local.weekday", "local.date"))
 
 
 #: By attribute type: a stored scalar as the rules see it, or None where it does not fit (it is then unknown).
@@ -103,6 +103,7 @@ def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, po
         name, local = zone_of(profile, policy)
         here = windows.moment(now_ms).astimezone(local)
         facts["zone"] = name
+        facts["today"] = here.date()
         facts["local.hour"], facts["local.minute"] = here.hour, here.minute
         facts["local.weekday"], facts["local.date"] = here.isoweekday(), here.date().isoformat()
 

@@ -69,12 +69,13 @@ def _datetime(value: Any, length: str, locale: Locale) -> str:
 
 _NUMBERS: Final = frozenset(("int", "double"))
 _TIMES: Final = frozenset(("timestamp",))
+_DAYS: Final = frozenset(("timestamp", "date"))
 
 FORMATS: Final[Mapping[str, Format]] = {
     "money": Format(_NUMBERS, "a currency as 'EUR'", _money, is_currency),
     "number": Format(_NUMBERS, "how many decimals, as '2'", _number, lambda text: text in {"", *"0123456789"}),
     "percent": Format(_NUMBERS, "", _percent, lambda text: not text),
-    "date": Format(_TIMES, "short, medium, long or full", _date, lambda text: text in ("", *_LENGTHS)),
+    "date": Format(_DAYS, "short, medium, long or full", _date, lambda text: text in ("", *_LENGTHS)),
     "datetime": Format(_TIMES, "short, medium, long or full", _datetime, lambda text: text in ("", *_LENGTHS)),
 }
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from pipeline.core.cel.cost import LIST_ITEMS_MAX
-from pipeline.core.cel.functions import EvaluationError, parse_duration
+from pipeline.core.cel.functions import EvaluationError, parse_date, parse_duration
 from pipeline.core.words import Scalar
 
-__all__ = ["MOMENT", "READERS", "Unreadable", "boolean", "double", "moment", "shape", "span", "text", "texts", "whole"]
+__all__ = [
+    "MOMENT", "READERS", "Unreadable", "boolean", "day", "double", "moment", "shape", "span", "text", "texts", "whole",
+]
 
 #: What to write for a moment.
 MOMENT: Final = "write it as 2026-01-31T08:00:00Z"
@@ -50,12 +52,22 @@ def moment(value: Any) -> datetime:
     found = _ISO.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _CHARS_MAX else None
     if found is None:
         raise Unreadable(f"is no moment: {MOMENT}")
-    day, clock, offset = found.groups()
+    on, clock, offset = found.groups()
     try:
-        read = datetime.fromisoformat(f"{day}T{(clock or '00:00').replace(',', '.')}{(offset or 'Z').upper()}")
+        read = datetime.fromisoformat(f"{on}T{(clock or '00:00').replace(',', '.')}{(offset or 'Z').upper()}")
         return read.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Unreadable(f"is no moment that there is: {MOMENT}") from None
+
+
+def day(value: Any) -> date:
+    """A date of a text as 2026-01-31. One with a time is none: which day that is depends on where somebody is."""
+    if isinstance(value, str):
+        try:
+            return parse_date(value)
+        except EvaluationError:
+            pass
+    raise Unreadable("is no date: write it as 2026-01-31, without a time")
 
 
 def span(value: Any) -> timedelta:
@@ -114,7 +126,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 #: By declared type.
 READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "string": text, "bool": boolean, "int": whole, "double": double, "timestamp": moment, "duration": span,
+    "string": text, "bool": boolean, "int": whole, "double": double, "timestamp": moment, "date": day, "duration": span,
     "list(string)": texts,
 }
 

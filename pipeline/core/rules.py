@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from json.encoder import encode_basestring
 from math import isfinite
 from typing import Any, Final
@@ -23,7 +23,7 @@ from pipeline.core.values import Value
 encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 #: Facts that change by themselves as time passes.
-CLOCK_FACTS: Final = ("now", "local.hour", "local.minute", "local.weekday", "local.date")
+CLOCK_FACTS: Final = ("now", "today", "local.hour", "local.minute", "local.weekday", "local.date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def as_json(value: Any) -> str:
         return "true" if value else "false"
     if kind is int or (kind is float and isfinite(value)):
         return repr(value)
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return f'"{value.isoformat()}"'
     if isinstance(value, timedelta):
         return f'"{value.total_seconds():g}s"'

@@ -22,7 +22,7 @@ _HOUR_MS: Final = 3_600_000
 _QUARTER_MS: Final = 900_000
 #: How long after the clock struck everybody has had a look.
 _SPREAD_MS: Final = 60_000
-_CLOCKS: Final = frozenset(("local.hour", "local.minute", "local.weekday", "local.date"))
+_CLOCKS: Final = frozenset(("today", "local.hour", "local.minute", "local.weekday", "local.date"))
 _NO_ITEM: Final[dict[str, Any]] = {}
 _NOTHING: Final[frozenset[str]] = frozenset()
 

@@ -32,7 +32,7 @@ _GAP: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _TEXT_MAX: Final = 20_000
 _SHOWN: Final = ("string", "int", "double", "bool")
 #: Shown in a format only.
-_FORMATTED: Final = ("timestamp",)
+_FORMATTED: Final = ("timestamp", "date")
 _FORMAT: Final = re.compile(rf"\s*({'|'.join(FORMATS)})\s*(?:\(([^()]*)\))?\s*")
 _LITERAL: Final = re.compile(r"(['\"])(.*)\1")
 _T = TypeVar("_T")
@@ -87,7 +87,7 @@ def _slot(text: str, offset: int, types: Mapping[str, str], reads: list[str]) ->
         said, at = more.pop(0)
         form = _at(offset + at, _form, call, said, kind, types, reads)
     elif kind not in _SHOWN:
-        raise RuleError(f"a {kind} cannot be shown", offset, "show a string, a number or a bool; a moment with | date")
+        raise RuleError(f"a {kind} cannot be shown", offset, "show a string, a number or a bool; a time with | date")
     if not more:
         return Slot(fn, form=form)
     if len(more) > 1:

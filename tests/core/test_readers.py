@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -40,6 +40,7 @@ def test_what_may_be_seconds_days_or_nothing_is_no_moment(sent: Any) -> None:
 
 
 @pytest.mark.parametrize(("type_", "sent", "read"), [
+    ("date", "2026-01-31", date(2026, 1, 31)),
     ("int", 18.0, 18), ("int", 18, 18), ("double", 18, 18.0), ("list(string)", ["boots"], ("boots",)),
     ("list(string)", "a, b", ("a", "b")), ("bool", True, True), ("string", "80331", "80331")])
 def test_a_value_that_fits_is_taken(type_: str, sent: Any, read: Any) -> None:
@@ -49,7 +50,8 @@ def test_a_value_that_fits_is_taken(type_: str, sent: Any, read: Any) -> None:
 @pytest.mark.parametrize(("type_", "sent"), [
     ("int", "18"), ("int", 18.5), ("int", True), ("int", 1e300), ("string", 80331), ("string", True), ("bool", "true"),
     ("bool", 1), ("double", "1.5"), ("double", True), ("timestamp", 1_788_256_800), ("duration", 5),
-    ("duration", "PT5M"),
+    ("duration", "PT5M"), ("date", "2026-01-31T00:00:00Z"), ("date", "2026-02-30"), ("date", "31.01.2026"),
+    ("date", "20260131"), ("date", "2026-W05-6"), ("date", 1_788_256_800_000), ("date", "２０２６-01-31"),
     ("list(string)", [1]), ("list(string)", 7)])
 def test_a_value_of_another_type_is_refused(type_: str, sent: Any) -> None:
     with pytest.raises(Unreadable):

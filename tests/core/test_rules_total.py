@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from pipeline.core.facts import CONVERT
 from pipeline.core.rules import Stop, compile_number, compile_rule, passes, stop_of
 from pipeline.core.templates import UnboundError, bind, compile_template
 
-KINDS = ("string", "int", "double", "bool", "timestamp", "duration", "list(string)")
+KINDS = ("string", "int", "double", "bool", "timestamp", "date", "duration", "list(string)")
 TYPES = {
     **{f"profile.{kind.partition('(')[0]}{n}": kind for kind in KINDS for n in (1, 2)},
     "now": "timestamp", "zone": "string",
@@ -40,6 +40,7 @@ _moments = [
 _spans = [timedelta(0), timedelta.max, timedelta.min, timedelta(microseconds=1), timedelta(days=-1)]
 VALUES: dict[str, list[Any]] = {
     "string": _text, "int": _whole, "double": _real, "bool": [True, False], "timestamp": _moments, "duration": _spans,
+    "date": [date.min, date.max, date(1970, 1, 1)],
     "list(string)": [(), ("a",), ("",) * LIST_ITEMS_MAX, ("\ud800", "b")],
 }
 _zones = ["UTC", "Europe/Berlin", "America/New_York", "Pacific/Kiritimati", "Nowhere/Land", "+01:00"]

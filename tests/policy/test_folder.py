@@ -188,7 +188,7 @@ def test_segments_in_circles_are_all_said_however_long(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("written", "said"), [
     ("'{{ candidate.value | money }}'", "money of which currency?"),
     ("'{{ candidate.value | money(\\'EURO\\') }}'", "nothing that money knows"),
-    ("'{{ profile.plan | date }}'", "date shows a timestamp, this is a string"),
+    ("'{{ profile.plan | date }}'", "date shows a date or timestamp, this is a string"),
     ("'{{ candidate.value | number(2, \\'xx_YY\\') }}'", "there is no locale 'xx_YY'"),
     ("'{{ profile.since }}'", "a timestamp cannot be shown"),
     ("'{{ candidate.value | number | 1.0 }}'", "the default is a double, the value a string"),

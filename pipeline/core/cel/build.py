@@ -29,16 +29,17 @@ SIGNALS: Final = "signals."
 AT_LEAST: Final = "@least"
 
 #: The types of declared attributes.
-ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "duration", "list(string)")
+ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "date", "duration", "list(string)")
 
 #: The namespaces of attributes that a policy declares.
 DECLARED: Final = ("profile", "account", "features", "journey", "context", "candidate")
 
 _MACROS: Final = ("exists", "all", "exists_one", "filter", "map")
 #: Text that is written out to be converted is converted at once, or is a mistake.
-_CONVERSIONS: Final = ("timestamp", "duration", "int", "double")
+_CONVERSIONS: Final = ("timestamp", "date", "duration", "int", "double")
 _CANNOT: Final = {
-    "timestamp": "now or timestamp('2026-01-31T00:00:00Z')", "duration": "duration('24h')", "string": "'text'",
+    "timestamp": "now or timestamp('2026-01-31T00:00:00Z')", "date": "today or date('2026-01-31')",
+    "duration": "duration('24h')", "string": "'text'",
     "double": "a number with a point, as 100.0", "int": "a whole number, as 100", "bool": "true or false",
 }
 

@@ -92,7 +92,18 @@ def _double_of_string(text: str) -> float:
     return float(text)
 
 
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def parse_date(text: str) -> date:
+    """A date as 2026-01-31. Raises EvaluationError."""
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise EvaluationError(f"{_short(text)} is not a date as 2026-01-31")
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -151,9 +162,17 @@ def _part(read: Callable[[datetime], int]) -> dict[tuple[str, ...], Overload]:
     }
 
 
+def _part_of_day(read: Callable[[Any], int]) -> dict[tuple[str, ...], Overload]:
+    return {**_part(read), ("date",): Overload("int", read)}
+
+
 def _days_since(facts: Mapping[str, Any], at: datetime) -> int:
     local = zone(facts["zone"])
     return days_between(at, facts["now"], local)
+
+
+def _days_since_date(facts: Mapping[str, Any], day: date) -> int:
+    return (_local_date(facts["now"], zone(facts["zone"])) - day).days
 
 
 def days_between(at: datetime, now: datetime, local: tzinfo) -> int:
@@ -266,7 +285,7 @@ def address_within(address: str, network: str) -> bool:
         raise EvaluationError(f"{said} is no address or network as 10.0.0.0/8") from error
 
 
-_I, _D, _S, _T, _P = "int", "double", "string", "timestamp", "duration"
+_I, _D, _S, _T, _P, _DAY = "int", "double", "string", "timestamp", "duration", "date"
 _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "+": {
         (_I, _I): Overload(_I, lambda a, b: _whole(a + b)), (_D, _D): Overload(_D, operator.add),
@@ -292,7 +311,8 @@ _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     },
     "string": {(_S,): Overload(_S, lambda a: a), (_I,): Overload(_S, str),
                ("bool",): Overload(_S, lambda a: "true" if a else "false"),
-               (_D,): Overload(_S, _string_of_double), (_T,): Overload(_S, _string_of_time)},
+               (_D,): Overload(_S, _string_of_double), (_T,): Overload(_S, _string_of_time),
+               (_DAY,): Overload(_S, date.isoformat)},
     "abs": {(_I,): Overload(_I, lambda a: _whole(abs(a))), (_D,): Overload(_D, abs)},
     "round": {(_D,): Overload(_D, _rounded)},
     "floor": {(_D,): Overload(_D, _whole_part(math.floor))},
@@ -301,11 +321,13 @@ _FUNCTIONS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "inNetwork": {(_S, _S): Overload("bool", address_within)},
     "timestamp": {(_S,): Overload(_T, parse_timestamp), (_T,): Overload(_T, lambda a: a)},
     "duration": {(_S,): Overload(_P, parse_duration), (_P,): Overload(_P, lambda a: a)},
-    "daysSince": {(_T,): Overload(_I, _days_since, reads_facts=True)},
+    "date": {(_S,): Overload(_DAY, parse_date), (_DAY,): Overload(_DAY, lambda a: a)},
+    "daysSince": {(_T,): Overload(_I, _days_since, reads_facts=True),
+                  (_DAY,): Overload(_I, _days_since_date, reads_facts=True)},
     "min": {(_I, _I): Overload(_I, min), (_D, _D): Overload(_D, min)},
     "max": {(_I, _I): Overload(_I, max), (_D, _D): Overload(_D, max)},
 }
-for _kind in (_I, _D, _S, _T, _P):
+for _kind in (_I, _D, _S, _T, _DAY, _P):
     for _name, _overloads in _compare(_kind).items():
         _FUNCTIONS.setdefault(_name, {}).update(_overloads)
 
@@ -320,12 +342,12 @@ _METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
     "split": {(_S, _S): Overload("list(string)", _split)},
     "substring": {(_S, _I): Overload(_S, _substring), (_S, _I, _I): Overload(_S, _substring)},
     "replace": {(_S, _S, _S): Overload(_S, _replace)},
-    "getFullYear": _part(lambda at: at.year),
-    "getMonth": _part(lambda at: at.month - 1),
-    "getDate": _part(lambda at: at.day),
-    "getDayOfMonth": _part(lambda at: at.day - 1),
-    "getDayOfWeek": _part(lambda at: at.isoweekday() % 7),
-    "getDayOfYear": _part(lambda at: at.timetuple().tm_yday - 1),
+    "getFullYear": _part_of_day(lambda at: at.year),
+    "getMonth": _part_of_day(lambda at: at.month - 1),
+    "getDate": _part_of_day(lambda at: at.day),
+    "getDayOfMonth": _part_of_day(lambda at: at.day - 1),
+    "getDayOfWeek": _part_of_day(lambda at: at.isoweekday() % 7),
+    "getDayOfYear": _part_of_day(lambda at: at.timetuple().tm_yday - 1),
     "getHours": {**_part(lambda at: at.hour),
                  (_P,): Overload(_I, lambda span: int(span / timedelta(hours=1)))},
     "getMinutes": {**_part(lambda at: at.minute),
@@ -337,7 +359,7 @@ _METHODS: Final[dict[str, dict[tuple[str, ...], Overload]]] = {
 
 #: Functions, and methods, that CEL's standard does not have.
 EXTENSIONS: Final = (
-    *((name, False) for name in ("abs", "round", "floor", "ceil", "versionAtLeast", "inNetwork")),
+    *((name, False) for name in ("abs", "round", "floor", "ceil", "date", "versionAtLeast", "inNetwork")),
     *((name, True) for name in ("lowerAscii", "upperAscii", "trim", "split", "substring", "replace")),
 )
 

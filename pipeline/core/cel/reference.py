@@ -8,7 +8,7 @@ variable, the facts that daysSince() reads) is replaced in its place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
 from cel_expr_python import cel
@@ -20,6 +20,8 @@ _T: Final = cel.Type
 _TYPES: Final = {
     "bool": _T.BOOL, "int": _T.INT, "double": _T.DOUBLE, "string": _T.STRING, "timestamp": _T.TIMESTAMP,
     "duration": _T.DURATION, "list(string)": _T.List(_T.STRING),
+    # It has none: a day is its first moment to it. That a moment is no day is our compiler's to say.
+    "date": _T.TIMESTAMP,
 }
 _PRESENT: Final = "present_attributes"
 
@@ -44,7 +46,7 @@ def _extensions() -> Iterator[Any]:
         overloads = []
         for types in accepted(name, method):
             found = overload(name, types, method)
-            if found is not None:
+            if found is not None and types != ("date",):
                 overloads.append(cel.Overload(
                     f"{name}_{'_'.join(types)}", return_type=_TYPES[found.result],
                     parameters=[_TYPES[one] for one in types], is_member=method, impl=_listed(found.impl)))
@@ -52,9 +54,11 @@ def _extensions() -> Iterator[Any]:
 
 
 def _listed(impl: Any) -> Any:
-    """The library's lists are Python's."""
+    """The library's lists are Python's, and its days moments."""
     def call(*args: Any) -> Any:
         value = impl(*args)
+        if isinstance(value, date):
+            return datetime.combine(value, time(), UTC)
         return list(value) if isinstance(value, tuple) else value
 
     return call
