@@ -84,4 +84,4 @@ def test_a_segment_that_reads_today_is_looked_at_as_the_day_begins() -> None:
     assert not profile.segments
     while not profile.segments and (profile.segments_due_ms or 0) < at("2026-06-15T22:00:00"):
         profile, _ = segments.refresh(profile, live.policy, profile.segments_due_ms or 0, None)
-    assert at("2026-06-14T22:00:00") <= profile.segments["due"] < at("2026-06-14T23:00:00")
+    assert at("2026-06-14T22:00:00") <= profile.segments["due"] < at("2026-06-14T22:00:00") + segments._SPREAD_MS
