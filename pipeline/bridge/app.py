@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-import swagger_ui_bundle  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -105,7 +104,7 @@ def _documentation(operations: Sequence[Operation]) -> list[Route | Mount]:
         return HTMLResponse(_DOCS)
 
     return [Route("/openapi.json", said), Route("/docs", page),
-            Mount(_STATIC, StaticFiles(directory=swagger_ui_bundle.swagger_ui_path))]
+            Mount(_STATIC, StaticFiles(packages=[("swagger_ui", "static")]))]
 
 
 class _Slashes:

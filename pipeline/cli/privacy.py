@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
 from pipeline.adapters.privacy_archive import PrivacyArchive, open_archive, submit
 from pipeline.adapters.privacy_search import Kind, Place
@@ -185,12 +184,16 @@ def _show(job: dict[str, Any], as_json: bool) -> None:
 
 
 def _tell(places: list[Place], left: list[Place], identifiers: int, tables: int) -> None:
-    if places:
-        table = Table(Column("Where", no_wrap=True), "What", "Kind", "Until")
-        for place in places:
-            where = f"{place.topic}:{place.partition}:{place.offset}"
-            table.add_row(where, place.what, str(place.kind), "" if place.until_ms is None else _when(place.until_ms))
-        out.print(table)
+    alike: dict[tuple[Kind, str, str], list[Place]] = {}
+    for place in places:
+        alike.setdefault((place.kind, place.topic, place.what), []).append(place)
+    for (kind, topic, what), ones in alike.items():
+        ends = [one.until_ms for one in ones if one.until_ms is not None]
+        until = f" until {_when(max(ends))}" if ends else ""
+        # A place on this machine is a file.
+        where = topic if os.sep in topic else f"{topic}[{ones[0].partition}] at {ones[0].offset}"
+        more = f" and {len(ones) - 1} more" if len(ones) > 1 else ""
+        out.print(f"{kind}{until}: {where}{more}: {what}", markup=False, highlight=False, soft_wrap=True)
     looked = f"{identifiers} identifier(s), every topic, {tables} table(s) of this machine"
     if left:
         err.print(f"{len(left)} place(s) still tell something ({looked}).", style="red", highlight=False)

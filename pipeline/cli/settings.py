@@ -21,13 +21,8 @@ def settings(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    table = Table(Column("Variable", no_wrap=True), "Value", "From", "Meaning")
     for row in rows:
-        table.add_row(row["variable"], str(row["value"]), row["from"], row["meaning"])
-    Console().print(table)
+        typer.echo(f"{row['variable']} = {row['value']}  ({row['from']})\n    {row['meaning']}")
 
 
 def describe(values: Settings) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
 from pipeline.adapters.topic_admin import BROKER_DEFAULT, TopicsError, apply_plan, make_plan, open_transactions_ms
 from pipeline.adapters.topic_plan import Action, Step
@@ -72,14 +71,13 @@ def _print(steps: Sequence[Step], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([_as_dict(step) for step in steps], indent=2))
         return
-    table = Table(Column("Topic", no_wrap=True), "Action", "Partitions", "Kept", "Difference")
+    width = max(len(step.topic.name) for step in steps)
     for step in steps:
         style = _STYLE[step.action]
-        table.add_row(
-            step.topic.name, f"[{style}]{step.action}[/]", str(step.topic.partitions), _kept(step),
-            _difference(step),
-        )
-    out.print(table)
+        out.print(f"[{style}]{step.action:9}[/] {step.topic.name:{width}} {step.topic.partitions:3} partitions, "
+                  f"{_kept(step)}", soft_wrap=True, highlight=False)
+        for line in _differences(step):
+            out.print(f"          {line}", soft_wrap=True, highlight=False)
     for step in steps:
         if step.advice:
             err.print(step.advice, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -96,11 +94,11 @@ def _kept(step: Step) -> str:
     return f"{days:g} days" if days >= 1 else f"{int(retention_ms) // MINUTE_MS} minutes"
 
 
-def _difference(step: Step) -> str:
+def _differences(step: Step) -> list[str]:
     if step.action is Action.CREATE:
-        return ", ".join(f"{setting}={value}" for setting, value in step.topic.config.items())
+        return [", ".join(f"{setting}={value}" for setting, value in step.topic.config.items())]
     lines = (f"{change.setting}: {change.now or 'not set'} → {change.wanted}" for change in step.changes)
-    return "\n".join([*lines, *(f"[red]deletes {what}[/]" for what in step.loses)])
+    return [*lines, *(f"[red]deletes {what}[/]" for what in step.loses)]
 
 
 def _summary(steps: Sequence[Step]) -> str:

@@ -314,19 +314,33 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+async def _shown(page: str, tmp_path: Path) -> str:
+    """The page as a browser has it once its scripts have run."""
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'chrome'}",
+               "--virtual-time-budget=8000", "--dump-dom", page]
+    done = await asyncio.to_thread(partial(subprocess.run, command, capture_output=True, text=True, timeout=90))
+    return str(done.stdout)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+async def test_the_page_of_the_interface_shows_every_operation(bridge: BridgeDouble, tmp_path: Path) -> None:
+    async with served(bridge) as host:
+        shown = await _shown(f"{host}/docs", tmp_path)
+        async with httpx.AsyncClient(base_url=host) as client:
+            paths = (await client.get("/openapi.json")).json()["paths"]
+    assert "Unable to render" not in shown
+    assert [path for path in paths if f'data-path="{path}"' not in shown] == []
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 async def test_a_page_in_a_browser_asks_shows_and_reports(tmp_path: Path) -> None:
-    assert CHROMIUM
     with _pages() as site:
         bridge = BridgeDouble(tmp_path, api_keys="k1=events:write decide", cors_origins=site)
         bridge.consents("browser-user")
         async with served(bridge) as host:
             page = f"{site}/shop.html?{urllib.parse.urlencode({'bridge': host, 'key': 'k1'})}"
-            command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu",
-                       f"--user-data-dir={tmp_path / 'chrome'}", "--virtual-time-budget=8000", "--dump-dom", page]
-            done = await asyncio.to_thread(partial(
-                subprocess.run, command, capture_output=True, text=True, timeout=90))
-    assert "reported</h1>" in done.stdout, done.stdout + done.stderr
+            shown = await _shown(page, tmp_path)
+    assert "reported</h1>" in shown, shown
     [view] = [one for one in bridge.events() if isinstance(one, FeedbackEvent)]
     [asked] = bridge.requests()
     assert (view.kind, view.subject, view.event_id) == (FeedbackKind.VIEW, asked.subject, "view-1")
