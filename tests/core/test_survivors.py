@@ -9,24 +9,42 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from pipeline.agents import _rotation, inbox
+from pipeline.agents._apply import apply_erasure
 from pipeline.agents._identity import take
-from pipeline.agents._undo import let_go
+from pipeline.agents._undo import let_go, revive
 from pipeline.agents.inbox import handle
-from pipeline.core import caps, links, rotation, statements, windows
+from pipeline.codecs.checks import check_inbox
+from pipeline.core import caps, learn, links, rotation, signals, statements, windows
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.cel.reference import Reference, Refused
+from pipeline.core.cel.syntax import RuleError
 from pipeline.core.decide import decide
 from pipeline.core.definitions import Window
 from pipeline.core.hashing import digest
-from pipeline.core.model import Account, Identifier, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.model import (
+    Account,
+    ErasureAction,
+    ErasureRequest,
+    FeedbackEvent,
+    FeedbackKind,
+    Identifier,
+    IdentityEvent,
+    IdentityKind,
+    InboxRecord,
+    LinkKind,
+    LinkStep,
+)
 from pipeline.core.problems import DefinitionError
 from pipeline.core.profile import Counter, Given, Link, Member, Profile, Rotation, Trait
 from pipeline.core.release import second_opinion
 from pipeline.core.release.limits import describe
 from pipeline.core.rules import compile_rule, passes
+from pipeline.core.templates import compile_template
 from pipeline.core.words import Basis
-from pipeline.flow import Accept
+from pipeline.flow import Accept, Reason
 from pipeline.runtime.fates import LaneContext
+from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
 from .build import SUBJECT, agreed, asked, made
 from .test_tcf import WRITTEN_MS
@@ -180,3 +198,104 @@ def test_a_logout_by_a_newer_name_leaves_the_key_that_it_came_to() -> None:
     state = Profile(profile_id="shop/old", alias_of="shop/u1")
     outcome = take(event, "shop/old", state, LaneContext(lambda _tenant: live, NOW_MS))
     assert isinstance(outcome, Accept) and outcome.state.profile_id == "shop/old"
+
+
+def test_who_is_erased_while_she_follows_somebody_tells_him_and_has_the_rest_erased() -> None:
+    other = Link("email", links.LINKED, "e", 1, 1)
+    state = Profile(profile_id="shop/d1", alias_of="shop/u1", links={"e1": other})
+    request = ErasureRequest("job", "shop/d1", ErasureAction.ERASE, NOW_MS)
+    outcome = apply_erasure(request, "shop/d1", state, LaneContext(lambda _tenant: None, NOW_MS))
+    assert isinstance(outcome, Accept)
+    told = {emit.key for emit in outcome.emits if emit.topic is PROFILE_INBOX}
+    assert told == {"shop/e1", "shop/u1"}
+
+
+def test_an_account_that_came_over_alone_is_published_as_it_is() -> None:
+    asked = Profile(profile_id="shop/@new", rotation=Rotation(taking=("@old",)))
+    given = Profile(profile_id="shop/@old", traits={"tier": Trait("gold")}, version=3)
+    over = LinkStep(LinkKind.HAND_OVER, Identifier("", "@old"), "shop/@new", NOW_MS)
+    event = InboxRecord("e", "shop/@new", "shop/@old", merge=given, link=over)
+    outcome = _rotation._taken_over(event, over, given, asked, LaneContext(lambda _tenant: None, NOW_MS))
+    assert isinstance(outcome, Accept) and outcome.reason is Reason.TAKEN_OVER
+    told = {emit.key: emit.value for emit in outcome.emits if emit.topic is ACCOUNTS}
+    account = told["shop/@new"]
+    assert isinstance(account, Account) and account.traits == {"tier": "gold"}
+
+
+def test_what_comes_back_to_who_follows_somebody_else_by_now_goes_on_under_its_own_event() -> None:
+    stub = Profile(profile_id="shop/d1", alias_of="shop/u2", alias_event="later",
+                   given=Given("shop/u1", "first", 1, Profile(profile_id="shop/d1")))
+    step = LinkStep(LinkKind.REVIVE, Identifier("device", "d1"), "shop/u1", NOW_MS, cause="first")
+    event = InboxRecord("undo", "shop/d1", "shop/u1", merge=Profile(profile_id="shop/d1"), link=step)
+    outcome = revive(event, step, Profile(profile_id="shop/d1"), stub, LaneContext(lambda _tenant: None, NOW_MS))
+    assert isinstance(outcome, Accept)
+    [emit] = outcome.emits
+    assert isinstance(emit.value, InboxRecord)
+    assert (emit.key, emit.value.event_id, emit.value.from_subject) == ("shop/u2", "undo", "shop/d1")
+
+
+def test_what_an_alias_passes_on_joined_what_it_gave_up_when_it_gave_up() -> None:
+    kept = Given("shop/u1", "alias", 77, Profile(profile_id="shop/d1"))
+    stub = Profile(profile_id="shop/d1", alias_of="shop/u1", alias_event="alias", alias_at=1, given=kept)
+    given = Profile(profile_id="shop/e1", traits={"plan": Trait("free")}, alias_at=2)
+    outcome = inbox._pass_on(InboxRecord("e", "shop/d1", "shop/e1", merge=given), given, stub, "shop/u1")
+    assert isinstance(outcome, Accept) and outcome.state.given is not None
+    assert outcome.state.given.state.merged["shop/e1"].at_ms == 77
+
+
+def test_a_step_with_a_time_that_is_none_is_said_to_be_the_steps() -> None:
+    step = LinkStep(LinkKind.CLAIM, Identifier("email", "e"), "shop/u1", -5)
+    said = check_inbox(InboxRecord("e", "shop/e", "shop/u1", link=step))
+    assert said is not None and said.startswith("link.at_ms")
+
+
+def test_a_request_that_is_none_has_no_consent_to_show() -> None:
+    ruling = decide(asked(placements="nowhere"), agreed(), made({}, {"a": {}}), NOW_MS)
+    assert (ruling.reason, ruling.consent, ruling.error) == ("invalid_request", "", "unknown_placement:nowhere")
+
+
+def test_an_event_tidies_counters_by_the_time_at_which_it_is_taken_up() -> None:
+    live = made({"caps": {"clicked": {"count": "click", "per": "item", "limit": 1, "window": "1d"}}}, {"a": {}})
+    old = {f"clicked|gone{number}": Counter((NOW_MS - 9 * 86_400_000,), 1) for number in range(600)}
+    profile = replace(agreed(), counters=old)
+    learnt = learn.feedback(profile, FeedbackEvent("e", SUBJECT, FeedbackKind.CLICK, NOW_MS, item_id="a"), live, NOW_MS)
+    assert learnt is not None and list(learnt[0].counters) == ["clicked|a"]
+
+
+def test_places_are_taken_for_what_a_claimed_identifier_brings() -> None:
+    after = links.reserved(Profile(profile_id="shop/u1"), [Identifier("email", "e1")], "d1", "e", 5, 9, "web")
+    assert after.links == {"e1": Link("email", links.CLAIMED, "e", 5, 9, "web", "with:d1")}
+
+
+@pytest.mark.parametrize("part", ["item", "kind", "tag", "campaign", "placement", "channel"])
+def test_whatever_a_cap_is_for_must_be_there(part: str) -> None:
+    known = {"item": ["a"], "kind": ["offer"], "tag": ["sale"], "campaign": ["spring"], "placement": ["hero"],
+             "channel": ["web"]}
+    items = {"a": {"tags": ["sale"], "campaign": "spring"}}
+
+    def cap(**reach: Any) -> dict[str, Any]:
+        return {"caps": {"c": {"count": "decision", "per": "all", "limit": 1, "window": "1d", "for": reach}}}
+
+    assert decide(asked(), agreed(), made(cap(**{part: known[part]}), items), NOW_MS).reason == "decided"
+    if part in ("placement", "channel"):
+        with pytest.raises(DefinitionError, match="nowhere"):
+            made(cap(**{part: ["nowhere"]}), items)
+
+
+@pytest.mark.parametrize(("written", "event", "meant"), [
+    ({"channel": ["web"]}, {"channel": "web"}, True), ({"channel": ["web"]}, {"channel": "app"}, False),
+    ({"placement": ["hero"]}, {"placement": "hero"}, True), ({"placement": ["hero"]}, {}, False),
+    ({"item": ["a"]}, {"item_id": "a"}, True), ({"item": ["a"]}, {"item_id": "b"}, False),
+    ({"name": ["/x"]}, {"name": "/x"}, True), ({"name": ["/x"]}, {"name": "/y"}, False),
+])
+def test_a_signal_is_about_what_it_names(written: dict[str, Any], event: dict[str, Any], meant: bool) -> None:
+    live = made({"signals": {"s": {"count": {"event": ["click"], **written}}}}, {"a": {}, "b": {}})
+    (signal,) = live.policy.signals
+    happened = FeedbackEvent("e", SUBJECT, FeedbackKind.CLICK, NOW_MS, **event)
+    assert signals.matches(signal.steps[0], happened, ()) is meant
+
+
+def test_a_gap_with_nothing_in_it_is_said_where_it_is() -> None:
+    with pytest.raises(RuleError) as caught:
+        compile_template("Hi {{ }}", {})
+    assert caught.value.at == len("Hi {{")
