@@ -64,7 +64,7 @@ def take_alias(event: IdentityEvent, profile_id: str, state: Profile | None, ctx
 def claim(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """An identifier is claimed: here, or from the profile it belongs to, or it has come home already."""
     if step.cause.startswith(links.BROUGHT):
-        return _led_straight(event, step, state)
+        return _led_straight(event, step, state, ctx)
     if step.cause:
         own, forgotten = mentioned(state or Profile(profile_id=event.profile_id), step.owner, event.event_id,
                                    ctx.now_ms)
@@ -105,13 +105,28 @@ def _has_it(step: LinkStep, state: Profile | None) -> Outcome:
     return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
 
 
-def _led_straight(event: InboxRecord, step: LinkStep, stub: Profile | None) -> Outcome:
+def _led_straight(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """Whoever took up the profile that an alias belongs to has the alias too: it follows directly, wherever that
-    profile's key goes later. Only where it is still the very alias that was taken up along."""
-    if (stub is None or stub.alias_of in (None, step.owner) or f"{links.BROUGHT}{stub.alias_event}" != step.cause
-            or step.owner == event.profile_id):
+    profile's key goes later. Only where it is still the very alias that was taken up along; else who thinks so is told
+    that it has left."""
+    if state is None or state.alias_of == step.owner:
         return Drop(Reason.NOT_LINKED)
-    return Accept(Reason.LINKED, changed(stub, alias_of=step.owner))
+    if step.owner == event.profile_id:
+        # It was said to have left, and follows after all.
+        link = state.links.get(step.identifier.hash)
+        if link is None or link.outcome != links.LEFT or not link.cause.startswith(links.BROUGHT):
+            return Drop(Reason.ALREADY_ONE)
+        return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
+    if state.alias_of is not None and f"{links.BROUGHT}{state.alias_event}" == step.cause:
+        after = changed(state, alias_of=step.owner)
+        told = (to_inbox(event.event_id, step.owner, event.profile_id, step),) if step.owner in state.mentions else ()
+        return Accept(Reason.LINKED, after, told)
+    own, forgotten = mentioned(state, step.owner, event.event_id, ctx.now_ms)
+    gone = to_inbox(event.event_id, step.owner, event.profile_id,
+                    replace(step, kind=LinkKind.LEFT, claimed_by=state.alias_of or ""))
+    if own is state:
+        return Redirect(Reason.NOT_LINKED, gone)
+    return Accept(Reason.NOT_LINKED, own, (gone, *forgotten))
 
 
 def leads(state: Profile, brought: Iterable[str], event_id: str, at_ms: int) -> tuple[Emit, ...]:
@@ -270,6 +285,11 @@ def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Conte
     return give_up(event, step, state, ctx)
 
 
+def _holds(state: Profile, key: str) -> bool:
+    link = state.links.get(hash_of(key)) if key else None
+    return link is not None and link.outcome in links.HELD
+
+
 def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """An identifier follows a later login, was let go or erased. Where this one's login is later still, claim it."""
     onward: tuple[Emit, ...] = ()
@@ -284,6 +304,10 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
     link = None if state is None else state.links.get(step.identifier.hash)
     if state is None or link is None or link.outcome not in links.HELD:
         return Drop(Reason.NOT_LINKED)
+    if step.cause.startswith(links.BROUGHT) and (
+            step.cause != f"{links.BROUGHT}{link.event_id}" or _holds(state, step.claimed_by)):
+        # It has come by another way since, or follows what this profile has.
+        return Drop(Reason.ALREADY_ONE)
     if step.claimed_by and rotation.is_own(step.claimed_by, event.profile_id, state):
         # It was this profile's by way of another one, and claimed it is this profile's own.
         return Drop(Reason.ALREADY_ONE)

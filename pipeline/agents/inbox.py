@@ -137,13 +137,16 @@ def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> 
     if kept is not None and kept.event_id == stub.alias_event and kept.to == winner:
         # It belongs to what this alias gave up, and would go back with it.
         whole = merge.merged(kept.state, given, event.event_id, kept.at_ms)
+        outcome = links.JOINED if merge.substantial(given) else links.LINKED
+        whole = links.settled(whole, rotation.brought(given).hash, outcome)
         seen = changed(seen, given=replace(kept, state=whole))
     return Accept(Reason.FORWARDED, seen, (Emit(PROFILE_INBOX, winner, onward),))
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
     own = state or Profile(profile_id=event.profile_id)
-    merge_id = f"{event.event_id}>{hash_of(event.from_subject)}"
+    # An identifier may give itself up twice for one event: to a claimant, and to whom that went to.
+    merge_id = f"{event.event_id}>{hash_of(event.from_subject)}>{given.alias_at}"
     if merge_id in own.event_ids:
         # The same given-up profile once more: what was sent before a crash is sent again after it.
         return Drop(Reason.DUPLICATE_EVENT)

@@ -23,6 +23,14 @@ def test_every_promise_is_kept(first: int) -> None:
     assert [(f"make sim SEED={finding.seed}", finding.wrong) for finding in findings] == []
 
 
+#: What went wrong once, far beyond the first seeds: merges and their undoing that cross each other.
+ONCE_WRONG = (129, 3007, 4625, 6087, 7887, 9685)
+
+
+def test_what_went_wrong_once_does_not_again() -> None:
+    assert [(f"make sim SEED={finding.seed}", finding.wrong) for finding in examine_all(ONCE_WRONG)] == []
+
+
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     program = "from tests.sim.run import examine; import hashlib\n" \
               "print(hashlib.sha256('|'.join(examine(7, trace=True).trace).encode()).hexdigest())"
