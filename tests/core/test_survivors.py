@@ -12,7 +12,7 @@ import pytest
 from pipeline.agents import _rotation, inbox
 from pipeline.agents._apply import apply_erasure
 from pipeline.agents._identity import take
-from pipeline.agents._undo import let_go, revive
+from pipeline.agents._undo import ask_back, let_go, revive
 from pipeline.agents.inbox import handle
 from pipeline.codecs.checks import check_inbox
 from pipeline.core import caps, learn, links, rotation, signals, statements, windows
@@ -299,3 +299,47 @@ def test_a_gap_with_nothing_in_it_is_said_where_it_is() -> None:
     with pytest.raises(RuleError) as caught:
         compile_template("Hi {{ }}", {})
     assert caught.value.at == len("Hi {{")
+
+
+def test_an_alias_that_is_asked_back_says_so_at_its_own_key() -> None:
+    own = Link("email", links.GIVEN_UP, "alias", 1, 1)
+    state = Profile(profile_id="shop/e1", alias_of="shop/u1", alias_event="alias", links={"e1": own})
+    event = IdentityEvent("undo", "shop/e1", IdentityKind.UNMERGE, NOW_MS)
+    outcome = ask_back(event, Identifier("email", "e1"), state)
+    assert isinstance(outcome, Accept) and outcome.state.links["e1"].outcome == links.ASKED_BACK
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [("1e999", False), ("-1e999", False), ("NaN", False), ("1.5", True), ("7", True)])
+def test_an_attribute_is_a_finite_number(value: str, fits: bool) -> None:
+    body = f'{{"kind": "offer", "order": ["d"], "variants": {{"d": {{}}}}, "attributes": {{"value": {value}}}}}'
+    compiler = ItemCompiler(made().policy)
+    if fits:
+        assert compiler.compile("a", body.replace("7", "7.0"))
+    else:
+        with pytest.raises(DefinitionError):
+            compiler.compile("a", body)
+
+
+def test_nothing_divided_by_nothing_is_no_number() -> None:
+    types = {"profile.a": "double", "profile.b": "double"}
+    for a, b, said in ((0.0, 0.0, "profile.a / profile.b != profile.a / profile.b"),
+                       (1.0, 0.0, "profile.a / profile.b > 1e300"), (-1.0, 0.0, "profile.a / profile.b < -1e300")):
+        assert passes(compile_rule(said, types), {"profile.a": a, "profile.b": b}, {})
+
+
+def test_an_audit_says_what_was_shown_instead() -> None:
+    items = {"a": {"priority": 5, "instead": "b", "variants": {"default": {"content": {"t": "{{ profile.name }}"}}}},
+             "b": {"placements": ["tiles"]}}
+    audits = decide(asked(), agreed(), made({}, items), NOW_MS).candidates
+    [unbound] = [one for one in audits if one.outcome == "unbound"]
+    assert (unbound.item_id, unbound.stage, unbound.values["instead"]) == ("a", "binding", '"b"')
+
+
+def test_a_problem_says_at_which_key_it_is() -> None:
+    account = {"count": "decision", "per": "all", "limit": 1, "of": "account",
+               "window": {"calendar": "day", "zone": "subject"}}
+    stages = [{"name": "one", "rule": "true"}, {"name": "one", "rule": "true"}]
+    with pytest.raises(DefinitionError) as caught:
+        made({"caps": {"c": account}, "lifecycle": {"stages": stages}}, {"a": {}})
+    assert {one.path for one in caught.value.problems} == {("caps", "c", "window"), ("lifecycle", "stages", 1, "name")}
