@@ -17,12 +17,10 @@ from pipeline.codecs import avro
 from pipeline.core.model import Decision
 from pipeline.runtime import membership
 from pipeline.settings import Settings
-from pipeline.topology import FLOWS
-from tests.support import odd_headers, shop
+from tests.support import shop
 from tests.support.stack import Client, WorkerProcess, ready, wait_until
 from topics.catalog import (
     BY_NAME,
-    CATALOG_ITEMS,
     DEAD_LETTERS,
     DECISION_AUDIT,
     DECISION_REPLIES,
@@ -31,7 +29,6 @@ from topics.catalog import (
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     INPUT_BYTES_MAX,
-    POLICY_RELEASES,
     SUBJECT_PARTITIONS,
 )
 
@@ -139,33 +136,6 @@ def positions(client: Client) -> dict[str, list[int]]:
         "decisions": client.ends(DECISIONS),
         "audit": client.ends(DECISION_AUDIT),
     }
-
-
-def test_a_header_whose_name_is_not_utf8_makes_a_dead_letter_on_every_input(
-    bootstrap: str, client: Client, workers: list[WorkerProcess], tmp_path: Path
-) -> None:
-    since, replies = client.ends(DEAD_LETTERS), client.ends(DECISION_REPLIES)
-    live = {record.topic: record for record in shop.publication(tmp_path / "policy", at_ms=4)}
-    odd: dict[str, tuple[bytes, bytes | None]] = {flow.reads.name: (b"shop/odd-header", b"odd") for flow in FLOWS}
-    # One that is good but for its header, and one that would withdraw the live policy.
-    odd[CATALOG_ITEMS.name] = (b"shop/upgrade", live[CATALOG_ITEMS.name].value)
-    odd[POLICY_RELEASES.name] = (b"shop/@active", None)
-    odd_headers.send(bootstrap, [(topic, key, value) for topic, (key, value) in odd.items()])
-    letters = wait_until(
-        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= len(odd) and found,
-        what="a dead letter on every input",
-    )
-    assert {letter.topic: letter.value for letter in letters} == {topic: value for topic, (_, value) in odd.items()}
-    assert {"name headers in UTF-8" in letter.detail for letter in letters} == {True}
-    consented(client, ["shop/odd-header"])
-    client.send(DECISION_REQUESTS, "shop/odd-header", shop.request("after-odd", "shop/odd-header"))
-    client.flush()
-    answers = wait_until(
-        lambda: [r for r in client.values(DECISION_REPLIES, replies) if r.request_id == "after-odd"],
-        what="the answer behind it",
-    )
-    assert answers[0].decisions[0].item_id == "upgrade", "the policy is still there"
-    assert sorted(p for worker in workers for p in worker.partitions()) == list(range(SUBJECT_PARTITIONS))
 
 
 def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client, workers: list[WorkerProcess]) -> None:
