@@ -5,22 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public names, only not re-exported for types
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
 from pipeline.core.model import Decision
 from pipeline.runtime import membership
 from pipeline.settings import Settings
-from tests.support import shop
+from pipeline.topology import FLOWS
+from tests.support import odd_headers, shop
 from tests.support.stack import Client, WorkerProcess, ready, wait_until
 from topics.catalog import (
     BY_NAME,
+    CATALOG_ITEMS,
     DEAD_LETTERS,
     DECISION_AUDIT,
     DECISION_REPLIES,
@@ -29,6 +39,7 @@ from topics.catalog import (
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     INPUT_BYTES_MAX,
+    POLICY_RELEASES,
     SUBJECT_PARTITIONS,
 )
 
@@ -234,6 +245,47 @@ def test_what_unpacks_to_more_than_memory_should_hold_never_reaches_a_worker(
     producer.produce(FEEDBACK_EVENTS.name, bytes(110_000_000), "shop/huge", on_delivery=lambda e, _m: refused.append(e))
     producer.flush(60)
     assert [error.code() for error in refused if error] == [KafkaError.MSG_SIZE_TOO_LARGE]
+
+
+@contextmanager
+def kept_as_sent(bootstrap: str, topics: Iterable[str]) -> Iterator[None]:
+    """The topics as a cluster may have them that is not as declared: the broker keeps what came, byte for byte. As
+    declared it packs anew, and rewrites what is no text."""
+    entry = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry]) for topic in topics]
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    for future in client.incremental_alter_configs(resources).values():
+        future.result(10)
+    yield
+    ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
+
+
+def test_a_header_whose_name_is_not_utf8_makes_a_dead_letter_on_every_input(
+    bootstrap: str, client: Client, workers: list[WorkerProcess], tmp_path: Path
+) -> None:
+    since, replies = client.ends(DEAD_LETTERS), client.ends(DECISION_REPLIES)
+    live = {record.topic: record for record in shop.publication(tmp_path / "policy", at_ms=4)}
+    odd: dict[str, tuple[bytes, bytes | None]] = {flow.reads.name: (b"shop/odd-header", b"odd") for flow in FLOWS}
+    # One that is good but for its header, and one that would withdraw the live policy.
+    odd[CATALOG_ITEMS.name] = (b"shop/upgrade", live[CATALOG_ITEMS.name].value)
+    odd[POLICY_RELEASES.name] = (b"shop/@active", None)
+    with kept_as_sent(bootstrap, list(odd)):
+        odd_headers.send(bootstrap, [(topic, key, value) for topic, (key, value) in odd.items()])
+    letters = wait_until(
+        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= len(odd) and found,
+        what="a dead letter on every input",
+    )
+    assert {letter.topic: letter.value for letter in letters} == {topic: value for topic, (_, value) in odd.items()}
+    assert {"name headers in UTF-8" in letter.detail for letter in letters} == {True}
+    consented(client, ["shop/odd-header"])
+    client.send(DECISION_REQUESTS, "shop/odd-header", shop.request("after-odd", "shop/odd-header"))
+    client.flush()
+    answers = wait_until(
+        lambda: [r for r in client.values(DECISION_REPLIES, replies) if r.request_id == "after-odd"],
+        what="the answer behind it",
+    )
+    assert answers[0].decisions[0].item_id == "upgrade", "the policy is still there"
+    assert sorted(p for worker in workers for p in worker.partitions()) == list(range(SUBJECT_PARTITIONS))
 
 
 def test_a_policy_is_live_in_every_worker_within_a_second(
