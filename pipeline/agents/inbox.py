@@ -136,11 +136,15 @@ def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> 
     kept = stub.given
     if kept is not None and kept.event_id == stub.alias_event and kept.to == winner:
         # It belongs to what this alias gave up, and would go back with it.
-        whole = merge.merged(kept.state, given, event.event_id, kept.at_ms)
-        outcome = links.JOINED if merge.substantial(given) else links.LINKED
-        whole = links.settled(whole, rotation.brought(given).hash, outcome)
+        whole = _arrived(merge.merged(kept.state, given, event.event_id, kept.at_ms), given)
         seen = changed(seen, given=replace(kept, state=whole))
     return Accept(Reason.FORWARDED, seen, (Emit(PROFILE_INBOX, winner, onward),))
+
+
+def _arrived(profile: Profile, given: Profile) -> Profile:
+    """The profile that knows by its evidence what a given-up state brought."""
+    return links.settled(profile, rotation.brought(given).hash,
+                         links.JOINED if merge.substantial(given) else links.LINKED)
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
@@ -155,7 +159,7 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
     one = rotation.brought(given)
     after = links.known_as(merge.merged(own, given, event.event_id, ctx.now_ms), one)
     after = links.released(after, one.hash, *one.earlier, *given.links)
-    after = links.settled(after, one.hash, links.JOINED if merge.substantial(given) else links.LINKED)
+    after = _arrived(after, given)
     after = changed(after, event_ids=remember_event(after, merge_id, ctx.now_ms))
     known = own.links.get(one.hash)
     brought = [one.hash] if known is not None and known.cause == links.BROUGHT else []

@@ -49,16 +49,16 @@ def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tup
 
 def keys(cap: Cap | Rest, item: Item, placement: str, channel: str) -> tuple[str, ...]:
     """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item. What counts within a
-    visit is counted by channel."""
+    session is counted by channel."""
     scope = cap.scope
-    visit = f"|{channel}" if isinstance(cap, Cap) and cap.window.kind == "session" else ""
+    where = f"|{channel}" if isinstance(cap, Cap) and cap.window.kind == "session" else ""
     if scope == "item":
-        return (f"{cap.id}|{item.id}{visit}",)
+        return (f"{cap.id}|{item.id}{where}",)
     if scope == "tag":
-        return tuple(f"{cap.id}|{tag}{visit}" for tag in item.tags if not cap.reach.tags or tag in cap.reach.tags)
+        return tuple(f"{cap.id}|{tag}{where}" for tag in item.tags if not cap.reach.tags or tag in cap.reach.tags)
     if scope == "campaign":
-        return (f"{cap.id}|{item.campaign}{visit}",) if item.campaign else ()
-    return (f"{cap.id}|{placement if scope == 'placement' else channel if scope == 'channel' else ''}{visit}",)
+        return (f"{cap.id}|{item.campaign}{where}",) if item.campaign else ()
+    return (f"{cap.id}|{placement if scope == 'placement' else channel if scope == 'channel' else ''}{where}",)
 
 
 def taken(cap: Cap, counter: Counter, start_ms: int, now_ms: int) -> int:
@@ -82,18 +82,22 @@ def holder(decision_id: str, item_id: str, placement: str, channel: str) -> str:
     return f"{decision_id}/{item_id}/{placement}/{channel}"
 
 
-def free_at_ms(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: int = 1) -> int | None:
-    """When a full cap has room again for a decision of this weight, if nothing more happens; None: never, or, of a
-    visit, that depends on when it ends."""
+def free_at_ms(
+    cap: Cap, counter: Counter, now_ms: int, zone: tzinfo, weight: int = 1, pause_ms: int = 0
+) -> int | None:
+    """When a full cap has room again for a decision of this weight, if nothing more happens; None: never. `pause_ms`:
+    what ends a session."""
     if weight > cap.limit:
         return None
+    if cap.window.kind == "session":
+        return now_ms + pause_ms
     moments = [until for until in counter.held.values() if until > now_ms]
     if cap.window.kind == "rolling":
         moments += [at + cap.window.length_ms for at in counter.times if at + cap.window.length_ms > now_ms]
     elif cap.window.kind == "calendar":
         start, end = windows.bounds(cap.window, now_ms, zone)
         moments += [end for at in counter.times if at >= start]
-    elif cap.window.kind == "session" or counter.total >= cap.limit:
+    elif counter.total >= cap.limit:
         return None
     excess = used(cap, counter, now_ms, zone) + weight - 1 - cap.limit
     return sorted(moments)[excess] if 0 <= excess < len(moments) else None

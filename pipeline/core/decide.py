@@ -91,8 +91,8 @@ def decide(
     facts = fact.of_profile(own, policy, now_ms, account)
     own, changes = segments.refresh(own, policy, now_ms, facts=facts, account=account)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
-    session = sessions.at(own.sessions.get(channel.id), now_ms, channel.session_ms)
-    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, session, account_key=account_key,
+    going_on = sessions.after(own.sessions, policy.channels, channel.id, now_ms)
+    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, going_on, account_key=account_key,
                       loan=loan)
     decisions: list[Chosen] = []
     reasons: list[str] = []
@@ -189,9 +189,7 @@ def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
             assignments = {name: arm for name, arm in assignments.items() if name in running}
     if sitting.spent:
         counters = caps.bounded({**counters, **sitting.spent}, live.caps, live.rests, sitting.now_ms)
-    visits = {name: one for name, one in own.sessions.items() if name in live.policy.channels}
-    visits[sitting.channel.id] = sitting.session
-    return changed(own, assignments=assignments, counters=counters, sessions=visits)
+    return changed(own, assignments=assignments, counters=counters, sessions=sitting.sessions)
 
 
 def _why_nobody(audits: list[CandidateAudit]) -> str:

@@ -31,7 +31,7 @@ class Attribute:
 @dataclass(frozen=True, slots=True)
 class Window:
     """How far back a cap looks. Rolling: `length_ms`. Calendar: `count` units, in UTC or the subject's zone. Session:
-    the visit to the channel."""
+    the session on the channel."""
 
     kind: Literal["rolling", "calendar", "session", "lifetime"]
     length_ms: int = 0
@@ -194,7 +194,7 @@ class Channel:
     do_not_contact: Rule | None = None
     #: What the member's account must have agreed to, beside the member.
     account_purposes: tuple[str, ...] = ()
-    #: A pause as long ends a visit.
+    #: A pause as long ends a session.
     session_ms: int = 1_800_000
 
 

@@ -33,8 +33,8 @@ class Sitting:
     now_ms: int
     facts: dict[str, Any]
     channel: Channel
-    #: When the visit began in which it is asked.
-    session: Session
+    #: By channel: the sessions, the one in which it is asked included.
+    sessions: dict[str, Session]
     #: Outcomes of rules that do not look at the item, by identity; of one placement.
     judged: dict[int, Stop | None] = field(default_factory=dict)
     #: Places taken, by counter key; counters changed by this request; where windows began, by cap.
@@ -123,7 +123,7 @@ class Sitting:
                 if start is None:
                     zone = self.zone if cap.window.local else UTC
                     start = self.starts[cap.id] = windows.start_ms(
-                        cap.window, self.now_ms, zone, self.session.start_ms)
+                        cap.window, self.now_ms, zone, self.sessions[self.channel.id].start_ms)
                 taken = caps.taken(cap, counter, start, self.now_ms)
             self.taken[key] = taken
         return taken
@@ -297,9 +297,7 @@ def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> Cand
             values = {"used": str(used), "limit": str(use.cap.limit), "counter": use.key}
             zone = sitting.zone if use.cap.window.local else UTC
             free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone,
-                                       use.weight)
-            if use.cap.window.kind == "session":
-                free_ms = sitting.now_ms + sitting.channel.session_ms
+                                       use.weight, sitting.channel.session_ms)
             if free_ms is not None:
                 values["free_at_ms"] = str(free_ms)
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)

@@ -80,11 +80,10 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
         behaviour = {key: moments for key, moments in behaviour.items() if key in asked}
-    visits = profile.sessions
+    known_sessions = profile.sessions
     if event.channel in policy.channels:
-        gap_ms = policy.channels[event.channel].session_ms
-        visits = {**visits, event.channel: sessions.at(visits.get(event.channel), at_ms, gap_ms)}
-    after = changed(known, counters=profile.counters if counters is None else counters, sessions=visits,
+        known_sessions = sessions.after(known_sessions, policy.channels, event.channel, at_ms)
+    after = changed(known, counters=profile.counters if counters is None else counters, sessions=known_sessions,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     rests=profile.rests if rests is None else _running(rests, now_ms))
     return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))
@@ -132,16 +131,16 @@ def _counted(
     for cap in policy.caps:
         if cap.counted != name or not reaches(cap.reach, item, placement, channel):
             continue
-        visits = cap.window.kind == "session"
-        # Of a visit to a channel that is not known, any may be meant.
-        for where in (profile.sessions if visits and not channel else (channel,)):
+        of_session = cap.window.kind == "session"
+        # Of a session on a channel that is not known, any may be meant.
+        for where in (profile.sessions if of_session and not channel else (channel,)):
             for key in caps.keys(cap, item, placement, where):
                 counter = profile.counters.get(key)
                 holders = caps.holders(counter, event.decision_id, event.item_id, placement, channel)
                 if (allowed and _countable(cap, item, placement, where)) or holders:
                     result = dict(profile.counters) if result is None else result
-                    # A visit is short beside a wrong clock: what was decided in it counts when it is heard of.
-                    seen_ms = now_ms if visits and holders else at_ms
+                    # A session is short beside a wrong clock: what was decided in it counts when it is heard of.
+                    seen_ms = now_ms if of_session and holders else at_ms
                     result[key] = caps.settled(cap, counter, holders, seen_ms, len(profile.merged))
     return result
 

@@ -50,7 +50,7 @@ class Counter:
 
 @value_type(frozen=True, slots=True)
 class Session:
-    """A visit to one channel: its first and its last moment so far, epoch ms."""
+    """A session on one channel: its first and its last moment so far, epoch ms."""
 
     start_ms: int
     last_ms: int
@@ -162,7 +162,7 @@ class Profile:
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = 0
-    #: By channel: the last visit (`pipeline.core.sessions`).
+    #: By channel: the last session (`pipeline.core.sessions`).
     sessions: dict[str, Session] = field(default_factory=dict)
     counters: dict[str, Counter] = field(default_factory=dict)
     #: Outcome-triggered rests: suppression key → until (epoch ms).

@@ -26,7 +26,7 @@ def millis(at: datetime) -> int:
 
 def start_ms(window: Window, now_ms: int, zone: tzinfo, session_ms: int = 0) -> int:
     """The first millisecond that counts. A rolling window of a day ends exactly a day later. `session_ms`: when the
-    visit began."""
+    session began."""
     if window.kind == "lifetime":
         return -(2**62)
     if window.kind == "session":

@@ -1,4 +1,4 @@
-"""Caps per visit: once per visit means once, whatever comes late, comes together or is heard of twice."""
+"""Caps per session: once per session means once, whatever comes late, comes together or is heard of twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _steps = st.lists(st.tuples(
 
 
 @given(_steps, st.integers(1, 3), st.sampled_from(["item", "all", "session", "placement", "channel"]))
-def test_no_visit_shows_more_than_its_cap_and_every_new_one_shows_again(
+def test_no_session_shows_more_than_its_cap_and_every_new_one_shows_again(
     steps: list[tuple[str, str, int]], limit: int, per: str
 ) -> None:
     window = {} if per == "session" else {"window": "session"}
@@ -70,7 +70,7 @@ def test_no_visit_shows_more_than_its_cap_and_every_new_one_shows_again(
 
 
 @pytest.mark.parametrize(("heard_of", "capped"), [("soon", True), ("with a slow clock", True), ("never", False)])
-def test_an_impression_counts_in_the_visit_in_which_it_was_decided(heard_of: str, capped: bool) -> None:
+def test_an_impression_counts_in_the_session_in_which_it_was_decided(heard_of: str, capped: bool) -> None:
     live = made(policy(count="impression", per="item", limit=1, window="session"), {"a": {}})
     ruling = decide(asked("one"), agreed(), live, NOW)
     assert ruling.profile is not None and shown(ruling)
@@ -87,7 +87,7 @@ def test_an_impression_counts_in_the_visit_in_which_it_was_decided(heard_of: str
     assert shown(later)
 
 
-def test_a_capped_audit_says_when_the_visit_may_end() -> None:
+def test_a_capped_audit_says_when_the_session_may_end() -> None:
     live = made(policy(per="item", limit=1, window="session"), {"a": {}})
     one = decide(asked("one", channel="app"), agreed(), live, NOW)
     two = decide(asked("two", channel="app"), one.profile, live, NOW + MINUTE)
@@ -109,7 +109,7 @@ def test_an_event_whose_channel_nobody_knows_counts_in_every_visit() -> None:
 
 
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=12), st.randoms())
-def test_the_order_in_which_a_visit_is_heard_of_is_nothing(moments: list[int], chance: Any) -> None:
+def test_the_order_in_which_a_session_is_heard_of_is_nothing(moments: list[int], chance: Any) -> None:
     chance.shuffle(moments)
     session = None
     for minute in moments:
@@ -117,7 +117,7 @@ def test_the_order_in_which_a_visit_is_heard_of_is_nothing(moments: list[int], c
     assert session == Session(min(moments) * MINUTE, max(moments) * MINUTE)
 
 
-def test_an_answer_lasts_no_longer_than_a_visit_may() -> None:
+def test_an_answer_lasts_no_longer_than_a_session_may() -> None:
     places = {"hero": {**PLACES["hero"], "ttl": "2h"}}
     live = made({**policy(per="item", limit=1, window="session"), "placements": places}, {"a": {}})
     for channel, seconds in (("web", 1_800), ("app", 600)):
@@ -125,7 +125,7 @@ def test_an_answer_lasts_no_longer_than_a_visit_may() -> None:
         assert one.ttl_s == seconds
 
 
-def test_a_visit_ends_after_a_day_even_without_a_pause() -> None:
+def test_a_session_ends_after_a_day_even_without_a_pause() -> None:
     session = None
     for minute in range(0, 24 * 60 + 1, 20):
         session = sessions.at(session, minute * MINUTE, sessions.GAP_MS)
@@ -133,12 +133,12 @@ def test_a_visit_ends_after_a_day_even_without_a_pause() -> None:
 
 
 @pytest.mark.parametrize(("own", "other", "both"), [
-    ((100, 110), (115, 120), (100, 120)),  # one visit
+    ((100, 110), (115, 120), (100, 120)),  # one session
     ((100, 110), (105, 107), (100, 110)),
     ((100, 110), (300, 310), (100, 310)),  # in doubt one: a channel may declare a pause as long
     ((100, 110), (400, 410), (400, 410)),
 ])
-def test_profiles_that_become_one_made_one_visit_where_that_may_be(
+def test_profiles_that_become_one_made_one_session_where_that_may_be(
     own: tuple[int, int], other: tuple[int, int], both: tuple[int, int]
 ) -> None:
     one, two, expected = (Session(start * MINUTE, end * MINUTE) for start, end in (own, other, both))
@@ -161,9 +161,9 @@ def test_neither_a_merge_nor_its_undoing_ends_a_visit() -> None:
 
 @pytest.mark.parametrize(("cap", "said"), [
     ({"per": "session", "limit": 1, "window": "1d"}, "leave the window out"),
-    ({"per": "item", "limit": 1, "window": "session", "of": "account"}, "an account makes no visits"),
+    ({"per": "item", "limit": 1, "window": "session", "of": "account"}, "an account has no sessions"),
 ])
-def test_what_has_no_visits_is_refused(cap: dict[str, Any], said: str) -> None:
+def test_what_has_no_sessions_is_refused(cap: dict[str, Any], said: str) -> None:
     with pytest.raises((DefinitionError, ValueError), match=said):
         made(policy(**cap), {"a": {}})
 

@@ -45,7 +45,7 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
     if of_account and window.get("local"):
         book.problems.add((*path, "window"), "an account has no zone of its own", "write zone: utc")
     if of_account and window["kind"] == "session":
-        book.problems.add((*path, "window"), "an account makes no visits", "write a window as 1h")
+        book.problems.add((*path, "window"), "an account has no sessions", "write a window as 1h")
     return Cap(name, one["counted"], one["scope"], Window(**window), one["limit"], book.reach(path, one, data),
                describe(one), None if weights is None else dict(weights), of_account)
 
