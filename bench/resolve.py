@@ -32,6 +32,9 @@ class Context:
     def live(self, tenant: str) -> Live | None:
         return None
 
+    def beside(self, name: str) -> bytes | None:
+        return None
+
 
 CONTEXT = Context()
 

@@ -6,7 +6,7 @@ happen; the lane (`runtime/lane.py`) makes it happen in the order that keeps sta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Protocol
@@ -98,11 +98,16 @@ class Emit:
 
 @value_type(frozen=True, slots=True)
 class Accept:
-    """The record was used: `state` replaces the key's state (None: unchanged), `emits` go out once that is durable."""
+    """The record was used: `state` replaces the key's state (None: unchanged), `emits` go out once that is durable.
+
+    `beside`: by name, what is put beside the state, durable before it: large, rarely read, never changed. Empty bytes
+    take away what lies there.
+    """
 
     reason: Reason
     state: Any = None
     emits: tuple[Emit, ...] = ()
+    beside: Mapping[str, bytes] | None = None
 
 
 @value_type(frozen=True, slots=True)
@@ -141,6 +146,9 @@ class Context(Protocol):
 
     def live(self, tenant: str) -> Live | None:
         """The tenant's active release and catalog, or None where nothing was published yet."""
+
+    def beside(self, name: str) -> bytes | None:
+        """What was put beside the record's state under a name; None: nothing, or nothing that can be read any more."""
 
 
 class Lane(Enum):

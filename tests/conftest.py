@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
 
 from pipeline.runtime import parent
 from tests.support.broker import bootstrap
 
 __all__ = ["bootstrap"]
+
+# How long one example takes says nothing on a machine that others use too.
+settings.register_profile("nextbest", deadline=None)
+settings.load_profile("nextbest")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,7 +16,16 @@ from pathlib import Path
 
 from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
 
-from pipeline.codecs.envelope import EPOCH_KEY, STALE_MARK, due_and_key_of, due_of, epoch_of, key_of, recover
+from pipeline.codecs.envelope import (
+    EPOCH_KEY,
+    STALE_MARK,
+    beside_key,
+    due_and_key_of,
+    due_of,
+    epoch_of,
+    key_of,
+    recover,
+)
 
 _OFFSET_KEY = b"\x00offset"
 #: Index entries: this, the due time in eight bytes, the key.
@@ -129,6 +138,7 @@ class RocksStore:
                 for key in sorted(keys):
                     if not self._closed:
                         self._db.compact_range(key, key + b"\x00")
+                        self._db.compact_range(beside_key(key, ""), beside_key(key, "\xff"))
             except Exception:
                 if not self._closed:
                     raise

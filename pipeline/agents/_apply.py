@@ -12,7 +12,7 @@ from pipeline.core import accounts, erasure, learn, lending, links, rotation
 from pipeline.core.decide import ENGINE, Ruling, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import tenant_of
-from pipeline.core.live import Live
+from pipeline.core.live import Live, read_by
 from pipeline.core.model import (
     AuditRecord,
     Decision,
@@ -31,9 +31,16 @@ from pipeline.core.model import (
     Loan,
     SegmentChange,
 )
-from pipeline.core.profile import Profile, changed, remember_event, remember_forwarded, remember_request
+from pipeline.core.profile import (
+    NO_REPLIES,
+    Profile,
+    changed,
+    remember_event,
+    remember_forwarded,
+    remember_request,
+    remembered_reply,
+)
 from pipeline.core.segments import Change
-from pipeline.core.values import unpacked
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import (
     DECISION_AUDIT,
@@ -122,10 +129,11 @@ def apply_request(
             return Accept(Reason.PAST_DEADLINE, before, given_back(loan, profile_id, ctx.now_ms))
     known = before.requests.get(request.request_id)
     if known is not None:
-        same = known.digest == request.digest
-        reply = _error(request, "request_id_reused" if not same else "answer_not_kept")
-        if same and known.reply:
-            reply = unpacked(DecisionReply, known.reply)
+        if known.digest != request.digest:
+            reply = _error(request, "request_id_reused")
+        else:
+            kept = remembered_reply(known, request.request_id, ctx.beside)
+            reply = kept or _error(request, "answer_not_kept")
         if loan is not None:
             back = given_back(loan, profile_id, ctx.now_ms)
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))
@@ -136,8 +144,9 @@ def apply_request(
         return Drop(Reason.ERASED, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
         reply = _no_policy(request)
-        return Accept(Reason.DECIDED, _remembering(before, reply, request, ctx.now_ms),
-                      (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
+        after, beside = remember_request(before, reply, request.digest, ctx.now_ms)
+        return Accept(Reason.DECIDED, after, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)),
+                      beside)
     return _decided(request, before, state, live, ctx.now_ms, loan)
 
 
@@ -165,7 +174,7 @@ def _decided(
         ask = asked(request, profile_id, ruling.decision_id, question, before.accounts[question.account].earlier)
         return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
     reply = _answer(request, ruling, live)
-    after = _remembering(ruling.profile or before, reply, request, now_ms)
+    after, beside = remember_request(ruling.profile or before, reply, request.digest, now_ms)
     # The reply first: somebody waits for it.
     emits = (
         *_reply(request, reply),
@@ -179,7 +188,7 @@ def _decided(
         *settlement(account, loan, f"{ruling.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
                     ruling.counted, before.accounts[account].earlier if account else ()),
     )
-    return Accept(Reason.DECIDED, after, emits)
+    return Accept(Reason.DECIDED, after, emits, beside)
 
 
 def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
@@ -204,7 +213,8 @@ def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | Non
         parts += (to_inbox(request.job_id, follows, profile_id, left),)
     beside = () if state is None else erased_beside(state, request.job_id, at_ms)
     return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms, state),
-                  (*parts, *beside, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)))
+                  (*parts, *beside, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)),
+                  NO_REPLIES)
 
 
 def _parts(request: ErasureRequest, profile_id: str, names: Sequence[str]) -> tuple[Emit, ...]:
@@ -294,14 +304,10 @@ def _audit(
     request: DecisionRequest, profile_id: str, state: Profile | None, ruling: Ruling, live: Live, now_ms: int,
     loan: Loan | None,
 ) -> AuditRecord:
-    before = state if state is None or not state.requests else changed(state, requests={})
+    before = None if state is None else read_by(state, request, live, now_ms, ruling.account)
     return AuditRecord(ruling.decision_id, now_ms, request, profile_id, before, ruling.candidates, ruling.consent,
                        ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version, ENGINE,
                        ruling.account, loan)
-
-
-def _remembering(profile: Profile, reply: DecisionReply, request: DecisionRequest, now_ms: int) -> Profile:
-    return changed(profile, requests=remember_request(profile, reply, request.digest, now_ms))
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:

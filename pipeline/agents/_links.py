@@ -14,7 +14,16 @@ from pipeline.core.identity import beside, key_of, tenant_of
 from pipeline.core.identity_rules import DEFAULT, USER_ID, IdentityRules
 from pipeline.core.links import hash_of
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import MENTIONS_MAX, REQUESTS_MAX, Given, Link, Profile, changed, remember_event
+from pipeline.core.profile import (
+    MENTIONS_MAX,
+    REQUESTS_MAX,
+    Given,
+    Link,
+    Profile,
+    carrying_replies,
+    changed,
+    remember_event,
+)
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -173,7 +182,8 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
     key, winner = event.profile_id, step.owner
     was_alias = state is not None and state.alias_of is not None
     turned = None if state is None else state.rotation
-    own = Profile(profile_id=key, rotation=turned) if state is None or was_alias else state
+    own = Profile(profile_id=key, rotation=turned) if state is None or was_alias else carrying_replies(
+        state, ctx.beside)
     place = (state.alias_clock if state is not None else 0) + 1
     sent = changed(own, profile_id=key, event_ids=remember_event(own, claim_id(event), ctx.now_ms),
                    alias_event=event.event_id, alias_at=place, alias_clock=place, given=None, forwarded={}, mentions={},

@@ -29,7 +29,7 @@ from pipeline.core.model import (
     LinkKind,
     LinkStep,
 )
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import NO_REPLIES, Profile, carrying_replies, changed
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -100,7 +100,7 @@ def _take_over(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: C
                         identifiers=[step.identifier])
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, key, fence))
     over = replace(step, kind=LinkKind.HAND_OVER)
-    given = state or Profile(profile_id=key)
+    given = Profile(profile_id=key) if state is None else carrying_replies(state, ctx.beside)
     return Accept(Reason.FORWARDED, rotation.stub(key, step.owner, state), (
         Emit(PROFILE_INBOX, step.owner, InboxRecord(event.event_id, step.owner, key, merge=given, link=over)),))
 
@@ -156,7 +156,7 @@ def _forgotten(event: InboxRecord, given: Profile, own: Profile) -> Outcome:
     if own.erased_at_ms is not None:
         return Accept(Reason.TAKEN_OVER, own, forget_the_given(event, given).emits)
     parts = forget_the_given(event, own).emits
-    return Accept(Reason.TAKEN_OVER, erasure.erased(own.profile_id, given.erased_at_ms or 0, own), parts)
+    return Accept(Reason.TAKEN_OVER, erasure.erased(own.profile_id, given.erased_at_ms or 0, own), parts, NO_REPLIES)
 
 
 def known_as(

@@ -91,6 +91,9 @@ _OPEN = b"\x00"
 STATE: Final = b"state"
 OUTBOX: Final = b"outbox"
 
+#: Before a subject's key and a name: what was put beside the state.
+BESIDE: Final = b"\x00beside/"
+
 #: Of the text and its purpose.
 Seal = Callable[[bytes, bytes], bytes]
 
@@ -111,6 +114,22 @@ def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
         state, outbox = _OPEN + envelope.state if envelope.state else b"", b""
     head = _encoder.encode(_Head(envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, state))
     return b"".join((_FRONT.pack(_VERSION, len(head)), head, outbox))
+
+
+def beside_key(key: bytes, name: str) -> bytes:
+    """Where in the table lies what was put beside a key's state. No subject's key begins so."""
+    return b"%b%b/%b" % (BESIDE, key, name.encode())
+
+
+def encode_beside(epoch: int, sealed: bytes) -> bytes:
+    """What lies beside a state as changelog bytes, fenced by its owner's epoch as the state is. Empty: nothing."""
+    head = _encoder.encode(_Head(epoch, None, None, {}, sealed))
+    return b"".join((_FRONT.pack(_VERSION, len(head)), head))
+
+
+def beside_of(data: bytes) -> bytes:
+    """What lies beside a state, still sealed; empty: nothing. Raises EnvelopeError."""
+    return _head(data)[0].state
 
 
 def decode(data: bytes) -> Envelope:

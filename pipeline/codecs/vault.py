@@ -2,7 +2,7 @@
 
 A sealed value starts with a byte that says whose key it needs: `BY_SUBJECT`, the key of one subject, found by the
 pseudonym that the record carries; `BY_INSTALLATION`, a key of one owner's term, derived from the installation's. Both
-are AES-256-GCM; why, and where the nonces come from, is in docs/adr/0016-a-key-per-subject.md.
+are AES-256-GCM of the compressed data; why, and where the nonces come from, is in docs/adr/0016-a-key-per-subject.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from pipeline.codecs.compression import compressed, decompressed
 
 BY_SUBJECT: Final = 1
 BY_INSTALLATION: Final = 2
@@ -26,9 +28,6 @@ _PSEUDONYM_BYTES: Final = 16
 #: A subject's key as it is kept: the wrapping key's id, nonce, key, pseudonym, tag.
 WRAPPED_BYTES: Final = _ID_BYTES + NONCE_BYTES + KEY_BYTES + _PSEUDONYM_BYTES + 16
 _SUBJECT_MARK: Final = bytes((BY_SUBJECT,))
-
-#: What sealing adds to a value at most: mark, key id, salt, nonce, tag.
-SEAL_BYTES_MAX: Final = 1 + _ID_BYTES + _SALT_BYTES + NONCE_BYTES + 16
 
 Chance = Callable[[int], bytes]
 
@@ -77,7 +76,7 @@ class Cipher:
         if self._nonces is None:
             raise TypeError("this cipher is for reading")
         nonce = self._nonces.next()
-        return self._mark + nonce + self._aead.encrypt(nonce, data, purpose)
+        return self._mark + nonce + self._aead.encrypt(nonce, compressed(data), purpose)
 
     def open(self, sealed: bytes, purpose: bytes) -> bytes:
         """The data again. Raises SealError."""
@@ -86,7 +85,7 @@ class Cipher:
             raise SealError("sealed with another key")
         nonce = sealed[start : start + NONCE_BYTES]
         try:
-            return self._aead.decrypt(nonce, sealed[start + NONCE_BYTES :], purpose)
+            return decompressed(self._aead.decrypt(nonce, sealed[start + NONCE_BYTES :], purpose))
         except (InvalidTag, ValueError) as error:
             raise SealError("not what was sealed with this key") from error
 

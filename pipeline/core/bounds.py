@@ -23,7 +23,8 @@ ATTRIBUTES_PER_REQUEST_MAX: Final = 256
 CONSENTS_PER_EVENT_MAX: Final = 128
 IDENTIFIERS_PER_EVENT_MAX: Final = 64
 
-#: Bytes of the answers that one subject's recent requests are remembered with.
+#: Bytes of one remembered reply, and of all that a profile takes along when it leaves its key.
+REPLY_BYTES_MAX: Final = 262_144
 REPLIES_BYTES_MAX: Final = 524_288
 #: Behaviour and assignments that no release asks about any more are kept up to so many.
 SIGNALS_KEPT_MAX: Final = 256

@@ -18,7 +18,7 @@ from pipeline.core.choosing import choose, default, fallen_back, ranked
 from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import Sitting
-from pipeline.core.live import Candidate, Live, Slot
+from pipeline.core.live import Candidate, Live
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
 from pipeline.core.profile import Profile, changed
 from pipeline.core.rules import stop_of
@@ -27,7 +27,6 @@ from pipeline.core.values import value_type
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
 ENGINE: Final = "nextbest-2"
 
-_EMPTY: Final = Slot()
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
 _STAGES: Final = {
     "eligibility": (0, "not_eligible"), "applicability": (1, "not_applicable"), "suitability": (2, "not_suitable"),
@@ -143,7 +142,7 @@ def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
             outcome = f"unknown:{stop.unknown}" if stop.unknown else "not_applicable"
             sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
-    slot = sitting.live.slots.get((placement.id, sitting.request.channel), _EMPTY)
+    slot = sitting.live.slots[placement.id, sitting.request.channel]
     left = gates.admitted(sitting, placement, slot)
     order, tested = _tested(sitting, placement, left)
     standing = ranked(sitting, placement, order, _scored(sitting, placement, order, left))

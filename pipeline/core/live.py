@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 
 from pipeline.core import caps
 from pipeline.core.catalog import item_reads
@@ -22,7 +24,9 @@ from pipeline.core.definitions import (
     Variant,
     Window,
 )
-from pipeline.core.model import Account
+from pipeline.core.footprint import Footprint, of_candidates, reachable, read_of
+from pipeline.core.model import Account, DecisionRequest
+from pipeline.core.profile import Profile
 from pipeline.core.ranking import Score, of_item
 from pipeline.core.rules import Rule, about
 
@@ -61,9 +65,11 @@ class Slot:
     keep some of them out.
     """
 
-    candidates: tuple[Candidate, ...] = ()
-    cap_keys: frozenset[str] = frozenset()
-    experiments: tuple[Experiment, ...] = ()
+    candidates: tuple[Candidate, ...]
+    cap_keys: frozenset[str]
+    experiments: tuple[Experiment, ...]
+    #: What a decision there can read of a profile.
+    footprint: Footprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +99,44 @@ def arrange(
     ordered = sorted(items, key=lambda item: item.id)
     policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
     limits = {cap.id: cap for cap in policy.caps}
+    known = {item.id: item for item in ordered}
     slots = {
-        (placement.id, channel): _slot(policy, ordered, placement, channel)
-        for placement in policy.placements.values() for channel in sorted(placement.channels)
+        (placement.id, channel): _slot(policy, known, placement, channel, listed=channel in placement.channels)
+        for placement in policy.placements.values() for channel in sorted(policy.channels)
     }
-    return Live(tenant, policy.release, catalog_version, policy, {item.id: item for item in ordered}, slots,
+    return Live(tenant, policy.release, catalog_version, policy, known, slots,
                 limits, {rest.id: rest for rest in policy.rests},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
                           if _weighs_too_much(limits[key.partition("|")[0]])),
                 {} if accounts is None else accounts)
 
 
+def read_by(
+    profile: Profile, request: DecisionRequest, live: Live, now_ms: int, account: Account | None
+) -> Profile:
+    """The profile reduced to what the decision can read; see `footprint.read_of`."""
+    there = [live.slots[name, request.channel].footprint for name in dict.fromkeys(request.placements)]
+    return read_of(profile, live.policy, reduce(or_, there), request, now_ms, account)
+
+
 def _weighs_too_much(cap: Cap) -> bool:
     return cap.weight_max > cap.limit
 
 
-def _slot(policy: Policy, items: list[Item], placement: Placement, channel: str) -> Slot:
+def _slot(policy: Policy, items: Mapping[str, Item], placement: Placement, channel: str, listed: bool) -> Slot:
+    """`listed`: whether the placement is declared for the channel; only its fallback chain is shown elsewhere."""
     candidates = tuple(
-        candidate for item in items
+        candidate for item in (items.values() if listed else ())
         if (candidate := candidate_for(policy, item, placement, channel, listed=True)) is not None
     )
     candidates = _sharing(candidates)
+    there = {one.item.id: one for one in candidates}
+    reached = (there.get(item.id) or candidate_for(policy, item, placement, channel)
+               for item in reachable(items, there, placement))
     tested = {one.id: one for candidate in candidates for one in candidate.experiments
               if any(arm.only or arm.without for arm in one.variations)}
-    return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()))
+    return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()),
+                of_candidates(policy, placement, channel, filter(None, reached)))
 
 
 def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

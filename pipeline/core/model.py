@@ -207,7 +207,7 @@ class AuditRecord:
     at_ms: int
     request: DecisionRequest
     profile_id: str
-    #: The profile as the decision saw it, without the memory of earlier requests; None where there was none.
+    #: The part of the profile that the decision could read (`core/footprint.py`); None where there was none.
     profile_before: Profile | None
     candidates: list[CandidateAudit]
     #: The consent that let the decision pass (purpose, channel, when, source) or refused it, JSON.

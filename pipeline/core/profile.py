@@ -5,18 +5,22 @@ Every field has a default, so that a profile written by an older worker decodes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.core.bounds import REPLIES_BYTES_MAX
+from pipeline.core.bounds import REPLIES_BYTES_MAX, REPLY_BYTES_MAX
 from pipeline.core.seen import NOTHING, Seen
-from pipeline.core.values import Value, packed, value_type
+from pipeline.core.values import Value, packed, replaced, unpacked, value_field, value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 
 #: How many recent requests are remembered for their retries, and for how long.
 REQUESTS_MAX: Final = 32
 REQUESTS_MS: Final = 600_000
+
+#: Places for replies beside a state, written in turn. More than are remembered: so many decisions of one subject may be
+#: lost in a crash before a reply that is still remembered was written over.
+REPLY_SLOTS: Final = 48
 
 #: How many moments one behaviour signal or cap counter keeps at most.
 MOMENTS_MAX: Final = 1_000
@@ -56,13 +60,14 @@ class Session:
     last_ms: int
 
 
-class Remembered(Value, frozen=True):
-    """A request already decided, for its retries. `reply`: its DecisionReply, packed; few are ever asked for. Empty:
-    it was too large to keep."""
+class Remembered(Value, frozen=True, omit_defaults=True):
+    """A request already decided, for its retries; few ever come. Its reply lies beside the state (`slot`), or where
+    the state has left its key since, in it (`reply`: packed). Neither: it was too large to keep."""
 
     digest: str
     at_ms: int
-    reply: bytes
+    slot: int = -1
+    reply: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +142,18 @@ class Rotation:
     at_ms: int = 0
 
 
-@value_type(frozen=True, slots=True)
-class Profile:
+class Profile(Value, frozen=True, gc=True, omit_defaults=True):
     """Everything about one subject. Replaced whole, never changed in place; its dicts are shared between versions."""
 
     profile_id: str = ""
     alias_of: str | None = None
-    traits: dict[str, Trait] = field(default_factory=dict)
+    traits: dict[str, Trait] = value_field(default_factory=dict)
     #: By `purpose`, or `purpose/channel` where the answer was for one channel.
-    consent: dict[str, ConsentGrant] = field(default_factory=dict)
+    consent: dict[str, ConsentGrant] = value_field(default_factory=dict)
     #: Account key → membership, left ones included.
-    accounts: dict[str, Member] = field(default_factory=dict)
+    accounts: dict[str, Member] = value_field(default_factory=dict)
     #: Segment → entered at (epoch ms).
-    segments: dict[str, int] = field(default_factory=dict)
+    segments: dict[str, int] = value_field(default_factory=dict)
     #: The release the segments were last computed under, and when time alone may change them next.
     segments_release: str = ""
     segments_due_ms: int | None = None
@@ -158,36 +162,38 @@ class Profile:
     #: Oldest first; the last one is the present stage.
     stages: tuple[Stage, ...] = ()
     #: Behaviour signal → its newest moments, ascending.
-    behaviour: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    behaviour: dict[str, tuple[int, ...]] = value_field(default_factory=dict)
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = 0
     #: By channel: the last session (`pipeline.core.sessions`).
-    sessions: dict[str, Session] = field(default_factory=dict)
-    counters: dict[str, Counter] = field(default_factory=dict)
+    sessions: dict[str, Session] = value_field(default_factory=dict)
+    counters: dict[str, Counter] = value_field(default_factory=dict)
     #: Outcome-triggered rests: suppression key → until (epoch ms).
-    rests: dict[str, int] = field(default_factory=dict)
+    rests: dict[str, int] = value_field(default_factory=dict)
     #: Experiment → variation, once assigned: survives merges and traffic changes.
-    assignments: dict[str, str] = field(default_factory=dict)
-    requests: dict[str, Remembered] = field(default_factory=dict)
+    assignments: dict[str, str] = value_field(default_factory=dict)
+    requests: dict[str, Remembered] = value_field(default_factory=dict)
+    #: How many replies were put beside the state so far.
+    replies: int = 0
     #: The events it was told of, by which a repeat is known.
     event_ids: Seen = NOTHING
     #: By key: profiles whose evidence names this identifier without holding it; an erasure reaches them.
-    mentions: dict[str, int] = field(default_factory=dict)
+    mentions: dict[str, int] = value_field(default_factory=dict)
     #: By profile id: whose state was merged into this one.
-    merged: dict[str, Merge] = field(default_factory=dict)
+    merged: dict[str, Merge] = value_field(default_factory=dict)
     #: The event that made this an alias, and its place in the order of aliases (see `pipeline.agents.inbox`).
     alias_event: str = ""
     alias_at: int = 0
     #: Where an alias sent recent requests, by request id: a retry goes the same way, also after the alias was changed.
-    forwarded: dict[str, str] = field(default_factory=dict)
+    forwarded: dict[str, str] = value_field(default_factory=dict)
     #: The highest place seen by this profile: the logical clock of that order.
     alias_clock: int = 0
     #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it lent.
     version: int = 0
     loans: int = 0
     #: By hash: the identifiers of this profile, and those that were kept off. At an alias: its own.
-    links: dict[str, Link] = field(default_factory=dict)
+    links: dict[str, Link] = value_field(default_factory=dict)
     given: Given | None = None
     #: When everything about the subject was erased last: what happened up to then is never learnt again.
     erased_at_ms: int | None = None
@@ -197,17 +203,9 @@ class Profile:
     rotation: Rotation | None = None
 
 
-_FIELDS: Final = tuple(f.name for f in fields(Profile))
-_PLACE: Final = {name: place for place, name in enumerate(_FIELDS)}
-_VALUES: Final = attrgetter(*_FIELDS)
-
-
 def changed(profile: Profile, **changes: Any) -> Profile:
-    """The profile with some fields replaced (dataclasses.replace, without its checks)."""
-    values: list[Any] = list(_VALUES(profile))
-    for name, value in changes.items():
-        values[_PLACE[name]] = value
-    return Profile(*values)
+    """The profile with some fields replaced."""
+    return replaced(profile, **changes)
 
 
 def lasting_name(profile: Profile) -> str:
@@ -221,22 +219,52 @@ def remember_event(profile: Profile, event_id: str, at_ms: int) -> Seen:
     return profile.event_ids.after(event_id, at_ms)
 
 
-def remember_request(profile: Profile, reply: DecisionReply, digest: str, now_ms: int) -> dict[str, Remembered]:
-    """The recent requests with one more; what is too old or too many is forgotten, oldest first.
+def remember_request(
+    profile: Profile, reply: DecisionReply, digest: str, now_ms: int
+) -> tuple[Profile, dict[str, bytes]]:
+    """The profile with one more recent request, and what is to be put beside it: the reply, by the name of its slot.
 
-    Past so many bytes only the requests are known, the newest with their answers: a retry without its answer is told
-    so, and nothing is decided twice.
+    What is too old or too many is forgotten, oldest first. Of a reply that is too large only the request is known: a
+    retry is told so, and nothing is decided twice.
     """
     kept = {key: one for key, one in profile.requests.items() if now_ms - one.at_ms < REQUESTS_MS}
     while len(kept) >= REQUESTS_MAX:
         del kept[next(iter(kept))]
-    kept[reply.request_id] = Remembered(digest, now_ms, packed(reply))
-    room = REPLIES_BYTES_MAX
-    for request_id, one in reversed(kept.items()):
-        room -= len(one.reply)
-        if room < 0 and one.reply:
-            kept[request_id] = Remembered(one.digest, one.at_ms, b"")
-    return kept
+    data, slot = packed(reply), profile.replies % REPLY_SLOTS
+    if len(data) > REPLY_BYTES_MAX:
+        kept[reply.request_id] = Remembered(digest, now_ms)
+        return changed(profile, requests=kept), {}
+    kept[reply.request_id] = Remembered(digest, now_ms, slot)
+    return changed(profile, requests=kept, replies=profile.replies + 1), {reply_name(slot): data}
+
+
+def reply_name(slot: int) -> str:
+    """Under which name a reply lies beside its state."""
+    return f"reply/{slot}"
+
+
+#: What takes every reply away that lies beside a state.
+NO_REPLIES: Final = {reply_name(slot): b"" for slot in range(REPLY_SLOTS)}
+
+
+def remembered_reply(one: Remembered, request_id: str, beside: Callable[[str], bytes | None]) -> DecisionReply | None:
+    """The reply to a retry; None: it was not kept. `beside`: reads what lies beside the state.
+
+    A slot may have been written for a later request whose state was then lost in a crash.
+    """
+    data = one.reply or (None if one.slot < 0 else beside(reply_name(one.slot)))
+    reply = None if not data else unpacked(DecisionReply, data)
+    return reply if reply is not None and reply.request_id == request_id else None
+
+
+def carrying_replies(profile: Profile, beside: Callable[[str], bytes | None]) -> Profile:
+    """The profile as it leaves its key: with its recent replies in it, the newest up to so many bytes."""
+    room, kept = REPLIES_BYTES_MAX, {}
+    for request_id, one in reversed(profile.requests.items()):
+        reply = one.reply or (beside(reply_name(one.slot)) if one.slot >= 0 else None) or b""
+        room -= len(reply)
+        kept[request_id] = Remembered(one.digest, one.at_ms, reply=reply if room >= 0 else b"")
+    return changed(profile, requests=dict(reversed(kept.items()))) if kept else profile
 
 
 def remember_forwarded(profile: Profile, request_id: str, winner: str) -> dict[str, str]:

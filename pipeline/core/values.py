@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
+from msgspec import field as value_field
+from msgspec.structs import replace as replaced
 
-__all__ = ["Value", "packed", "unpacked", "value_type"]
+__all__ = ["Value", "packed", "replaced", "unpacked", "value_field", "value_type"]
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as value_type

@@ -71,6 +71,10 @@ class Simulation:
         """The policy that is tried."""
         return self._live
 
+    def beside(self, name: str) -> bytes | None:
+        """Nothing: no decision is made here."""
+        return None
+
     def mapped(self, number: int, text: bytes) -> tuple[Line, list[IdentityEvent | FeedbackEvent]]:
         """One line as the edge takes it; no events where it is refused."""
         line = Line(number)

@@ -15,16 +15,26 @@ from pipeline.runtime.letters import letter_of
 from topics.catalog import DEAD_LETTERS
 
 
+def _nothing_beside(name: str) -> bytes | None:
+    """Of a flow without a table."""
+    return None
+
+
 @dataclass(slots=True)
 class LaneContext:
     """What handlers may know; one per lane, its time moved from record to record."""
 
     live_for: Callable[[str], Live | None]
     now_ms: int = 0
+    beside_of: Callable[[str], bytes | None] = _nothing_beside
 
     def live(self, tenant: str) -> Live | None:
         """The tenant's active release and catalog, or None."""
         return self.live_for(tenant)
+
+    def beside(self, name: str) -> bytes | None:
+        """What lies beside the state of the record's key."""
+        return self.beside_of(name)
 
 
 def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: Metrics, worker: str) -> list[Outbound]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
+from aiokafka.errors import IllegalStateError
 from aiokafka.protocol.group import SyncGroupRequest
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery, ServiceStopped
@@ -238,7 +239,10 @@ class LaneConsumer(driver.Consumer):
             return
         if not self.flow_active or generation != self.app.consumer_generation_id:
             # The fetch positions are about to be set anew: what was fetched meanwhile is fetched again.
-            await self.perform_seek()
+            try:
+                await self.perform_seek()
+            except IllegalStateError:
+                log.info("rebalanced again while fetch positions were set")
             return
         for tp, batch in records.items():
             # The first fetch of an assignment may have been under way before the inputs were left out.

@@ -100,11 +100,14 @@ class PartitionLane:
         self._done = dict(positions)
         self._start = {self._inputs[name]: offset for name, offset in positions.items()}
         self._unsent_of = set(healed)
-        self._context = LaneContext(live)
+        self._context = LaneContext(live, beside_of=self._beside_of)
         self._clock = clock
         self._metrics = metrics
         self._worker = worker
         self._entries: dict[bytes, _Entry] = {}
+        #: The key whose record is handled; and what steps under way put beside states, with the newest step of each.
+        self._current = b""
+        self._beside: dict[bytes, tuple[bytes, int]] = {}
         self._steps: dict[int, Step] = {}
         self._step_number = 0
         self.in_flight = 0
@@ -176,13 +179,17 @@ class PartitionLane:
                 self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
                 return False
         self._context.now_ms = record.at_ms
+        self._current = key
         try:
             outcome = flow.handle(event, entry.state, self._context)
             state = _state_of(outcome)
             data = None if state is None else _encoded(state)
             cipher = entry.cipher if state is None else self._seals.after(key, entry.cipher, state)
+            beside = self._put_beside(key, outcome, cipher)
             outputs = self._settle(flow, record, outcome, step, cipher)
             entry.cipher = cipher
+            # Before the state that may name it.
+            step.writes.update(beside)
         except Exception as error:
             outcome = self._letter(flow, key, error)
             state = data = None
@@ -192,6 +199,26 @@ class PartitionLane:
         # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key
         # moves it past this one, which would then be taken for done.
         return self._keep(key, entry, state, data, Pending(source, record.offset, outputs), dirty)
+
+    def _beside_of(self, name: str) -> bytes | None:
+        """What lies beside the state of the key at hand, also where a step under way put it there."""
+        at = envelopes.beside_key(self._current, name)
+        under_way = self._beside.get(at)
+        if under_way is not None:
+            return under_way[0] or None
+        return self._seals.load_beside(at, self._entries[self._current].cipher)
+
+    def _put_beside(self, key: bytes, outcome: Outcome, cipher: Cipher | None) -> dict[bytes, bytes]:
+        """What the outcome puts beside the state, as changelog values by their place."""
+        if not isinstance(outcome, Accept) or not outcome.beside:
+            return {}
+        values = {}
+        for name, data in outcome.beside.items():
+            at = envelopes.beside_key(key, name)
+            if data or at in self._beside or self._seals.lies_beside(at):
+                values[at] = self._seals.sealed_beside(at, data, cipher)
+                self._beside[at] = (data, self._step_number)
+        return values
 
     def _letter(self, flow: Flow, key: bytes, error: Exception) -> DeadLetter:
         """What a record is that could not be handled: bad data where a codec says so, else a defect."""
@@ -310,6 +337,10 @@ class PartitionLane:
             kept = {key: envelopes.settled(value) for key, value in step.writes.items()}
             self._store.apply(kept, step.changelog_offset)
         for key in step.writes:
+            if key.startswith(envelopes.BESIDE):
+                if self._beside[key][1] == step.number:
+                    del self._beside[key]
+                continue
             entry = self._entries[key]
             if entry.step == step.number:
                 entry.step = 0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import sealed_values
 from pipeline.codecs.envelope import Envelope
-from pipeline.codecs.vault import Cipher, Vault
+from pipeline.codecs.vault import Cipher, SealError, Vault
 from pipeline.ports import StateStore
 
 
@@ -21,6 +22,7 @@ class Seals:
     def __init__(self, vault: Vault, store: StateStore, epoch: int) -> None:
         self._vault = vault
         self._store = store
+        self._epoch = epoch
         self._nonces = vault.nonces(epoch)
         #: For what belongs to no subject with a key.
         self.nobody: Final = vault.of_term(self._nonces)
@@ -35,6 +37,28 @@ class Seals:
         if state.suppressed:
             return None
         return cipher or self._vault.new_key(key, self._nonces)
+
+    def load_beside(self, at: bytes, cipher: Cipher | None) -> bytes | None:
+        """What lies beside a state, at this place of the table, opened by the subject's key. None: nothing, or it was
+        sealed with a key that is destroyed."""
+        data = self._store.get(at)
+        sealed = b"" if data is None else envelopes.beside_of(data)
+        if not sealed or cipher is None:
+            return None
+        try:
+            return cipher.open(sealed, at)
+        except SealError:
+            # A subject's that was erased and has begun again.
+            return None
+
+    def sealed_beside(self, at: bytes, data: bytes, cipher: Cipher | None) -> bytes:
+        """What is put there as it goes to the changelog; it opens at no other place."""
+        return envelopes.encode_beside(self._epoch, (cipher or self.nobody).seal(data, at) if data else b"")
+
+    def lies_beside(self, at: bytes) -> bool:
+        """Whether something does."""
+        data = self._store.get(at)
+        return data is not None and bool(envelopes.beside_of(data))
 
     def sealed(self, envelope: Envelope, cipher: Cipher | None) -> bytes:
         """The value as it goes to the changelog."""

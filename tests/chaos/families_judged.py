@@ -101,7 +101,8 @@ def _by_family(entries: Iterable[_Entry], names: Mapping[bytes, str]) -> dict[st
     found: dict[str, list[_Entry]] = defaultdict(list)
     for entry in entries:
         key = entry.key if isinstance(entry, Change) else entry[0]
-        found["" if key == envelopes.EPOCH_KEY else _family_of("", key, names)].append(entry)
+        if not key.startswith(envelopes.BESIDE):
+            found["" if key == envelopes.EPOCH_KEY else _family_of("", key, names)].append(entry)
     return found
 
 

@@ -102,7 +102,7 @@ def test_a_profile_full_of_everything_is_within_its_limit() -> None:
         consent={f"{name}{n}": ConsentGrant(name, True, 1, name, name, proof=name) for n in range(ANSWERS_MAX)},
         behaviour={f"signal-{n}": moments for n in range(50)},
         counters={f"cap-{n}/item-{n}": Counter(moments[:5], 10) for n in range(2_000)},
-        requests={f"{name}{n}": Remembered("d", moments[0], packed(reply)) for n in range(REQUESTS_MAX)},
+        requests={f"{name}{n}": Remembered("d", moments[0], reply=packed(reply)) for n in range(REQUESTS_MAX)},
         event_ids=Seen(bytes(14 * EVENTS_MAX)),
     )
     assert len(state.encode(full)) <= PROFILE_BYTES_MAX

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Profile
+from pipeline.core.profile import Profile, changed
 from pipeline.core.release import compile_release
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.load import item_body, release_body, release_id
@@ -64,7 +64,7 @@ def agreed(profile: Profile | None = None, *purposes: str) -> Profile:
     """A profile that consented to the purposes; to all of them where none is named."""
     own = profile or Profile(profile_id=SUBJECT)
     grants = {name: ConsentGrant(name, True, 1) for name in purposes or ("personalization", "marketing")}
-    return Profile(**{**{name: getattr(own, name) for name in own.__dataclass_fields__}, "consent": grants})
+    return changed(own, consent=grants)
 
 
 def asked(request_id: str = "r", placements: str | list[str] = "hero", channel: str = "web", **more: Any

@@ -9,6 +9,7 @@ from pipeline.core.live import Live
 from pipeline.core.model import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept, Drop, Emit, Outcome, Reason, Redirect
+from tests.support.beside import Beside
 from topics.catalog import PROFILE_INBOX
 
 HOPS_MAX = 200
@@ -17,9 +18,10 @@ HOPS_MAX = 200
 class Context:
     """What handlers may know besides record and state."""
 
-    def __init__(self, now_ms: int, live: Live | None) -> None:
+    def __init__(self, now_ms: int, live: Live | None, beside: Beside | None = None) -> None:
         self.now_ms = now_ms
         self._live = live
+        self.beside = beside or Beside()
 
     def live(self, tenant: str) -> Live | None:
         return self._live
@@ -35,6 +37,7 @@ class SmallWorld:
         self.inbox: list[InboxRecord] = []
         self.emits: list[Emit] = []
         self.reasons: Counter[Reason] = Counter()
+        self.beside = Beside()
 
     def send(self, *events: IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest) -> None:
         """Apply, each with everything that comes of it."""
@@ -44,7 +47,8 @@ class SmallWorld:
 
     def start(self, event: IdentityEvent | FeedbackEvent | DecisionRequest | ErasureRequest) -> None:
         """Apply one event alone; what it sends on waits in the inbox."""
-        state, ctx = self.states.get(event.subject), Context(self.now_ms, self.live)
+        state, ctx = self.states.get(event.subject), Context(
+            self.now_ms, self.live, self.beside.at(event.subject))
         if isinstance(event, IdentityEvent):
             self.take(event.subject, identity.handle(event, state, ctx))
         elif isinstance(event, FeedbackEvent):
@@ -61,7 +65,8 @@ class SmallWorld:
                 return
             record = self.inbox.pop(0)
             state = self.states.get(record.profile_id)
-            self.take(record.profile_id, inbox.handle(record, state, Context(self.now_ms, self.live)))
+            context = Context(self.now_ms, self.live, self.beside.at(record.profile_id))
+            self.take(record.profile_id, inbox.handle(record, state, context))
         assert count < HOPS_MAX or not self.inbox, "something travels for ever"
 
     def owner(self, key: str) -> str:
@@ -76,6 +81,7 @@ class SmallWorld:
     def take(self, key: str, outcome: Outcome) -> None:
         assert isinstance(outcome, Accept | Drop | Redirect), outcome
         self.reasons[outcome.reason] += 1
+        self.beside.put(key, outcome)
         if isinstance(outcome, Accept) and outcome.state is not None:
             self.states[key] = outcome.state
         for emit in (outcome.emit,) if isinstance(outcome, Redirect) else outcome.emits:

@@ -25,8 +25,10 @@ from pipeline.core.model import (
     InboxRecord,
     Membership,
 )
-from pipeline.core.profile import Profile
+from pipeline.core.profile import Profile, changed
+from pipeline.core.replay import decided_again, differences
 from pipeline.flow import Accept
+from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX
 
 from .build import SUBJECT, joined, made
@@ -73,6 +75,7 @@ class Story:
         self._asked = both.get("ask", {})
         self._serial = 0
         self._decisions: dict[str, str] = {}
+        self.beside = Beside()
         self.chosen: list[Chosen] = []
         self.audits: list[CandidateAudit] = []
         grants = [ConsentGrant(name, True, 1) for name in both.get("consent", ["personalization", "marketing"])]
@@ -134,7 +137,7 @@ class Story:
 
     def _colleague(self, verb: str) -> str:
         """Another member of the same firms does the same."""
-        own, self.profile = self.profile, replace(self.profile or Profile(SUBJECT), requests={}, counters={})
+        own, self.profile = self.profile, changed(self.profile or Profile(SUBJECT), requests={}, counters={})
         try:
             return self.play([f"+{(self.now_ms - self._start_ms) // 1_000}s", verb])
         finally:
@@ -185,8 +188,11 @@ class Story:
             options.get("context", {}), None, 0, options.get("digest", "d"))
         outcome = self._served(requests.handle(request, self.profile, self))
         reply: Any = next(emit.value for emit in outcome.emits if emit.topic is DECISION_REPLIES)
-        self.audits = next((emit.value.candidates for emit in outcome.emits
-                            if emit.topic is DECISION_AUDIT), [])
+        self.audits = []
+        for audit in (emit.value for emit in outcome.emits if emit.topic is DECISION_AUDIT):
+            self.audits = audit.candidates
+            # Whatever a case is about, its decision is the same over what its audit holds.
+            assert differences(audit, decided_again(audit, self._live)) == []
         self._take(outcome)
         if reply.error:
             return f"error {reply.error}"
@@ -196,6 +202,7 @@ class Story:
         return f"{shown} ({reply.reason})" if reply.fallback else shown
 
     def _take(self, outcome: Any) -> str:
+        self.beside.put("", outcome)
         if isinstance(outcome, Accept) and outcome.state is not None:
             self.profile = outcome.state
         return str(outcome.reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,9 +20,10 @@ from pipeline.core.model import (
     IdentityKind,
     PolicyRelease,
 )
-from pipeline.core.profile import REQUESTS_MAX, Profile, Trait
+from pipeline.core.profile import REQUESTS_MAX, Profile, Trait, carrying_replies
 from pipeline.core.seen import EVENTS_MAX
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
+from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
 
 from .build import SUBJECT, agreed, asked, made
@@ -36,9 +38,13 @@ LIVE = made({"segments": {"adults": {"rule": "profile.age >= 18"}},
 class Context:
     now_ms: int = NOW_MS
     release: Live | None = LIVE
+    kept: Mapping[str, bytes] = field(default_factory=dict)
 
     def live(self, tenant: str) -> Live | None:
         return self.release
+
+    def beside(self, name: str) -> bytes | None:
+        return self.kept.get(name)
 
 
 def accepted(outcome: Outcome) -> Accept:
@@ -65,7 +71,8 @@ def test_a_decision_is_published_audited_and_answered() -> None:
     reply, decision, audit = (emit.value for emit in done.emits)
     assert decision.decision_id == audit.decision_id == reply.decision_id  # type: ignore[attr-defined]
     assert done.emits[0].partition == 5 and done.emits[0].key == "r"
-    assert audit.profile_before == agreed()  # type: ignore[attr-defined]
+    # What the decision read of the profile: the consent that the placement asks for, and nothing else.
+    assert audit.profile_before == agreed(None, "personalization")  # type: ignore[attr-defined]
 
 
 def test_nobody_waiting_means_no_reply() -> None:
@@ -76,7 +83,7 @@ def test_nobody_waiting_means_no_reply() -> None:
 def test_a_retry_gets_the_remembered_answer_and_nothing_is_counted_again() -> None:
     request = asked("r", reply_partition=0, digest="d")
     first = accepted(requests.handle(request, agreed(), Context()))
-    again = requests.handle(request, first.state, Context(NOW_MS + 5))
+    again = requests.handle(request, first.state, Context(NOW_MS + 5, kept=first.beside or {}))
     assert isinstance(again, Drop) and again.reason is Reason.REPEATED_REQUEST
     assert replies(again.emits) == replies(first.emits)
 
@@ -191,11 +198,13 @@ def merge_into(winner: Profile | None, given_up: Profile | None) -> tuple[Profil
 
 
 def decided(profile_id: str, count: int) -> Profile:
-    profile = agreed(Profile(profile_id=profile_id))
+    profile, beside = agreed(Profile(profile_id=profile_id)), Beside()
     for number in range(count):
         request = asked(f"{profile_id}-{number}", digest="d")
-        profile = accepted(requests.handle(request, profile, Context(NOW_MS - 100 + number))).state
-    return profile
+        outcome = accepted(requests.handle(request, profile, Context(NOW_MS - 100 + number)))
+        beside.put("", outcome)
+        profile = outcome.state
+    return carrying_replies(profile, beside)
 
 
 @pytest.mark.parametrize(

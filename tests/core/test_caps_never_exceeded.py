@@ -24,6 +24,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Counter, Profile
 from pipeline.flow import Accept, Drop, Redirect
+from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
 from .build import made
@@ -42,8 +43,9 @@ IDS = ("shop/one", "shop/two", "shop/three")
 
 
 class Context:
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, beside: Beside) -> None:
         self.now_ms = now_ms
+        self.beside = beside
 
     def live(self, tenant: str) -> Live | None:
         return LIVE
@@ -57,6 +59,7 @@ class Pipeline(RuleBasedStateMachine):
         self.states: dict[str, Profile] = {}
         self.inbox: list[InboxRecord] = []
         self.now_ms = START_MS
+        self.beside = Beside()
         self.serial = 0
         #: Every real decision published: when, which item, and whose it was.
         self.decided: list[tuple[int, str, str, str]] = []
@@ -69,7 +72,7 @@ class Pipeline(RuleBasedStateMachine):
         for name in IDS:
             event = IdentityEvent(f"consent-{name}", name, IdentityKind.CONSENT, START_MS,
                                   consent=[ConsentGrant("personalization", True, START_MS)])
-            self._take(name, identity.handle(event, None, Context(self.now_ms)))
+            self._take(name, identity.handle(event, None, self._at(name)))
 
     @rule(hours=st.integers(0, 13))
     def time_passes(self, hours: int) -> None:
@@ -94,7 +97,7 @@ class Pipeline(RuleBasedStateMachine):
             _, item, decision_id, who = self.decided[which % len(self.decided)]
             self.serial += not again
             event = FeedbackEvent(f"f{self.serial}", who, FeedbackKind.VIEW, self.now_ms, "view", item, decision_id)
-            self._take(who, feedback.handle(event, self.states.get(who), Context(self.now_ms)))
+            self._take(who, feedback.handle(event, self.states.get(who), self._at(who)))
 
     @rule(a=st.sampled_from(IDS), b=st.sampled_from(IDS))
     def is_the_same_as(self, a: str, b: str) -> None:
@@ -102,19 +105,23 @@ class Pipeline(RuleBasedStateMachine):
             return
         self.serial += 1
         event = IdentityEvent(f"a{self.serial}", a, IdentityKind.ALIAS, self.now_ms, alias_of=b)
-        self._take(a, identity.handle(event, self.states.get(a), Context(self.now_ms)))
+        self._take(a, identity.handle(event, self.states.get(a), self._at(a)))
 
     @rule(count=st.integers(1, 6))
     def inbox_delivers(self, count: int) -> None:
         for record in [self.inbox.pop(0) for _ in range(min(count, len(self.inbox)))]:
             state = self.states.get(record.profile_id)
-            self._take(record.profile_id, inbox.handle(record, state, Context(self.now_ms)))
+            self._take(record.profile_id, inbox.handle(record, state, self._at(record.profile_id)))
 
     def _ask(self, request: DecisionRequest) -> None:
         self._take(request.subject,
-                   requests.handle(request, self.states.get(request.subject), Context(self.now_ms)))
+                   requests.handle(request, self.states.get(request.subject), self._at(request.subject)))
+
+    def _at(self, key: str) -> Context:
+        return Context(self.now_ms, self.beside.at(key))
 
     def _take(self, key: str, outcome: Any) -> None:
+        self.beside.put(key, outcome)
         if isinstance(outcome, Redirect):
             self.inbox.append(outcome.emit.value)  # type: ignore[arg-type]
             return

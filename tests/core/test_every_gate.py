@@ -61,6 +61,9 @@ class _Context:
     def live(self, tenant: str) -> Live | None:
         return self._live
 
+    def beside(self, name: str) -> bytes | None:
+        return None
+
 
 class _Oracle:
     def __init__(self, live: Live, items: dict[str, Any], subject: str) -> None:

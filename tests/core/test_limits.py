@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.agents import feedback, requests
+from pipeline.codecs import state
 from pipeline.core import caps
 from pipeline.core.bounds import ASSIGNMENTS_KEPT_MAX, REPLIES_BYTES_MAX, SIGNALS_KEPT_MAX
 from pipeline.core.decide import decide
 from pipeline.core.learn import COUNTED
 from pipeline.core.live import Live
 from pipeline.core.model import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
-from pipeline.core.profile import MOMENTS_MAX, STAGES_MAX, Counter, Profile, Trait
+from pipeline.core.profile import (
+    MOMENTS_MAX,
+    REPLY_SLOTS,
+    REQUESTS_MAX,
+    STAGES_MAX,
+    Counter,
+    Profile,
+    Trait,
+    carrying_replies,
+    changed,
+    reply_name,
+)
 from pipeline.core.segments import refresh
+from pipeline.core.values import packed
 from pipeline.flow import Accept, Reason
+from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES
 
 from .build import SUBJECT, agreed, asked, made
@@ -44,29 +57,60 @@ def test_an_item_that_is_not_ours_makes_no_counter() -> None:
     assert profile.counters == {} and profile.rests == {}
 
 
-def test_answers_are_kept_up_to_so_many_bytes() -> None:
-    live = made({}, {"a": {"variants": {"default": {"content": {f"t{n}": "x" * 9_000 for n in range(20)}}}}})
-    profile = agreed()
-    replies: dict[str, Any] = {}
-    for number in range(5):
-        outcome: Any = requests.handle(_request(f"r{number}"), profile, Context(NOW_MS + number, live))
+def _asked_often(fields: int, count: int) -> tuple[Profile, Live, Beside, dict[str, DecisionReply]]:
+    """A profile after so many requests whose replies have so many fields of 9 kB."""
+    live = made({}, {"a": {"variants": {"default": {"content": {f"t{n}": "x" * 9_000 for n in range(fields)}}}}})
+    profile, beside, replies = agreed(), Beside(), {}
+    for number in range(count):
+        outcome: Any = requests.handle(_request(f"r{number}"), profile, Context(NOW_MS + number, live, beside))
         assert isinstance(outcome, Accept)
+        beside.put("", outcome)
         profile = outcome.state or profile
         replies[f"r{number}"] = _reply(outcome.emits)
-    assert sum(len(one.reply) for one in profile.requests.values()) <= REPLIES_BYTES_MAX
-    again = {name: _reply(_again(name, profile, live).emits)
-             for name in replies}
+    return profile, live, beside, replies
+
+
+def test_replies_lie_beside_the_state_and_every_retry_gets_its_own() -> None:
+    profile, live, beside, replies = _asked_often(20, 5)
+    assert len(state.encode(profile)) < 2_000
+    assert {name: _reply(_again(name, profile, live, beside).emits) for name in replies} == replies
+
+
+def test_a_reply_past_its_limit_is_not_kept_and_nothing_is_decided_twice() -> None:
+    profile, live, beside, _ = _asked_often(30, 1)
+    again = _again("r0", profile, live, beside)
+    assert again.reason is Reason.REPEATED_REQUEST and _reply(again.emits).error == "answer_not_kept"
+
+
+def test_a_slot_that_a_lost_decision_wrote_over_answers_no_other_request() -> None:
+    profile, live, beside, replies = _asked_often(1, 2)
+    beside.put("", Accept(Reason.DECIDED, None, (), {reply_name(0): packed(replies["r1"])}))
+    assert _reply(_again("r0", profile, live, beside).emits).error == "answer_not_kept"
+
+
+def test_a_profile_that_leaves_its_key_takes_its_newest_replies_along() -> None:
+    profile, live, beside, replies = _asked_often(20, 5)
+    carried = carrying_replies(profile, beside)
+    assert [*carried.requests] == [*replies]
+    assert sum(len(one.reply) for one in carried.requests.values()) <= REPLIES_BYTES_MAX
+    again = {name: _reply(_again(name, carried, live, Beside()).emits) for name in replies}
     assert [one.error for one in again.values()] == ["answer_not_kept"] * 3 + [None] * 2
     assert again["r4"] == replies["r4"]
-    assert _again("r0", profile, live).reason is Reason.REPEATED_REQUEST, "and it is not decided anew"
+
+
+def test_the_slots_for_replies_are_written_over_in_turn() -> None:
+    profile, live, beside, replies = _asked_often(1, REPLY_SLOTS + 3)
+    kept = [name for name in replies if name in profile.requests]
+    assert len(kept) == REQUESTS_MAX
+    assert all(_reply(_again(name, profile, live, beside).emits) == replies[name] for name in kept)
 
 
 def _request(name: str) -> DecisionRequest:
     return asked(name, digest="d", reply_partition=0)
 
 
-def _again(name: str, profile: Profile, live: Live) -> Any:
-    return requests.handle(_request(name), profile, Context(NOW_MS + 9, live))
+def _again(name: str, profile: Profile, live: Live, beside: Beside) -> Any:
+    return requests.handle(_request(name), profile, Context(NOW_MS + 900, live, beside))
 
 
 def _reply(emits: Any) -> DecisionReply:
@@ -91,12 +135,12 @@ def test_what_no_release_asks_about_any_more_is_forgotten() -> None:
     live = made({
         "experiments": {"e": {"variations": {"v": {}}}}}, {"a": {}})
     old = {f"gone{number}": "v" for number in range(ASSIGNMENTS_KEPT_MAX + 5)}
-    profile = replace(agreed(), assignments=old)
+    profile = changed(agreed(), assignments=old)
     after = decide(asked(), profile, live, NOW_MS).profile
     assert after is not None and after.assignments == {"e": "v"}
     signals = made({"signals": {"clicks": {"count": {"event": "click"}}}}, {"a": {}})
     [signal] = signals.policy.signals
-    profile = replace(agreed(), behaviour={f"gone{number}": (1,) for number in range(SIGNALS_KEPT_MAX + 5)})
+    profile = changed(agreed(), behaviour={f"gone{number}": (1,) for number in range(SIGNALS_KEPT_MAX + 5)})
     event = FeedbackEvent("e", SUBJECT, FeedbackKind.CLICK, NOW_MS, "click", "a")
     outcome = feedback.handle(event, profile, Context(NOW_MS, signals))
     assert isinstance(outcome, Accept) and outcome.state is not None
@@ -109,6 +153,6 @@ def test_stages_are_the_newest() -> None:
     profile: Profile = agreed()
     for number in range(3 * STAGES_MAX):
         traits = agreed(Profile(profile_id=SUBJECT)).traits | {"age": Trait(10 + 10 * (number % 2), number)}
-        profile, _ = refresh(replace(profile, traits=traits), live.policy, NOW_MS + number, None)
+        profile, _ = refresh(changed(profile, traits=traits), live.policy, NOW_MS + number, None)
     assert len(profile.stages) == STAGES_MAX
     assert profile.stages[-1].entered_at_ms == NOW_MS + 3 * STAGES_MAX - 1

@@ -23,6 +23,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept, Drop, Redirect
+from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
 from .build import made
@@ -55,6 +56,7 @@ class World:
         self.more = ("ask again",) if all(keys[-1] == 0 for keys in settings) else ()
         self.now_ms = NOW_MS
         self.states: dict[str, Profile] = {}
+        self.beside = Beside()
         self.channels: dict[tuple[str, str], deque[InboxRecord]] = defaultdict(deque)
         self.serial = 0
         self.clicks: Counter[str] = Counter()
@@ -73,6 +75,10 @@ class World:
     def live(self, tenant: str) -> Live:
         return LIVE
 
+    def at(self, key: str) -> World:
+        self.beside.at(key)
+        return self
+
     def who(self, name: str) -> Identifier:
         newest, *earlier = self.rng.choice(self.settings)
         return Identifier("", f"{name}{newest}", [f"{name}{key}" for key in earlier])
@@ -84,7 +90,7 @@ class World:
                                            **more))
 
     def start(self, agent: Any, event: IdentityEvent | FeedbackEvent | DecisionRequest) -> None:
-        self.take(event.subject, agent.handle(event, self.states.get(event.subject), self))
+        self.take(event.subject, agent.handle(event, self.states.get(event.subject), self.at(event.subject)))
 
     def act(self) -> None:
         name = self.rng.choice(self.names)
@@ -124,11 +130,13 @@ class World:
         if not ready:
             return False
         record = self.channels[self.rng.choice(ready)].popleft()
-        self.take(record.profile_id, inbox.handle(record, self.states.get(record.profile_id), self))
+        key = record.profile_id
+        self.take(key, inbox.handle(record, self.states.get(key), self.at(key)))
         return True
 
     def take(self, key: str, outcome: Any) -> None:
         assert isinstance(outcome, Accept | Drop | Redirect), outcome
+        self.beside.put(key, outcome)
         if isinstance(outcome, Accept) and outcome.state is not None:
             self.states[key] = outcome.state
             assert outcome.state.profile_id == key

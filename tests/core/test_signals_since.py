@@ -13,7 +13,7 @@ from pipeline.core import signals
 from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.definitions import Matcher, Signal
 from pipeline.core.merge import merged
-from pipeline.core.profile import Profile
+from pipeline.core.profile import Profile, changed
 from pipeline.core.rules import compile_rule, stop_of
 
 NOW = 100_000
@@ -88,8 +88,8 @@ def test_time_alone_makes_a_count_known_and_it_is_looked_at_again_then() -> None
     late = replace(COUNT, since_ms=NOW - 10)
     heard = Profile(heard_ms=1, behaviour={"n#1": (NOW - 5,)})
     assert signals.due_ms([late], heard, NOW) == NOW - 10 + WITHIN
-    assert signals.due_ms([late], replace(heard, heard_ms=NOW), NOW) == NOW - 5 + WITHIN
-    assert signals.due_ms([late], replace(heard, behaviour={}), NOW + WITHIN) is None
+    assert signals.due_ms([late], changed(heard, heard_ms=NOW), NOW) == NOW - 5 + WITHIN
+    assert signals.due_ms([late], changed(heard, behaviour={}), NOW + WITHIN) is None
 
 
 @pytest.mark.parametrize(("own", "given_up", "both"), [(0, 0, 0), (5, 0, 5), (0, 7, 7), (5, 7, 5), (7, 5, 5)])

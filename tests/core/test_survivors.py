@@ -36,7 +36,7 @@ from pipeline.core.model import (
     LinkStep,
 )
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Counter, Given, Link, Member, Profile, Rotation, Trait
+from pipeline.core.profile import Counter, Given, Link, Member, Profile, Rotation, Trait, changed
 from pipeline.core.release import second_opinion
 from pipeline.core.release.limits import describe
 from pipeline.core.rules import compile_rule, passes
@@ -107,7 +107,7 @@ def test_who_was_erased_is_forgotten_in_what_was_given_up_too() -> None:
     after = links.forgotten(state, gone, "shop/gone")
     assert after.given is not None and after.given.to == "shop/a"
     assert set(after.given.state.links) == {"c"}
-    to_her = replace(state, given=Given("shop/gone", "e", 1, inner))
+    to_her = changed(state, given=Given("shop/gone", "e", 1, inner))
     assert links.forgotten(to_her, gone, "shop/gone").given is None
 
 
@@ -145,7 +145,7 @@ def test_what_is_given_up_by_a_newer_name_says_the_newer_key() -> None:
     newer = rotation.named(state, Identifier("email", "new", ["old"]))
     assert newer == Rotation("shop/new", (), ("older",), "shop/older", 7)
     assert rotation.named(state, Identifier("email", "old")) == replace(newer, successor="")
-    assert rotation.named(replace(state, rotation=None), Identifier("email", "old")) is None
+    assert rotation.named(changed(state, rotation=None), Identifier("email", "old")) is None
 
 
 def test_a_shared_device_that_is_let_go_keeps_what_is_known_of_its_key() -> None:
@@ -257,7 +257,7 @@ def test_a_request_that_is_none_has_no_consent_to_show() -> None:
 def test_an_event_tidies_counters_by_the_time_at_which_it_is_taken_up() -> None:
     live = made({"caps": {"clicked": {"count": "click", "per": "item", "limit": 1, "window": "1d"}}}, {"a": {}})
     old = {f"clicked|gone{number}": Counter((NOW_MS - 9 * 86_400_000,), 1) for number in range(600)}
-    profile = replace(agreed(), counters=old)
+    profile = changed(agreed(), counters=old)
     learnt = learn.feedback(profile, FeedbackEvent("e", SUBJECT, FeedbackKind.CLICK, NOW_MS, item_id="a"), live, NOW_MS)
     assert learnt is not None and list(learnt[0].counters) == ["clicked|a"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from pipeline.core import lending
-from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Window
 from pipeline.core.model import (
     AuditRecord,
@@ -24,6 +23,7 @@ from pipeline.core.model import (
     Settlement,
 )
 from pipeline.core.profile import Profile
+from pipeline.core.replay import decided_again, differences
 from pipeline.policy.load import PolicyError
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline
@@ -269,9 +269,7 @@ def test_a_decision_replays_from_its_audit_with_account_and_loan(published: Any)
     live = firm.pipeline.directory.live("shop")
     assert live is not None and audit.account is not None and audit.loan is not None
     firm.says(traits={"plan": "gone", "contract_ends": "2001-01-01T00:00:00Z"})
-    then = replace(live, accounts={ACME: audit.account})
-    again = decide(audit.request, audit.profile_before, then, audit.at_ms, audit.loan)
-    assert (again.decisions, again.candidates) == (audit.decisions, audit.candidates)
+    assert differences(audit, decided_again(audit, live)) == []
 
 
 def test_a_crash_between_any_two_effects_neither_passes_the_cap_nor_loses_a_place(published: Any) -> None:

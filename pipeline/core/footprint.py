@@ -1,0 +1,134 @@
+"""The part of a profile that a decision can read: what the audit holds of it, however much more is known.
+
+A placement on a channel reaches so many facts, counters and experiments: those of the candidates listed there, of what
+they name instead, and of the fallback chain. Worked out once per release and catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core import accounts, segments
+from pipeline.core.catalog import item_reads
+from pipeline.core.definitions import Experiment, Item, Placement, Policy, Ranking
+from pipeline.core.model import Account, DecisionRequest
+from pipeline.core.profile import Merge, Profile, Rotation
+from pipeline.core.rules import Rule
+from pipeline.core.words import ConsentGrant
+
+if TYPE_CHECKING:
+    from pipeline.core.live import Candidate
+
+_NOT_NAMED: Final = Merge("", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Fact paths, counter keys, suppression keys and experiment names within reach."""
+
+    facts: frozenset[str] = frozenset()
+    counters: frozenset[str] = frozenset()
+    rests: frozenset[str] = frozenset()
+    experiments: frozenset[str] = frozenset()
+
+    def __or__(self, other: Footprint) -> Footprint:
+        return Footprint(self.facts | other.facts, self.counters | other.counters, self.rests | other.rests,
+                         self.experiments | other.experiments)
+
+
+def of_candidates(policy: Policy, placement: Placement, channel: str, reached: Iterable[Candidate]) -> Footprint:
+    """The footprint of a placement on a channel; `reached`: every candidate that may come to be considered there."""
+    facts = {*_of_rules(placement.applicability, policy.channels[channel].do_not_contact),
+             *_of_ranking(placement.ranking)}
+    counters: set[str] = set()
+    rests: set[str] = set()
+    experiments: dict[str, Experiment] = {}
+    for candidate in reached:
+        facts |= item_reads(candidate.item)
+        counters.update(use.key for uses in (candidate.spending, candidate.stopping) for use in uses)
+        rests.update(key for _, key in candidate.rests)
+        experiments.update((one.id, one) for one in candidate.experiments)
+    for one in experiments.values():
+        facts.update(_of_rules(one.target))
+        for arm in one.variations:
+            if arm.ranking is not None:
+                facts |= _of_ranking(arm.ranking)
+    return Footprint(frozenset(facts), frozenset(counters), frozenset(rests), frozenset(experiments))
+
+
+def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Placement) -> Iterator[Item]:
+    """The listed items, those of the fallback chain, and what any of them names instead; each once."""
+    seen: set[str] = set()
+    waiting = [*listed, *placement.chain]
+    while waiting:
+        name = waiting.pop()
+        item = items.get(name)
+        if item is None or name in seen:
+            continue
+        seen.add(name)
+        yield item
+        waiting.append(item.instead)
+
+
+def read_of(
+    profile: Profile, policy: Policy, footprint: Footprint, request: DecisionRequest, now_ms: int,
+    account: Account | None,
+) -> Profile:
+    """The profile reduced to what deciding the request can read: `decide()` gives the same over it.
+
+    Where memberships are worked out anew, what segments and stages read is part of it.
+    """
+    facts = footprint.facts
+    if policy.timed or segments.stale(profile, policy, now_ms, account):
+        facts = facts | policy.segment_reads
+        members = profile.segments
+    elif "segments" in facts:
+        members = profile.segments
+    else:
+        members = {name: at for name, at in profile.segments.items() if policy.segment_paths.get(name) in facts}
+    keys = {key for signal in policy.signals if signal.path in facts for key in signal.keys}
+    session = profile.sessions.get(request.channel)
+    primary = accounts.primary(profile) if profile.accounts else ""
+    return Profile(
+        profile_id=profile.profile_id,
+        traits={name: trait for name, trait in profile.traits.items() if name == policy.zone_trait or (
+            (attribute := policy.traits.get(name)) is not None and attribute.path in facts)},
+        consent=_consent(profile, policy, request),
+        accounts={primary: profile.accounts[primary]} if primary else {},
+        segments=members,
+        segments_release=profile.segments_release,
+        segments_due_ms=profile.segments_due_ms,
+        segments_account=profile.segments_account,
+        stages=profile.stages[-1:],
+        behaviour={key: profile.behaviour[key] for key in keys & profile.behaviour.keys()},
+        heard_ms=profile.heard_ms,
+        sessions={request.channel: session} if session is not None else {},
+        counters={key: profile.counters[key] for key in footprint.counters & profile.counters.keys()},
+        rests={key: profile.rests[key] for key in footprint.rests & profile.rests.keys()},
+        assignments={name: profile.assignments[name] for name in footprint.experiments & profile.assignments.keys()},
+        # How many merges there were, which decides how many timestamps a counter keeps; not whose.
+        merged={str(number): _NOT_NAMED for number in range(len(profile.merged))},
+        rotation=None if profile.rotation is None else Rotation(first=profile.rotation.first),
+    )
+
+
+def _consent(profile: Profile, policy: Policy, request: DecisionRequest) -> dict[str, ConsentGrant]:
+    usual = policy.channels[request.channel].purposes
+    asked = {purpose for name in request.placements for purpose in policy.placements[name].purposes or usual}
+    return {key: grant for key, grant in profile.consent.items() if grant.purpose in asked}
+
+
+def _of_rules(*rules: Rule | None) -> Iterator[str]:
+    for rule in rules:
+        if rule is not None:
+            yield from rule.reads
+
+
+def _of_ranking(ranking: Ranking) -> set[str]:
+    facts = {name for _, number in ranking.terms for name in number.reads}
+    if ranking.model is not None:
+        facts.update(path for path, _ in ranking.model.coefficients)
+    return facts
+
