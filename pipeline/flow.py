@@ -160,6 +160,15 @@ class Lane(Enum):
     AGENT = "agent"
 
 
+class Work(Enum):
+    """What a worker's time is shared among; see `pipeline.topology.WORK`."""
+
+    #: What others have begun and wait for: records sent on, erasures, policy and catalog.
+    INTERNAL = "internal"
+    EVENTS = "events"
+    REQUESTS = "requests"
+
+
 Handler = Callable[[Any, Any, Context], Outcome]
 
 
@@ -175,6 +184,7 @@ class Flow:
     #: The key that a record's event must carry: a record under another key would be decided beside its state.
     key: Callable[[Any], str]
     table: Table | None = None
+    work: Work = Work.INTERNAL
     #: When nobody waits for the record any more (wall clock, epoch ms); None: always wanted.
     deadline_ms: Callable[[Any], int | None] | None = None
     #: Whether its topic may stay unread for a while where too many of its records are dead letters.

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from pipeline.agents import catalog, erasure, feedback, identity, inbox, policy, requests
 from pipeline.core.model import InboxRecord
-from pipeline.flow import Flow, Lane
+from pipeline.flow import Flow, Lane, Work
 from topics.catalog import (
     ACCOUNTS,
     CATALOG_ITEMS,
@@ -69,6 +69,7 @@ FLOWS: tuple[Flow, ...] = (
         handle=identity.handle,
         lane=Lane.BATCH,
         key=attrgetter("subject"),
+        work=Work.EVENTS,
         doc="Traits, consent (confirmed to who waits for it), memberships and aliases into the profile; accounts into "
             "theirs.",
     ),
@@ -80,6 +81,7 @@ FLOWS: tuple[Flow, ...] = (
         handle=feedback.handle,
         lane=Lane.BATCH,
         key=attrgetter("subject"),
+        work=Work.EVENTS,
         doc="Behaviour and outcomes into history, caps and segments.",
     ),
     Flow(
@@ -92,6 +94,7 @@ FLOWS: tuple[Flow, ...] = (
         key=attrgetter("subject"),
         deadline_ms=attrgetter("deadline_ms"),
         may_rest=False,
+        work=Work.REQUESTS,
         doc="Decide, reserve the caps, explain.",
     ),
     Flow(
@@ -113,6 +116,13 @@ FLOWS: tuple[Flow, ...] = (
         doc="Check published releases; every worker follows the topic into memory besides.",
     ),
 )
+
+#: The classes of work, in the order in which records that are there at the same time are applied (what a caller sent
+#: before asking comes first, unless it is behind a backlog): the weight of each one's share, and whether it is bulk,
+#: which nobody waits for.
+WORK: dict[Work, tuple[float, bool]] = {
+    Work.INTERNAL: (8.0, False), Work.EVENTS: (2.0, True), Work.REQUESTS: (8.0, False),
+}
 
 #: The flows that share the profile table, in the order of application.
 BATCH_FLOWS: tuple[Flow, ...] = tuple(flow for flow in FLOWS if flow.lane is Lane.BATCH)

@@ -20,7 +20,7 @@ from pipeline.codecs.envelope import (
     EPOCH_KEY,
     STALE_MARK,
     beside_key,
-    due_and_key_of,
+    due_and_keyed,
     due_of,
     epoch_of,
     key_of,
@@ -100,7 +100,7 @@ class RocksStore:
             return
         batch = WriteBatch(raw_mode=True)
         for key, value in self._collected.items():
-            wrapped = None
+            keyed = False
             if value is None:
                 batch.delete(key)
             else:
@@ -108,10 +108,10 @@ class RocksStore:
             if key.startswith(b"\x00"):
                 continue
             if value is not None:
-                due_ms, wrapped = due_and_key_of(value)
+                due_ms, keyed = due_and_keyed(value)
                 if due_ms is not None:
                     batch.put(_due_key(due_ms, key), b"")
-            if wrapped is None and self._had_a_key(key):
+            if not keyed and self._had_a_key(key):
                 batch.put(_ERASED + key, b"")
                 self._erasures += 1
                 self._erased[key] = self._erasures

@@ -14,8 +14,9 @@ State and outbox are sealed (see `vault.py`), each by itself, before they leave 
 the open, and so does the key that seals them, itself wrapped: every value has it, so the newest alone says whether
 there is one (see docs/adr/0016-a-key-per-subject.md).
 
-In bytes: the version, the length of what follows but the outbox (four bytes, big-endian), that in MessagePack, the
-outbox. So a local copy leaves out the larger half once the broker has it, without opening the value: `settled`.
+In bytes: a front of fixed size (version, whether there is a key, the head's length, epoch, due time), the head in
+MessagePack (key, applied, state), the outbox. So a local copy leaves out the larger half once the broker has it,
+without opening the value (`settled`), and recovery reads what it needs of a million values without decoding one.
 
 Input topics are named by `name@topic-id`: a deleted and recreated topic starts again at offset 0 and must not be
 taken for a redelivery.
@@ -69,10 +70,8 @@ class EnvelopeError(ValueError):
 
 
 class _Head(msgspec.Struct, array_like=True, frozen=True):
-    """All but the outbox."""
+    """All but the front and the outbox."""
 
-    epoch: int
-    due_ms: int | None
     key: bytes | None
     applied: dict[str, int]
     #: Sealed; empty where there is none.
@@ -82,8 +81,10 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
 _encoder = msgspec.msgpack.Encoder()
 _head_decoder = msgspec.msgpack.Decoder(_Head)
 _outbox_decoder = msgspec.msgpack.Decoder(list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]])
-_VERSION = 3
-_FRONT = struct.Struct(">BI")
+_VERSION: Final = 4
+#: Version, whether there is a key (1, 0), the head's length, epoch, due time (epoch ms; -1: none). Big-endian.
+_FRONT: Final = struct.Struct(">BBIIq")
+_front: Final = _FRONT.unpack_from
 #: The first byte of a state that is not sealed: an owner's announcement, which is about nobody.
 _OPEN = b"\x00"
 
@@ -112,8 +113,7 @@ def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
         raise TypeError("an outbox is sealed")
     else:
         state, outbox = _OPEN + envelope.state if envelope.state else b"", b""
-    head = _encoder.encode(_Head(envelope.epoch, envelope.due_ms, envelope.key, envelope.applied, state))
-    return b"".join((_FRONT.pack(_VERSION, len(head)), head, outbox))
+    return _joined(envelope.epoch, envelope.due_ms, _Head(envelope.key, envelope.applied, state)) + outbox
 
 
 def beside_key(key: bytes, name: str) -> bytes:
@@ -123,20 +123,19 @@ def beside_key(key: bytes, name: str) -> bytes:
 
 def encode_beside(epoch: int, sealed: bytes) -> bytes:
     """What lies beside a state as changelog bytes, fenced by its owner's epoch as the state is. Empty: nothing."""
-    head = _encoder.encode(_Head(epoch, None, None, {}, sealed))
-    return b"".join((_FRONT.pack(_VERSION, len(head)), head))
+    return _joined(epoch, None, _Head(None, {}, sealed))
 
 
 def beside_of(data: bytes) -> bytes:
     """What lies beside a state, still sealed; empty: nothing. Raises EnvelopeError."""
-    return _head(data)[0].state
+    return _opened_head(data)[3].state
 
 
 def decode(data: bytes) -> Envelope:
     """The envelope of changelog bytes, not opened where it is sealed. Raises EnvelopeError where they are something
     else."""
-    head, at = _head(data)
-    found = Envelope(head.epoch, head.due_ms, head.applied, key=head.key)
+    epoch, due_ms, at, head = _opened_head(data)
+    found = Envelope(epoch, due_ms, head.applied, key=head.key)
     if head.state[:1] == _OPEN:
         found.state = head.state[1:]
     else:
@@ -156,7 +155,7 @@ def opened(envelope: Envelope, seal_off: Seal) -> Envelope:
 
 def settled(data: bytes) -> bytes:
     """The value without its outbox: what is left to keep once the broker has acknowledged all of it."""
-    return data[: _FRONT.size + _FRONT.unpack_from(data)[1]]
+    return data[: _FRONT.size + _front(data)[2]]
 
 
 def _packed(outbox: list[Pending]) -> bytes:
@@ -176,42 +175,55 @@ def _unpacked(data: bytes) -> list[Pending]:
     ]
 
 
-def _head(data: bytes) -> tuple[_Head, int]:
-    """The head, and where the outbox begins."""
-    try:
-        version, length = _FRONT.unpack_from(data)
-    except struct.error as error:
-        raise EnvelopeError(f"not an envelope: {error}") from error
-    if version != _VERSION:
-        raise EnvelopeError(f"not an envelope of version {_VERSION}, which is what this worker knows, but {version}")
+def _joined(epoch: int, due_ms: int | None, head: _Head) -> bytes:
+    """A value without its outbox."""
+    body = _encoder.encode(head)
+    return _FRONT.pack(_VERSION, head.key is not None, len(body), epoch, -1 if due_ms is None else due_ms) + body
+
+
+def _opened_head(data: bytes) -> tuple[int, int | None, int, _Head]:
+    """Epoch, due time, where the outbox begins, and the head."""
+    _, length, epoch, due_ms = _checked_front(data)
     at = _FRONT.size + length
     if at > len(data):
         raise EnvelopeError("not an envelope: its end is missing")
     try:
-        return _head_decoder.decode(memoryview(data)[_FRONT.size : at]), at
+        head = _head_decoder.decode(memoryview(data)[_FRONT.size : at])
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
+    return epoch, due_ms, at, head
+
+
+def _checked_front(data: bytes) -> tuple[bool, int, int, int | None]:
+    """Whether there is a key, the head's length, epoch, due time."""
+    try:
+        version, keyed, length, epoch, due_ms = _front(data)
+    except struct.error as error:
+        raise EnvelopeError(f"not an envelope: {error}") from error
+    if version != _VERSION:
+        raise EnvelopeError(f"not an envelope of version {_VERSION}, which is what this worker knows, but {version}")
+    return bool(keyed), length, epoch, None if due_ms < 0 else due_ms
 
 
 def due_of(data: bytes) -> int | None:
     """Only the due time, for the index of what is due."""
-    return _head(data)[0].due_ms
+    return _checked_front(data)[3]
 
 
-def due_and_key_of(data: bytes) -> tuple[int | None, bytes | None]:
-    """The due time and the subject's wrapped key."""
-    head = _head(data)[0]
-    return head.due_ms, head.key
+def due_and_keyed(data: bytes) -> tuple[int | None, bool]:
+    """The due time, and whether there is a subject's key."""
+    keyed, _, _, due_ms = _checked_front(data)
+    return due_ms, keyed
 
 
 def epoch_of(data: bytes) -> int:
     """Only the epoch, for recovery."""
-    return _head(data)[0].epoch
+    return _checked_front(data)[2]
 
 
 def key_of(data: bytes) -> bytes | None:
     """Only the subject's wrapped key, for whoever reads what it seals."""
-    return _head(data)[0].key
+    return _opened_head(data)[3].key if _checked_front(data)[0] else None
 
 
 @dataclass(slots=True)
@@ -234,21 +246,27 @@ def recover(
     are marked (`STALE_MARK`), as the newest record of each is not its value, and compaction keeps the newest.
     """
     found = Recovered({}, offset, epoch)
+    writes, marks = found.writes, 0
     for key, value, at in changes:
-        found.offset = max(found.offset, at)
+        if at > found.offset:
+            found.offset = at
         if value is not None:
             written = epoch_of(value)
-            if written < found.epoch or (key == EPOCH_KEY and written == found.epoch and value != marker):
-                found.stale += 1
-                if key != EPOCH_KEY:
-                    found.writes[STALE_MARK + key] = b""
-                continue
-            if key == EPOCH_KEY:
-                marker = value
-            elif written > found.epoch:
-                # Its owner's announcement is gone: a late one of an earlier owner was newer when the log was compacted.
-                found.writes[EPOCH_KEY] = marker = encode(Envelope(epoch=written))
-            found.epoch = written
-        found.writes[key] = value
-        found.writes.pop(STALE_MARK + key, None)
+            if written != found.epoch or key == EPOCH_KEY:
+                if written < found.epoch or (key == EPOCH_KEY and written == found.epoch and value != marker):
+                    found.stale += 1
+                    if key != EPOCH_KEY:
+                        writes[STALE_MARK + key] = b""
+                        marks += 1
+                    continue
+                if key == EPOCH_KEY:
+                    marker = value
+                else:
+                    # Its owner's announcement is gone: a late one of an earlier owner was newer when the log was
+                    # compacted.
+                    writes[EPOCH_KEY] = marker = encode(Envelope(epoch=written))
+                found.epoch = written
+        writes[key] = value
+        if marks:
+            writes.pop(STALE_MARK + key, None)
     return found

@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from yarl import URL
 
 from pipeline.adapters import kafka
-from pipeline.adapters.batch_reader import BatchReader, reading_consumer
+from pipeline.adapters.batch_reader import BatchReader, WorkClass, reading_consumer
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.keys import vault_of
@@ -34,11 +34,10 @@ from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, Lan
 from pipeline.runtime.lane_driver import Lease
 from pipeline.runtime.lanes import Lanes, LaneSetup
 from pipeline.settings import Settings
-from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS, FLOWS
+from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS, FLOWS, WORK
 from topics.catalog import (
     ACCOUNTS,
     CATALOG_ITEMS,
-    DECISION_REQUESTS,
     POLICY_RELEASES,
     PROFILES_BY_ID,
     SUBJECT_PARTITIONS,
@@ -46,6 +45,10 @@ from topics.catalog import (
 )
 
 log = logging.getLogger(__name__)
+
+#: The topology's classes of work, for the reader.
+WORK_CLASSES = [WorkClass(tuple(flow.reads.name for flow in FLOWS if flow.work is work), *shares)
+                for work, shares in WORK.items()]
 
 #: How often the worker looks for profiles that time alone changes.
 DUE_EVERY_S = 1.0
@@ -203,13 +206,9 @@ class Worker:
         transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes
         transport.on_joined = partial(membership.note, settings.data_dir)
-        others = [flow.reads.name for flow in FLOWS if flow.reads is not DECISION_REQUESTS]
-        transport.inputs = frozenset((*others, DECISION_REQUESTS.name))
-        transport.reader = BatchReader(
-            # Who asks is waiting; what happened before that and is there too is applied first.
-            [(others, reading_consumer(settings)), ([DECISION_REQUESTS.name], reading_consumer(settings))],
-            loop, crash.stop,
-        )
+        transport.inputs = frozenset(flow.reads.name for flow in FLOWS)
+        transport.reader = BatchReader([(one, reading_consumer(settings)) for one in WORK_CLASSES], loop, crash.stop)
+        lanes.on_progress = transport.reader.wake
         store = LaneStore("lanes://", self.app, self.table, key_type=bytes, value_type=bytes)
         store.lanes = lanes
         self.table._data = store  # type: ignore[attr-defined]

@@ -205,7 +205,7 @@ class LaneConsumer(driver.Consumer):
         question is answered."""
         try:
             while not self.should_stop:
-                for topic, partition, records in await self.reader.next():
+                for topic, partition, records in await self.reader.next(self.lanes.in_flight):
                     if topic in self.lanes.topics:
                         await self.lanes.feed(topic, partition, records, self.group)
                     else:

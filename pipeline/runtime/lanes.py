@@ -124,6 +124,8 @@ class Lanes:
         self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_rest)
         #: Whether every assigned partition is taken over.
         self.active = False
+        #: Called after every completed step, besides.
+        self.on_progress: Callable[[], None] = lambda: None
 
     # -- ownership ------------------------------------------------------------------------------------------------
 
@@ -253,7 +255,7 @@ class Lanes:
         )
         fence = Fence(self.lease, tenure.at, tenure.marker)
         driver = LaneDriver(lane, self._publisher, setup.changelog, fence, setup.stop or crash.stop)
-        driver.on_progress = self._room.set
+        driver.on_progress = self._progressed
         return driver
 
     def assigned(self) -> None:
@@ -272,7 +274,7 @@ class Lanes:
         for driver in self._drivers.values():
             driver.close()
         self._drivers.clear()
-        self._room.set()
+        self._progressed()
         self._setup.metrics.partitions.set(0)
 
     def close(self) -> None:
@@ -330,6 +332,10 @@ class Lanes:
     def partitions(self) -> list[int]:
         """The partitions this worker decides for."""
         return sorted(self._drivers)
+
+    def _progressed(self) -> None:
+        self._room.set()
+        self.on_progress()
 
     async def _wait_for_room(self) -> None:
         while self.in_flight() >= IN_FLIGHT_MAX:

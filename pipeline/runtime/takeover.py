@@ -102,8 +102,10 @@ def _batches(consumer: Consumer, high: int) -> Iterator[list[tuple[bytes, bytes 
     at, heard_s = -1, time.monotonic()
     while at < high:
         batch: list[tuple[bytes, bytes | None, int]] = []
-        for message in consumer.consume(BATCH_RECORDS, timeout=BATCH_S):
+        messages = consumer.consume(BATCH_RECORDS, timeout=BATCH_S)
+        if messages:
             heard_s = time.monotonic()
+        for message in messages:
             error = message.error()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:

@@ -65,33 +65,45 @@ class _Run:
     forgotten: frozenset[str] = frozenset()
 
 
-def stores(owners: Mapping[int, Path]) -> list[dict[bytes, bytes]]:
-    """What each partition's last owner, by its data directory, has on its disk. The workers must have ended."""
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What one partition's last owner has on its disk: the changelog up to an offset."""
+
+    values: dict[bytes, bytes]
+    offset: int
+    epoch: int
+
+
+def disks(owners: Mapping[int, Path]) -> list[Disk]:
+    """Each partition's, by the data directory of its last owner. The workers must have ended."""
     found = []
     for partition in sorted(owners):
         store = RocksStore(owners[partition] / "state" / PROFILES_BY_ID.name / f"{partition}")
-        found.append(dict(store.items()))
+        found.append(Disk(dict(store.items()), store.offset, store.epoch))
         store.close()
     return found
 
 
 def judge_families(
-    families: Sequence[Family], logs: Logs, kept: list[dict[bytes, bytes]], vault: Vault
+    families: Sequence[Family], logs: Logs, kept: list[Disk], vault: Vault
 ) -> Iterator[tuple[str, str]]:
     """What is wrong, with the family it is wrong with."""
     names = {key.encode(): family.name for family in families for key in family.keys()}
     records: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for topic, found in logs.records.items():
-        for record in found:
+    for topic, all_of in logs.records.items():
+        for record in all_of:
             records[_family_of(topic, record.key or b"", names)][topic].append(record)
     changes = [_by_family(partition, names) for partition in logs.compacted]
-    disks = [_by_family(partition.items(), names) for partition in kept]
+    found = [_by_family(disk.values.items(), names) for disk in kept]
     for family in families:
         changelogs = [Changelog(sorted((*one[""], *one[family.name]), key=lambda c: c.offset)) for one in changes]
         part = _Part(logs.completed_ms, changelogs, records[family.name])
-        copies = [MemoryStore() for _ in disks]
-        for copy, one in zip(copies, disks, strict=True):
+        copies = [MemoryStore() for _ in kept]
+        for copy, one, disk, changelog in zip(copies, found, kept, changelogs, strict=True):
             copy.apply(dict(one[family.name]), None)
+            copy.offset, copy.epoch = disk.offset, disk.epoch
+            # An owner that was stopped in a hurry has not written down its last changes: it would read them again.
+            copy.load((c.key, c.value, c.offset) for c in changelog.changes if c.offset > disk.offset)
         for wrong in judge(_Run(part, [_Owner(copies)], (), vault)):
             yield family.name, wrong
 

@@ -16,7 +16,7 @@ from pipeline.codecs.vault import Vault
 from tests.chaos import stalls
 from tests.chaos.callers_judged import how_answered, judge_callers, judge_caps, judge_commits
 from tests.chaos.calls import Asked
-from tests.chaos.families_judged import judge_families, stores
+from tests.chaos.families_judged import disks, judge_families
 from tests.chaos.faults import Done, Faults
 from tests.chaos.installation import ChaosError, Installation, StuckError
 from tests.chaos.load import Load
@@ -91,7 +91,7 @@ def _wrong(
     yield from judge_caps(logs)
     yield from judge_commits(logs)
     yield from judge_zombies(found, logs)
-    for family, wrong in judge_families(load.families, logs, stores(owners), vault):
+    for family, wrong in judge_families(load.families, logs, disks(owners), vault):
         yield f"family {family[:-1]}: {wrong}"
 
 

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from pipeline.adapters.batch_reader import BATCHES_AHEAD, BatchReader
+from pipeline.adapters.batch_reader import (
+    BATCHES_AHEAD,
+    BULK_IN_FLIGHT,
+    BULK_IN_FLIGHT_AWAITED,
+    BULK_PORTION_AWAITED,
+    BatchReader,
+    WorkClass,
+)
 
 
 @dataclass
@@ -82,14 +89,17 @@ class World:
     def __init__(self) -> None:
         self.consumer, self.other = FakeConsumer(), FakeConsumer()
         self.failures: list[str] = []
+        self.now_s = 0.0
         self.reader = BatchReader(
-            [(("first", "second"), self.consumer), (("asked",), self.other)],  # type: ignore[list-item]
+            [(WorkClass(("first", "second"), 1.0, bulk=True), self.consumer),  # type: ignore[list-item]
+             (WorkClass(("asked",), 4.0), self.other)],  # type: ignore[list-item]
             asyncio.get_running_loop(),
             lambda reason, error: self.failures.append(f"{reason}: {error}"),
+            lambda: self.now_s,
         )
 
-    async def next(self) -> list[tuple[str, list[int]]]:
-        batch = await asyncio.wait_for(self.reader.next(), 5)
+    async def next(self, in_flight: int = 0) -> list[tuple[str, list[int]]]:
+        batch = await asyncio.wait_for(self.reader.next(lambda: in_flight), 5)
         return [(topic, [record.offset for record in records]) for topic, _partition, records in batch]
 
 
@@ -124,6 +134,79 @@ def test_of_what_is_there_at_the_same_time_the_first_consumers_comes_first() -> 
         time.sleep(0.02)
         await asyncio.sleep(0)
         assert [await world.next(), await world.next()] == [[("first", [0])], [("asked", [0])]]
+
+    run(test)
+
+
+async def _backlog(world: World, records: int) -> None:
+    """So many events are there, and one request was just answered."""
+    world.other.fetches.put([Said("asked", 0)])
+    assert await world.next() == [("asked", [0])]
+    world.consumer.fetches.put([Said("first", offset) for offset in range(records)])
+    while world.consumer.polled < 1:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+
+
+async def _asks(world: World, number: int) -> None:
+    polled = world.other.polled
+    world.other.fetches.put([Said("asked", number)])
+    while world.other.polled == polled:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+
+
+def test_a_request_waits_for_one_small_portion_of_a_backlog_and_the_backlog_goes_on() -> None:
+    async def test(world: World) -> None:
+        await _backlog(world, 300)
+        seen: list[int] = []
+        for number in range(1, 5):
+            [(topic, offsets)] = await world.next()
+            assert topic == "first" and len(offsets) == BULK_PORTION_AWAITED
+            seen += offsets
+            world.now_s += 0.004
+            await _asks(world, number)
+            assert await world.next() == [("asked", [number])]
+            world.now_s += 0.0005
+        while len(seen) < 300:
+            [(_, offsets)] = await world.next()
+            seen += offsets
+        assert seen == [*range(300)]
+
+    run(test)
+
+
+def test_requests_without_end_leave_the_backlog_its_share() -> None:
+    async def test(world: World) -> None:
+        await _backlog(world, 10 * BULK_PORTION_AWAITED)
+        for number in range(1, 60):
+            world.other.fetches.put([Said("asked", number)])
+        served = {"first": 0.0, "asked": 0.0}
+        for _ in range(40):
+            await asyncio.sleep(0.005)
+            [(topic, _, _)] = await asyncio.wait_for(world.reader.next(), 5)
+            world.now_s += 0.004
+            served[topic] += 0.004
+        assert 3 * served["first"] <= served["asked"] <= 5 * served["first"]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("idle_s", "bound"), [(0.0, BULK_IN_FLIGHT_AWAITED), (10.0, BULK_IN_FLIGHT)])
+def test_a_backlog_is_not_handed_over_while_much_is_in_flight(idle_s: float, bound: int) -> None:
+    async def test(world: World) -> None:
+        await _backlog(world, 5)
+        world.now_s += idle_s
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(world.reader.next(lambda: bound), 0.05)
+        in_flight = bound
+        waiting = asyncio.create_task(world.reader.next(lambda: in_flight))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        in_flight = bound - 1
+        world.reader.wake()
+        [(topic, _, records)] = await asyncio.wait_for(waiting, 1)
+        assert (topic, len(records)) == ("first", 5)
 
     run(test)
 
