@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.codecs import avro, sealed_values, state
-from pipeline.codecs.envelope import Envelope, EnvelopeError
+from pipeline.codecs.envelope import Envelope, EnvelopeError, beside_of, beside_parts
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
 from pipeline.codecs.vault import Cipher, SealError, Vault
@@ -59,6 +59,8 @@ class Dossier:
     identifiers: frozenset[bytes]
     profiles: dict[str, Any] = field(default_factory=dict)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    #: By its place in the table: what lies beside a state, not opened yet.
+    _beside: dict[bytes, bytes] = field(default_factory=dict)
     _ring: Keyring = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +70,11 @@ class Dossier:
         """Take a record in, if it is the subject's."""
         key = record.key or b""
         if record.topic == self.changelog:
-            if self._ring.follow(record.partition, key, record.value) and key in self.identifiers and record.value:
+            if not self._ring.follow(record.partition, key, record.value) or not record.value:
+                return
+            if (parts := beside_parts(key)) is not None and parts[0] in self.identifiers:
+                self._beside[key] = record.value
+            if key in self.identifiers:
                 opened, _ = _opened(self.vault, key, record.value)
                 if opened is not None and opened.state is not None:
                     self.profiles[key.decode()] = _plain(state.decode(opened.state))
@@ -89,8 +95,25 @@ class Dossier:
         return {
             "identifiers": sorted(name.decode() for name in self.identifiers),
             "profiles": self.profiles,
+            "replies": self._replies(),
             "records": self.records,
         }
+
+
+    def _replies(self) -> list[Any]:
+        """The remembered replies that can be opened."""
+        found = []
+        for at, value in sorted(self._beside.items()):
+            subject, _ = beside_parts(at) or (b"", "")
+            wrapped, sealed = self._ring.wrapped.get(subject), beside_of(value)
+            if wrapped is None or not sealed:
+                continue
+            try:
+                reply = self.vault.unwrapped(subject, wrapped).open(sealed, at)
+            except SealError:
+                continue  # of somebody who was erased and has begun again
+            found.append(msgspec.to_builtins(unpacked(DecisionReply, reply)))
+        return found
 
 
 class Verifier:
@@ -214,7 +237,8 @@ def _plain(value: Any) -> Any:
     ]
     for told, profile in profiles:
         for request_id, one in profile.requests.items():
-            told["requests"][request_id]["reply"] = msgspec.to_builtins(unpacked(DecisionReply, one.reply))
+            if one.reply:
+                told["requests"][request_id]["reply"] = msgspec.to_builtins(unpacked(DecisionReply, one.reply))
     return plain
 
 

@@ -14,7 +14,17 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rocksdict import AccessType, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 from pipeline.codecs.envelope import (
     EPOCH_KEY,
@@ -32,6 +42,14 @@ _OFFSET_KEY = b"\x00offset"
 _DUE = b"\x00due\x00"
 #: Before a key: its value had a subject's key once, which still lies in the files.
 _ERASED = b"\x00erased/"
+
+#: Of one process, shared by all its partitions: what is written and not in a file yet, and blocks that were read.
+WRITE_BUFFERS_BYTES = 64 * 1024 * 1024
+BLOCK_CACHE_BYTES = 64 * 1024 * 1024
+_WRITE_BUFFERS = WriteBufferManager(WRITE_BUFFERS_BYTES, False)
+_BLOCK_CACHE = Cache(BLOCK_CACHE_BYTES)
+
+#: Of one partition, at most.
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 
 #: Collected at most before it is written: bounds the memory, how long a write takes, and what a crash has read again.
@@ -51,6 +69,10 @@ class RocksStore:
         options.create_if_missing(True)
         options.set_write_buffer_size(WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(3)
+        options.set_write_buffer_manager(_WRITE_BUFFERS)
+        blocks = BlockBasedOptions()
+        blocks.set_block_cache(_BLOCK_CACHE)
+        options.set_block_based_table_factory(blocks)
         # Sealed values do not get smaller.
         options.set_compression_type(DBCompressionType.none())
         options.set_max_open_files(64)

@@ -121,6 +121,14 @@ def beside_key(key: bytes, name: str) -> bytes:
     return b"%b%b/%b" % (BESIDE, key, name.encode())
 
 
+def beside_parts(at: bytes) -> tuple[bytes, str] | None:
+    """The subject's key and the name of what lies beside its state; None where this is no such place."""
+    if not at.startswith(BESIDE):
+        return None
+    tenant, hash_, name = at[len(BESIDE) :].split(b"/", 2)
+    return b"%b/%b" % (tenant, hash_), name.decode()
+
+
 def encode_beside(epoch: int, sealed: bytes) -> bytes:
     """What lies beside a state as changelog bytes, fenced by its owner's epoch as the state is. Empty: nothing."""
     return _joined(epoch, None, _Head(None, {}, sealed))

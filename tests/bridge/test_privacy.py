@@ -56,6 +56,8 @@ async def test_an_export_is_everything_opened(bridge: BridgeDouble, client: http
     assert document["profiles"][ann]["consent"]["personalization"]["granted"] is True
     [audit] = document["records"]["decision.audit"]
     assert audit["value"]["profile_id"] == ann and audit["value"]["candidates"]
+    [reply] = document["replies"]
+    assert reply["decision_id"] == audit["value"]["decision_id"]
     assert {"identity.events", "decision.requests", "decisions", "profile.inbox"} <= set(document["records"])
     bob = bridge.subject("bob")
     bridge.consents("bob")
