@@ -11,7 +11,7 @@ UV_LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 demo test check unit integration bench chaos fuzz mutants: export NEXTBEST_DIE_WITH_PARENT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types imports unit sim chaos fuzz mutants integration test check demo bench bench-core bench-memory docs lock clean
+.PHONY: help setup fmt lint types imports unit sim chaos fuzz mutants integration test check demo bench bench-core bench-backlog bench-memory soak docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,9 @@ setup: ## make .venv from the hashed lock (again only when the lock changed)
 fmt: setup ## sort imports and make every safe fix
 	@$(BIN)/ruff check --fix --quiet .
 
-lint: setup ## ruff
+lint: setup ## ruff, and what nothing uses
 	@$(BIN)/ruff check .
+	@$(BIN)/vulture
 
 types: setup ## mypy, strict
 	@$(BIN)/mypy
@@ -84,6 +85,12 @@ bench: setup ## latency and throughput beside a bare echo and Quix Streams; writ
 
 bench-core: setup ## decide() alone at 10, 100 and 1,000 offers: time, allocations, and where the time goes
 	@exec $(BIN)/python -m bench.decide --profile
+
+bench-backlog: setup ## decisions while a million events are worked off, beside decisions without a backlog
+	@exec $(BIN)/python -m bench.backlog $(ARGS)
+
+soak: setup ## people who keep coming back, 25 minutes: latency, bytes, memory; with a plot
+	@exec $(BIN)/python -m bench.soak $(ARGS)
 
 bench-memory: setup ## what a worker with a million profiles keeps resident
 	@exec $(BIN)/python -m bench.memory $(ARGS)

@@ -92,11 +92,14 @@ def _ask(parts: Parts, cluster: Cluster, subjects: Subjects, round_: int) -> Non
     parts.wait("the decisions", lambda: not cluster.lag(cluster.settings.app_id, DECISION_REQUESTS), CHUNK_S_MAX)
 
 
+def resident_bytes(pid: int) -> int:
+    """VmRSS of a process, files that it maps included."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
 def _resident_gib(part: Part) -> float:
-    """VmRSS, files that it maps included."""
-    lines = Path(f"/proc/{part.pid}/status").read_text().splitlines()
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-    return round(kib * 1024 / GIB, 3)
+    return round(resident_bytes(part.pid) / GIB, 3)
 
 
 def _size_gib(folder: Path) -> float:

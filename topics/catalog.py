@@ -47,7 +47,6 @@ ENVELOPE_BYTES_MAX: Final = 10 * MIB
 #: How the broker keeps what is not sealed, whatever a producer sent. Snappy makes nothing smaller than a twentieth: so
 #: the limit on what the broker takes limits what a reader unpacks, too. Of other codecs a megabyte unpacks to hundreds.
 COMPRESSION: Final = "snappy"
-UNPACKED_TIMES_MAX: Final = 22
 
 #: Room beside a value for the record's key and headers, and for the frame that the broker counts too.
 FRAME_BYTES_MAX: Final = 65_536

@@ -8,7 +8,7 @@ behind the state that it is about.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from pipeline.agents._apply import forget_the_given
 from pipeline.agents._lending import published
@@ -32,8 +32,6 @@ from pipeline.core.model import (
 from pipeline.core.profile import NO_REPLIES, Profile, carrying_replies, changed
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
-
-STEPS: Final = (LinkKind.TAKE_OVER, LinkKind.FENCE, LinkKind.HAND_OVER)
 
 
 def detour(
@@ -69,7 +67,7 @@ def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
 
 
 def step(event: InboxRecord, asked: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
-    """A step of `STEPS`."""
+    """A step of `routing.ROTATION_STEPS`."""
     if asked.kind is LinkKind.TAKE_OVER:
         return _take_over(event, asked, state, ctx)
     if asked.kind is LinkKind.FENCE:

@@ -8,8 +8,9 @@ records arrive in, nothing travels for ever, and no state is lost or doubled.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from pipeline.agents import _identity, _links, _rotation, _undo
 from pipeline.agents._apply import (
@@ -23,58 +24,106 @@ from pipeline.agents._apply import (
     segment_changes,
 )
 from pipeline.agents._lending import serve
-from pipeline.core import accounts, erasure, links, merge, rotation, segments
-from pipeline.core.accounts import is_account
+from pipeline.core import accounts, erasure, links, merge, rotation, routing, segments
 from pipeline.core.identity import tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord, LinkKind, LinkStep
 from pipeline.core.profile import Profile, changed, lasting_name, remember_event
+from pipeline.core.routing import Payload, Route
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
+T = TypeVar("T")
+Handler = Callable[[InboxRecord, Profile | None, Context], Outcome]
+
 
 def handle(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
-    """Apply to the profile; where it is an alias itself by now, send on."""
-    if event.due_ms is not None:
-        return _look_again(event, state, ctx)
-    if event.erasure is not None and event.erasure.part_of:
-        return apply_erasure(event.erasure, event.profile_id, state, ctx)
-    if event.link is not None and event.link.kind in _rotation.STEPS:
-        return _rotation.step(event, event.link, state, ctx)
-    if event.earlier or (state is not None and state.rotation is not None):
+    """Apply to what lies at the key, or send on: by the table in `pipeline.core.routing`."""
+    is_own = event.identity is not None and _identity.is_about(event, event.identity, state)
+    payload = routing.payload_of(event, is_own)
+    if payload not in _WHEREVER_THE_STATE_IS and (event.earlier or (state is not None and state.rotation is not None)):
         outcome = _rotation.elsewhere(event, state)
         if outcome is not None:
             return outcome
-    if event.erasure is not None and (state is None or state.alias_of is None):
-        return apply_erasure(event.erasure, event.profile_id, state, ctx)
-    if event.identity is not None and _identity.is_about(event, event.identity, state):
-        return _identity.take(event.identity, event.profile_id, state, ctx)
-    if is_account(event.profile_id):
-        return serve(event, state, ctx)
-    if event.link is not None:
-        return _step(*_rotation.known_as(event, event.link, state), ctx)
-    if state is not None and state.alias_of is not None:
-        if event.request is not None:
-            return forward_request(event, event.request.request_id, state)
-        if event.merge is None:
-            to = state.forwarded.get(event.event_id, state.alias_of)
-            return forward_event(replace(event, profile_id=to), state)
-        if not _come_home(event, event.merge, state):
-            return _pass_on(event, event.merge, state, state.alias_of)
-        state = Profile(profile_id=event.profile_id, forwarded=state.forwarded, event_ids=state.event_ids,
-                        rotation=state.rotation, mentions=state.mentions)
-    if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
-        # Its first copy was sent on, while this was an alias; marked as ours, it comes back once at most.
-        to = state.forwarded[event.event_id]
-        return forward_event(replace(event, profile_id=to, from_subject=event.profile_id), state)
-    if event.identity is not None:
-        return apply_identity(event.identity, event.profile_id, state, ctx)
-    if event.feedback is not None:
-        return apply_feedback(event.feedback, event.profile_id, state, ctx)
-    if event.request is not None:
-        return apply_request(event.request, event.profile_id, state, ctx, event)
-    if event.merge is not None:
-        return _merge(event, event.merge, state, ctx)
+    route = routing.ROUTES[payload][routing.state_of(event.profile_id, state)]
+    return _HANDLERS[route](event, state, ctx)
+
+
+#: These are about the key itself, also where its state has moved to another one.
+_WHEREVER_THE_STATE_IS: Final = frozenset((Payload.TIMER, Payload.ERASURE_PART, Payload.ROTATION_STEP))
+
+
+def _present(payload: T | None) -> T:
+    """The payload by which a record was routed."""
+    if payload is None:
+        raise TypeError("routed by a payload that it does not carry")
+    return payload
+
+
+def _rotate(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return _rotation.step(event, _present(event.link), state, ctx)
+
+
+def _erase(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return apply_erasure(_present(event.erasure), event.profile_id, state, ctx)
+
+
+def _take_own(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return _identity.take(_present(event.identity), event.profile_id, state, ctx)
+
+
+def _step_of(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return _step(*_rotation.known_as(event, _present(event.link), state), ctx)
+
+
+def _send_on(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    alias = _present(state)
+    return forward_event(replace(event, profile_id=alias.forwarded.get(event.event_id, alias.alias_of or "")), alias)
+
+
+def _send_request_on(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return forward_request(event, _present(event.request).request_id, _present(state))
+
+
+def _pass_on_or_come_home(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    given, alias = _present(event.merge), _present(state)
+    if not _come_home(event, given, alias):
+        return _pass_on(event, given, alias, alias.alias_of or "")
+    own = Profile(profile_id=event.profile_id, forwarded=alias.forwarded, event_ids=alias.event_ids,
+                  rotation=alias.rotation, mentions=alias.mentions)
+    return _merge(event, given, own, ctx)
+
+
+def _unless_sent_on(handler: Handler) -> Handler:
+    """A record whose first copy was sent on, while this was an alias, goes the same way; marked as ours, it comes back
+    once at most."""
+
+    def handled(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+        if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
+            to = state.forwarded[event.event_id]
+            return forward_event(replace(event, profile_id=to, from_subject=event.profile_id), state)
+        return handler(event, state, ctx)
+
+    return handled
+
+
+def _learn_identity(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return apply_identity(_present(event.identity), event.profile_id, state, ctx)
+
+
+def _learn_feedback(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return apply_feedback(_present(event.feedback), event.profile_id, state, ctx)
+
+
+def _decide(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return apply_request(_present(event.request), event.profile_id, state, ctx, event)
+
+
+def _merge_given(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+    return _merge(event, _present(event.merge), state, ctx)
+
+
+def _refuse(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     return DeadLetter(Reason.INVALID, "an inbox record must carry one of its payloads, or due_ms")
 
 
@@ -170,3 +219,21 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
     after, changes = segments.refresh(after, live.policy, ctx.now_ms, None, account=accounts.of(after, live.accounts))
     emits = segment_changes(event.profile_id, changes, event.event_id, live.release, ctx.now_ms)
     return Accept(Reason.MERGED, after, (*leads, *emits))
+
+
+_HANDLERS: Final[dict[Route, Handler]] = {
+    Route.LOOK_AGAIN: _look_again,
+    Route.ERASE: _erase,
+    Route.ROTATE: _rotate,
+    Route.STEP: _step_of,
+    Route.TAKE_OWN: _take_own,
+    Route.SERVE_ACCOUNT: serve,
+    Route.SEND_ON: _send_on,
+    Route.SEND_REQUEST_ON: _send_request_on,
+    Route.FORWARD_GIVEN: _pass_on_or_come_home,
+    Route.LEARN_IDENTITY: _unless_sent_on(_learn_identity),
+    Route.LEARN_FEEDBACK: _unless_sent_on(_learn_feedback),
+    Route.DECIDE: _unless_sent_on(_decide),
+    Route.MERGE: _unless_sent_on(_merge_given),
+    Route.REFUSE: _refuse,
+}

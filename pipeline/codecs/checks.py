@@ -117,32 +117,45 @@ def _scalars(name: str, scalars: dict[str, Scalar], count_max: int, chars_max: i
 def check_identity(event: IdentityEvent) -> str | None:
     if not event.event_id:
         return "event_id is empty: send an id of your own, so that a repeat is applied once"
-    if event.kind is IdentityKind.ALIAS:
-        if not event.alias_of:
-            return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
-        if _subject(event.alias_of) is not None:
-            return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
-    problem = (_many("identifiers", len(event.identifiers), IDENTIFIERS_PER_EVENT_MAX)
-               or _many("consent", len(event.consent), CONSENTS_PER_EVENT_MAX))
-    if problem is not None:
+    return (_alias(event) or _identifiers(event) or _consent(event) or _subject(event.subject) or _names(event)
+            or _time(event.at_ms) or _membership(event) or _partition(event.reply_partition)
+            or _earlier(event.subject, event.earlier)
+            or _earlier(event.alias_of or "", event.alias_earlier, "alias_earlier")
+            or _scalars("traits", event.traits, TRAITS_PER_EVENT_MAX, TEXT_CHARS_MAX))
+
+
+def _alias(event: IdentityEvent) -> str | None:
+    if event.kind is not IdentityKind.ALIAS:
+        return None
+    if not event.alias_of:
+        return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
+    if _subject(event.alias_of) is not None:
+        return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
+    return None
+
+
+def _identifiers(event: IdentityEvent) -> str | None:
+    if (problem := _many("identifiers", len(event.identifiers), IDENTIFIERS_PER_EVENT_MAX)) is not None:
         return problem
     for one in event.identifiers:
         if (problem := _names(one)) is not None:
             return "identifiers." + problem
         if one.earlier and (problem := _earlier(event.subject, one.earlier, "identifiers.earlier")) is not None:
             return problem
+    return None
+
+
+def _consent(event: IdentityEvent) -> str | None:
+    if (problem := _many("consent", len(event.consent), CONSENTS_PER_EVENT_MAX)) is not None:
+        return problem
     for grant in event.consent:
         if not grant.purpose:
             return "consent.purpose is empty: name what the data may be used for"
         if _SIGNS.intersection(grant.purpose) or _SIGNS.intersection(grant.channel or ""):
             return "consent.purpose or consent.channel has a / or #: name one purpose, and one channel or null"
-        problem = _time(grant.at_ms) or _names(grant)
-        if problem is not None:
+        if (problem := _time(grant.at_ms) or _names(grant)) is not None:
             return "consent." + problem
-    problem = (_subject(event.subject) or _names(event) or _time(event.at_ms) or _membership(event)
-               or _partition(event.reply_partition) or _earlier(event.subject, event.earlier)
-               or _earlier(event.alias_of or "", event.alias_earlier, "alias_earlier"))
-    return problem or _scalars("traits", event.traits, TRAITS_PER_EVENT_MAX, TEXT_CHARS_MAX)
+    return None
 
 
 def _membership(event: IdentityEvent) -> str | None:

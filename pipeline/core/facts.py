@@ -63,16 +63,26 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account |
                 facts[attribute.path] = value
     if profile.accounts:
         _add_account(facts, profile, policy, account)
+    _add_memberships(facts, profile, policy)
+    _add_signals(facts, profile, policy, now_ms)
+    _add_time(facts, policy.reads, profile, policy, now_ms)
+    return facts
+
+
+def _add_memberships(facts: dict[str, Any], profile: Profile, policy: Policy) -> None:
     paths = policy.segment_paths
     for segment in profile.segments:
         path = paths.get(segment)
         if path is not None:
             facts[path] = True
-    reads = policy.reads
-    if "segments" in reads:
+    if "segments" in policy.reads:
         facts["segments"] = tuple(sorted(profile.segments))
     if profile.stages:
         facts["lifecycle"] = profile.stages[-1].name
+
+
+def _add_signals(facts: dict[str, Any], profile: Profile, policy: Policy, now_ms: int) -> None:
+    reads = policy.reads
     for signal in policy.signals:
         if signal.path in reads:
             value = signals.value(signal, profile, now_ms)
@@ -80,8 +90,6 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account |
                 facts[signal.path] = value
             elif signal.kind == "count":
                 facts[signal.path + AT_LEAST] = signals.least(signal, profile, now_ms)
-    _add_time(facts, reads, profile, policy, now_ms)
-    return facts
 
 
 def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, account: Account | None) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
 
 from pipeline.core.profile import Profile
 from pipeline.core.values import Value, value_type
@@ -118,9 +117,6 @@ class DecisionRequest:
     digest: str = ""
     #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
     earlier: list[str] = field(default_factory=list)
-
-
-ItemKind = Literal["action", "offer", "content"]
 
 
 @value_type(frozen=True, slots=True)

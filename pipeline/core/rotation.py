@@ -88,11 +88,6 @@ def is_own(name: str, key: str, state: Profile | None) -> bool:
     return name == key or hash_of(name) in of(state).taken
 
 
-def known_by(key: str, state: Profile | None) -> list[str]:
-    """The earlier hashes of a key, as others may know it."""
-    return [*of(state).taken]
-
-
 def named(state: Profile, claimed: Identifier) -> Rotation | None:
     """What a state that is given up says of its key, `claimed` perhaps by a newer name: who takes it goes by that."""
     key, known = state.profile_id, of(state)
