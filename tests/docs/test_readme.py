@@ -46,12 +46,12 @@ class Up:
         assert self.process.poll() is None, self.log.read_text()
         return f"http://127.0.0.1:{self.http_port}" in self.log.read_text()
 
-    def run(self, language: str, text: str) -> str:
-        """Run one block of the README; returns what it printed."""
+    def run(self, language: str, text: str, folder: Path = ROOT) -> str:
+        """Run one block of a page, in a folder; returns what it printed."""
         text = text.replace("localhost:8080", f"127.0.0.1:{self.http_port}")
         text = text.replace(".venv/bin/nextbest", f"'{sys.executable}' -m pipeline.cli.main")
         command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(command, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=90)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
