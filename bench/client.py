@@ -28,6 +28,7 @@ UNDECIDED: Final = (DEADLINE, CIRCUIT_OPEN, PIPELINE_UNAVAILABLE)
 ECHO: Final = "echo"
 TOPICS: Final = "decide over topics"
 BRIDGE: Final = "decide"
+NULL: Final = "null worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def run(order: Order) -> Result:
 
 
 def _target(order: Order, settings: Settings, subjects: Subjects, numbers: range) -> Target:
-    if order.target == BRIDGE:
+    if order.target in (BRIDGE, NULL):
         return HttpTarget(order.http_port, list(subjects.bodies(numbers)))
     requests = list(subjects.requests(f"{order.target}-{order.seed}", numbers, REPLY_PARTITION))
     if order.target == ECHO:
@@ -93,7 +94,7 @@ def _target(order: Order, settings: Settings, subjects: Subjects, numbers: range
 
 def _answer(target: str, body: bytes) -> tuple[str, bool]:
     """Why the answer is as it is, and whether it is the fallback."""
-    if target == BRIDGE:
+    if target in (BRIDGE, NULL):
         reply = json.loads(body)
         return reply["reason"], reply["fallback"]
     decoded = avro.decode(DECISION_REPLIES, body)

@@ -35,7 +35,7 @@ RESULTS: Final = ROOT / "bench" / "results" / "decide.json"
 SIZES: Final = ((10, 10), (20, 20), (100, 100), (1_000, 1_000), (1_000, 20))
 #: At 100 candidates, on one core.
 TARGET_US: Final = 300.0
-#: How long each size is measured, in turns of so many parts: the machine's good and bad moments come to all of them.
+#: How long each size is measured, in turns of so many parts: the machine's good and bad timestamps come to all of them.
 ROUND_S: Final = 4.0
 TURNS: Final = 20
 SUBJECTS: Final = 50
@@ -51,7 +51,7 @@ class Measured:
     p50_us: float
     p95_us: float
     least_us: float
-    #: Memory blocks that the ruling and the new profile hold, and the most bytes held at once during the call.
+    #: Memory blocks that the result and the new profile hold, and the most bytes held at once during the call.
     blocks: int
     peak_bytes: int
     #: What became of the candidates of all calls, by outcome, in percent.
@@ -74,8 +74,8 @@ class Size:
         self._times: list[float] = []
         self._outcomes: Counter[str] = Counter()
         for number in range(SUBJECTS):
-            ruling = decide(offers.request(number), self._profiles[number], live, offers.NOW_MS)
-            self._outcomes.update(one.outcome.partition(":")[0] for one in ruling.candidates)
+            result = decide(offers.request(number), self._profiles[number], live, offers.NOW_MS)
+            self._outcomes.update(one.outcome.partition(":")[0] for one in result.candidates)
 
     def turn(self, seconds: float) -> None:
         """Some more calls, each with another request and subject."""
@@ -106,9 +106,9 @@ def _allocated(live: Live) -> tuple[int, int]:
     request, profile = offers.request(1), _known(offers.profile(1), live)
     gc.collect()
     before = sys.getallocatedblocks()
-    ruling = decide(request, profile, live, offers.NOW_MS)
+    result = decide(request, profile, live, offers.NOW_MS)
     blocks = sys.getallocatedblocks() - before
-    del ruling
+    del result
     tracemalloc.start()
     decide(request, profile, live, offers.NOW_MS)
     tracemalloc.reset_peak()

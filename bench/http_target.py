@@ -32,7 +32,7 @@ class _Connection:
 
 
 class HttpTarget:
-    """The Target port on the bridge's decide door."""
+    """The Target port on the bridge's decide endpoint."""
 
     def __init__(self, port: int, bodies: list[bytes]) -> None:
         self._port = port

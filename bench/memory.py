@@ -1,6 +1,6 @@
 """`python -m bench.memory [--profiles N]`: what a worker keeps resident that owns so many profiles, on a real broker.
 
-The profiles come in by the front door, as identity events; then some of them are asked for, at random. Measured are the
+The profiles come in as identity events; then some of them are asked for, at random. Measured are the
 worker that took them in, and one that starts again on the same local state.
 """
 

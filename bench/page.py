@@ -21,14 +21,19 @@ RESULTS: Final = ROOT / "bench" / "results"
 def pipeline(results: dict[str, Any]) -> str:
     """The figures of `make bench`."""
     echo, high, machine = results["echo"], results["high"], results["machine"]
+    # Runs of before it was measured have none.
+    null = results.get("null_worker")
     rows = [
         _latency_row("bare echo", echo, echo),
+        *([_latency_row("null worker through the bridge", null, echo)] if null is not None else []),
         _latency_row("decide over topics", results["decide_over_topics"], echo),
         _latency_row("decide through the bridge", results["decide"], echo),
     ]
     if high["echo"] is not None:
         rows += [
             _latency_row("bare echo", high["echo"], high["echo"]),
+            *([_latency_row("null worker through the bridge", high["null_worker"], high["echo"])]
+              if null is not None else []),
             _latency_row("decide through the bridge", high["decide"], high["echo"]),
         ]
     figures = results["throughput"]

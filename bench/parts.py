@@ -119,6 +119,11 @@ class Parts:
         self.parts.append(part)
         return part
 
+    def end_all(self) -> None:
+        """Stop everything, the broker last."""
+        self.parts.clear()
+        self._stack.close()
+
     def end(self, part: Part) -> None:
         """Stop one part before the others."""
         self.parts.remove(part)

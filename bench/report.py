@@ -15,6 +15,7 @@ from bench.plan import QUICK
 P95_TO_ECHO_MAX: Final = 4.0
 P99_MS_MAX: Final = 50.0
 TO_QUIX_MIN: Final = 1.0
+P95_TO_NULL_MAX: Final = 1.7
 
 DIFFERENCE: Final = (
     "Nextbest's outputs become visible after the broker has acknowledged the state behind them; "
@@ -68,6 +69,9 @@ def promises(results: dict[str, Any]) -> Iterator[tuple[str, bool | None]]:
     rate = f"at {decide['rate_per_s']}/s"
     yield f"p95 through the bridge {rate} is {p95} × the bare echo's, at most {P95_TO_ECHO_MAX:g} ×", (
         None if p95 is None else p95 <= P95_TO_ECHO_MAX)
+    null = ratios.get("decide_p95_to_null_p95")
+    yield f"it is {null} × the null worker's, at most {P95_TO_NULL_MAX:g} × (an aim)", (
+        None if null is None else null <= P95_TO_NULL_MAX)
     p99 = decide.get("p99_ms")
     yield f"p99 through the bridge {rate} is {p99} ms, under {P99_MS_MAX:g} ms", (
         None if p99 is None else p99 < P99_MS_MAX)
@@ -82,9 +86,11 @@ def _latency(results: dict[str, Any]) -> Table:
     high = results["high"]
     for name, echo, one in (
         ("bare echo", results["echo"], results["echo"]),
+        ("null worker", results["echo"], results.get("null_worker")),
         ("decide over topics", results["echo"], results["decide_over_topics"]),
         ("decide by bridge", results["echo"], results["decide"]),
         ("bare echo", high["echo"], high["echo"]),
+        ("null worker", high["echo"], high.get("null_worker")),
         ("decide by bridge", high["echo"], high["decide"]),
     ):
         if one is None or "p50_ms" not in one:

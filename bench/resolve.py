@@ -73,11 +73,11 @@ def identify(number: int, names: list[str]) -> IdentityEvent:
 
 def visitor(counters: int) -> Profile:
     """A profile worth merging."""
-    moments = tuple(range(NOW_MS - 20, NOW_MS))
+    timestamps = tuple(range(NOW_MS - 20, NOW_MS))
     return Profile(
         "shop/visitor", traits={f"t{n}": Trait(n, NOW_MS) for n in range(20)},
-        behaviour={f"b{n}": moments for n in range(10)},
-        counters={f"cap|item{n}": Counter(moments, 20) for n in range(counters)},
+        behaviour={f"b{n}": timestamps for n in range(10)},
+        counters={f"cap|item{n}": Counter(timestamps, 20) for n in range(counters)},
     )
 
 

@@ -44,7 +44,7 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
     python = quix_env.ensure(watcher.say) if plan.quix else None
     weather = machine.Weather()
     at_ms = time.time_ns() // 1_000_000
-    with Parts(directory, watcher.tick) as parts:
+    with Parts(directory, watcher.tick) as parts, Parts(directory / "null", watcher.tick) as null:
         watcher.begin("starting broker, worker, bridge and echo", START_S)
         broker = parts.start_broker(watcher.say)
         settings = Settings(bootstrap=broker.bootstrap)
@@ -54,7 +54,11 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
         worker = parts.start_worker()
         parts.start_bridge()
         latency.prepare(parts, cluster, plan, at_ms)
-        latencies = latency.measure(parts, cluster, plan, directory, watcher.begin)
+        nulls = _null(null, watcher, at_ms)
+        latencies = latency.measure(
+            lambda target: (null, nulls) if target == client.NULL else (parts, cluster), plan, directory,
+            watcher.begin)
+        null.end_all()
         sides = [throughput.nextbest(cluster, worker)]
         if python is not None:
             sides.append(throughput.quix(parts, cluster, python))
@@ -62,6 +66,16 @@ def run(plan: Plan, directory: Path, watcher: Watcher) -> dict[str, Any]:
         watcher.begin("recovery", recovery.RECOVERY_S)
         recovered = recovery.measure(parts, cluster, worker, beside=plan.recovery_beside)
     return _results(plan, latencies, sides, recovered, machine.facts(plan.quix) | weather.shares(), at_ms)
+
+
+def _null(parts: Parts, watcher: Watcher, at_ms: int) -> Cluster:
+    """The null worker's own installation, which is idle while others are measured."""
+    parts.directory.mkdir()
+    cluster = Cluster(Settings(bootstrap=parts.start_broker(watcher.say).bootstrap))
+    ensure_topics(cluster.settings)
+    publish(cluster, at_ms)
+    latency.prepare_null(parts, cluster)
+    return cluster
 
 
 def publish(cluster: Cluster, at_ms: int) -> None:
@@ -80,18 +94,22 @@ def _results(
         return None if found is None else {"load": _load(plan, found), **found.summary()}
 
     decide, echo = of(client.BRIDGE, plan.rate) or {}, of(client.ECHO, plan.rate) or {}
+    null = of(client.NULL, plan.rate) or {}
     figures = throughput.summary(plan, sides)
     return {
         "plan": plan.name,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000)),
         "decide": decide,
+        "null_worker": null,
         "echo": echo,
         "decide_over_topics": of(client.TOPICS, plan.rate) or {},
-        "high": {"decide": of(client.BRIDGE, plan.rate_high), "echo": of(client.ECHO, plan.rate_high)},
+        "high": {"decide": of(client.BRIDGE, plan.rate_high), "null_worker": of(client.NULL, plan.rate_high),
+                 "echo": of(client.ECHO, plan.rate_high)},
         "throughput": figures,
         "recovery": recovered,
         "ratios": {
             "decide_p95_to_echo_p95": ratio(decide.get("p95_ms"), echo.get("p95_ms")),
+            "decide_p95_to_null_p95": ratio(decide.get("p95_ms"), null.get("p95_ms")),
             "nextbest_to_quix": ratio(figures["nextbest_per_s"], figures["quix_per_s"]),
         },
         "machine": facts,
@@ -103,6 +121,7 @@ def _load(plan: Plan, one: Latency) -> str:
         client.ECHO: "produced to a topic, echoed by one process to another topic",
         client.TOPICS: "produced to decision.requests, answered on decision.replies",
         client.BRIDGE: "POST /personalization/decide over kept-alive connections",
+        client.NULL: "POST /personalization/decide to a bridge before a worker that does nothing",
     }[one.target]
     return (
         f"{one.rate} requests/s, open loop with Poisson arrivals, {plan.rounds} × {plan.round_s:g} s after "

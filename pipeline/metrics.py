@@ -1,4 +1,4 @@
-"""Every metric of the worker, in one place: name, unit, labels. The bridge keeps its own beside its doors."""
+"""Every metric of the worker, in one place: name, unit, labels. The bridge keeps its own beside its endpoints."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-#: Each one listed costs a hash of every identifier at the doors.
+#: Each one listed costs a hash of every identifier at the endpoints.
 TENANT_KEYS_MAX: Final = 4
 
 

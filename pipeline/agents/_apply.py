@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.agents._lending import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, take_alias, to_inbox
 from pipeline.core import accounts, erasure, learn, lending, links, rotation
-from pipeline.core.decide import ENGINE, Ruling, decide
+from pipeline.core.decide import ENGINE, DecisionResult, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import tenant_of
 from pipeline.core.live import Live, read_by
@@ -162,31 +162,31 @@ def _decided(
         back, loan = given_back(loan, profile_id, at_ms), Loan(account, loan.trips) if account else None
     if loan is not None:
         now_ms = max(at_ms, loan.at_ms)
-    ruling = decide(request, before, live, now_ms, loan)
-    if ruling.error is not None:
-        reply = _error(request, ruling.error)
+    result = decide(request, before, live, now_ms, loan)
+    if result.error is not None:
+        reply = _error(request, result.error)
         back += given_back(loan, profile_id, now_ms)
         kept = before if loan is not None or back else None
         return Accept(Reason.INVALID, kept, (*back, *_reply(request, reply))) if kept is not None else Drop(
             Reason.INVALID, _reply(request, reply))
-    if ruling.asks:
-        question = replace(loan or Loan(account, 0), wanted=ruling.asks, trips=loan.trips + 1 if loan else 1)
-        ask = asked(request, profile_id, ruling.decision_id, question, before.accounts[question.account].earlier)
+    if result.asks:
+        question = replace(loan or Loan(account, 0), wanted=result.asks, trips=loan.trips + 1 if loan else 1)
+        ask = asked(request, profile_id, result.decision_id, question, before.accounts[question.account].earlier)
         return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
-    reply = _answer(request, ruling, live)
-    after, beside = remember_request(ruling.profile or before, reply, request.digest, now_ms)
+    reply = _answer(request, result, live)
+    after, beside = remember_request(result.profile or before, reply, request.digest, now_ms)
     # The reply first: somebody waits for it.
     emits = (
         *_reply(request, reply),
         Emit(DECISIONS, profile_id, Decision(
-            ruling.decision_id, request.request_id, profile_id, now_ms, request.channel, request.placements,
-            request.scenario, ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version,
-            [f"{name}:{arm}" for name, arm in ruling.exposures])),
-        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, ruling, live, now_ms, loan)),
-        *segment_changes(profile_id, ruling.changes, request.request_id, live.release, now_ms),
+            result.decision_id, request.request_id, profile_id, now_ms, request.channel, request.placements,
+            request.scenario, result.decisions, result.fallback, result.reason, live.release, live.catalog_version,
+            [f"{name}:{arm}" for name, arm in result.exposures])),
+        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, result, live, now_ms, loan)),
+        *segment_changes(profile_id, result.changes, request.request_id, live.release, now_ms),
         *back,
-        *settlement(account, loan, f"{ruling.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
-                    ruling.counted, before.accounts[account].earlier if account else ()),
+        *settlement(account, loan, f"{result.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
+                    result.counted, before.accounts[account].earlier if account else ()),
     )
     return Accept(Reason.DECIDED, after, emits, beside)
 
@@ -284,14 +284,14 @@ def _unremembered(request: DecisionRequest, profile_id: str, live: Live | None, 
     """What somebody of whom nothing may be known is shown: the declared default content."""
     if live is None:
         return _no_policy(request)
-    ruling = decide(replace(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
-    if ruling.error is not None:
-        return _error(request, ruling.error)
-    return _answer(request, ruling, live)
+    result = decide(replace(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
+    if result.error is not None:
+        return _error(request, result.error)
+    return _answer(request, result, live)
 
 
-def _answer(request: DecisionRequest, ruling: Ruling, live: Live) -> DecisionReply:
-    return DecisionReply(request.request_id, ruling.decision_id, ruling.decisions, ruling.fallback, ruling.reason,
+def _answer(request: DecisionRequest, result: DecisionResult, live: Live) -> DecisionReply:
+    return DecisionReply(request.request_id, result.decision_id, result.decisions, result.fallback, result.reason,
                          live.release)
 
 
@@ -301,13 +301,13 @@ def _no_policy(request: DecisionRequest) -> DecisionReply:
 
 
 def _audit(
-    request: DecisionRequest, profile_id: str, state: Profile | None, ruling: Ruling, live: Live, now_ms: int,
+    request: DecisionRequest, profile_id: str, state: Profile | None, result: DecisionResult, live: Live, now_ms: int,
     loan: Loan | None,
 ) -> AuditRecord:
-    before = None if state is None else read_by(state, request, live, now_ms, ruling.account)
-    return AuditRecord(ruling.decision_id, now_ms, request, profile_id, before, ruling.candidates, ruling.consent,
-                       ruling.decisions, ruling.fallback, ruling.reason, live.release, live.catalog_version, ENGINE,
-                       ruling.account, loan)
+    before = None if state is None else read_by(state, request, live, now_ms, result.account)
+    return AuditRecord(result.decision_id, now_ms, request, profile_id, before, result.candidates, result.consent,
+                       result.decisions, result.fallback, result.reason, live.release, live.catalog_version, ENGINE,
+                       result.account, loan)
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:

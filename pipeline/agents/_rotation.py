@@ -133,7 +133,7 @@ def _taken_over(event: InboxRecord, step: LinkStep, given: Profile, state: Profi
 
 
 def _beside(event: InboxRecord, given: Profile, own: Profile, ctx: Context) -> Outcome:
-    """Something was kept under both: by a door that did not know the earlier key, or knew it in another order."""
+    """Something was kept under both: by an endpoint that did not know the earlier key, or knew it in another order."""
     key = event.profile_id
     if own.alias_of is None and given.alias_of is None:
         return refreshed(Reason.TAKEN_OVER, event, rotation.joined(own, given, ctx.now_ms), ctx, ())

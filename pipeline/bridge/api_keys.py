@@ -46,7 +46,7 @@ EVERYTHING: Final = Grant(frozenset(SCOPES), ANY_TENANT)
 
 
 class ApiKeys:
-    """The keys of one bridge. Without any the doors are open."""
+    """The keys of one bridge. Without any the endpoints are open."""
 
     def __init__(self, setting: str, default_tenant: str) -> None:
         """`key=scope scope tenant:name,…`; a key that names no tenant is the default one's. Raises ApiKeysError."""

@@ -21,12 +21,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.bridge import openapi, problems
 from pipeline.bridge.counting import CountingMiddleware
-from pipeline.bridge.decide_door import DecideDoor
-from pipeline.bridge.events_door import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideDoor
+from pipeline.bridge.events_endpoint import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import Operation
 from pipeline.bridge.operations import table
-from pipeline.bridge.privacy_door import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyDoor
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
 
@@ -50,7 +50,7 @@ _log = logging.getLogger("nextbest.bridge")
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class Endpoints:
     """What the application puts on the air."""
 
     decide: DecideDoor
@@ -60,14 +60,14 @@ class Doors:
     metrics: BridgeMetrics
 
 
-def create(doors: Doors, lifespan: Lifespan | None = None, origins: Sequence[str] = ()) -> Starlette:
+def create(endpoints: Endpoints, lifespan: Lifespan | None = None, origins: Sequence[str] = ()) -> Starlette:
     """The application. The documentation page loads nothing from other hosts.
 
     :param origins: the origins of pages that may call it from a browser; `*` for all.
     """
-    operations = table(doors)
+    operations = table(endpoints)
     counted = frozenset(one.path for one in operations if not one.path_names)
-    middleware = [Middleware(CountingMiddleware, doors=counted, count=doors.metrics.http), Middleware(_Slashes)]
+    middleware = [Middleware(CountingMiddleware, endpoints=counted, count=endpoints.metrics.http), Middleware(_Slashes)]
     if origins:
         middleware.append(Middleware(
             CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=_SENT_HEADERS,

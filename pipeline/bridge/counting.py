@@ -1,4 +1,4 @@
-"""Counts every HTTP answer by door and status; a plain ASGI layer, so that it costs next to nothing."""
+"""Counts every HTTP answer by endpoint and status; a plain ASGI layer, so that it costs next to nothing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ OTHER: Final = "other"
 
 
 class CountingMiddleware:
-    """`count(door, status)` is called once per answer; `doors` are the paths that have a label of their own."""
+    """`count(endpoint, status)` is called once per answer; `endpoints` are the paths that have a label of their own."""
 
-    def __init__(self, app: ASGIApp, doors: frozenset[str], count: Callable[[str, int], None]) -> None:
+    def __init__(self, app: ASGIApp, endpoints: frozenset[str], count: Callable[[str, int], None]) -> None:
         self._app = app
-        self._doors = doors
+        self._endpoints = endpoints
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        door = scope["path"] if scope["path"] in self._doors else OTHER
+        endpoint = scope["path"] if scope["path"] in self._endpoints else OTHER
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._count(door, message["status"])
+                self._count(endpoint, message["status"])
             await send(message)
 
         await self._app(scope, receive, counted)

@@ -17,7 +17,7 @@ from pipeline.core.definitions import Attribute
 from pipeline.core.identity import IdentifierError, TenantKeys, key_of
 from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
 
-#: A contract's parts, kept as the traits `contract_<part>`; the moments among them.
+#: A contract's parts, kept as the traits `contract_<part>`; the timestamps among them.
 CONTRACT: Final = ("starts", "ends", "status", "value", "currency")
 _MOMENTS: Final = ("starts", "ends")
 
@@ -43,7 +43,7 @@ def account_event(
 
 
 def flat(traits: Mapping[str, Any]) -> dict[str, Any]:
-    """The traits with the parts of `contract` as traits of their own, its dates as moments in UTC. Raises Problem."""
+    """The traits with the parts of `contract` as traits of their own, dates as timestamps in UTC. Raises Problem."""
     rest = {name: value for name, value in traits.items() if name != "contract"}
     contract = traits.get("contract")
     if contract is not None:

@@ -19,7 +19,7 @@ class BridgeMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._http = Counter(
-            "nextbest_bridge_http_requests", "HTTP requests by door and status.", ["door", "status"],
+            "nextbest_bridge_http_requests", "HTTP requests by endpoint and status.", ["endpoint", "status"],
             registry=self.registry,
         )
         self._decisions = Counter(
@@ -73,9 +73,9 @@ class BridgeMetrics:
                 self._tenants_shown.add(tenant)
         self._tenants.labels(tenant, kind, outcome).inc(number)
 
-    def http(self, door: str, status: int) -> None:
+    def http(self, endpoint: str, status: int) -> None:
         """One HTTP request was answered."""
-        self._http.labels(door, str(status)).inc()
+        self._http.labels(endpoint, str(status)).inc()
 
     def show_open_circuits(self, partitions: int) -> None:
         """How many partitions' circuits are not closed."""

@@ -1,6 +1,6 @@
 """The operations of the bridge as one table: what is routed is what the OpenAPI document says, and nothing else.
 
-The doors read their bodies themselves, once, straight into the models that the document points to.
+The endpoints read their bodies themselves, once, straight into the models that the document points to.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from pipeline.bridge import problems
 from pipeline.bridge.decide_bodies import DecideBody, DecideReply
-from pipeline.bridge.decide_door import DecideDoor
+from pipeline.bridge.decide_endpoint import DecideDoor
 from pipeline.bridge.event_bodies import Batch, EventsReply, SegmentEvent
-from pipeline.bridge.events_door import EventsDoor
+from pipeline.bridge.events_endpoint import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import EVERY_DOOR, Header, Operation, Success
 from pipeline.bridge.privacy_bodies import PrivacyBody, PrivacyJob
-from pipeline.bridge.privacy_door import JOBS_PATH, PrivacyDoor
+from pipeline.bridge.privacy_endpoint import JOBS_PATH, PrivacyDoor
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
 
@@ -56,7 +56,7 @@ _EVENT_PROBLEMS: Final = (
 _BROWSERS: Final = ("application/json", "text/plain")
 
 
-class Doors(Protocol):
+class Endpoints(Protocol):
     """What the application puts on the air."""
 
     @property
@@ -77,15 +77,15 @@ class Status(BaseModel):
     status: str
 
 
-def table(doors: Doors) -> list[Operation]:
+def table(endpoints: Endpoints) -> list[Operation]:
     """Every operation."""
-    return [*_hot(doors), *_of_segment(doors), *_of_privacy(doors), *_of_operators(doors)]
+    return [*_hot(endpoints), *_of_segment(endpoints), *_of_privacy(endpoints), *_of_operators(endpoints)]
 
 
-def _hot(doors: Doors) -> list[Operation]:
+def _hot(endpoints: Endpoints) -> list[Operation]:
     return [
         Operation(
-            "POST", DECIDE_PATH, doors.decide.decide, "decide", "decisions",
+            "POST", DECIDE_PATH, endpoints.decide.decide, "decide", "decisions",
             "Ask for the next best action, offer or content",
             Success(200, "Decided, or the declared fallback", DecideReply),
             "Answers within the deadline, with each placement's declared fallback where the pipeline does not.",
@@ -95,7 +95,7 @@ def _hot(doors: Doors) -> list[Operation]:
              problems.QUOTA_EXCEEDED, problems.NOT_READY),
             _DECIDE_HEADERS),
         Operation(
-            "POST", EVENTS_PATH, doors.events.take, "events", "events", "Send events, one or a batch",
+            "POST", EVENTS_PATH, endpoints.events.take, "events", "events", "Send events, one or a batch",
             Success(202, "Acknowledged by the broker", EventsReply),
             "Segment's identify, track, page, screen, group and alias. Answers once the broker has acknowledged every "
             "accepted event.",
@@ -103,39 +103,39 @@ def _hot(doors: Doors) -> list[Operation]:
     ]
 
 
-def _of_segment(doors: Doors) -> list[Operation]:
+def _of_segment(endpoints: Endpoints) -> list[Operation]:
     return [
         Operation(
-            "POST", path, partial(doors.events.take_of_client, type_), f"segment{path.replace('/', '_')}", "segment",
-            f"As {EVENTS_PATH}, for the clients of Segment and RudderStack",
+            "POST", path, partial(endpoints.events.take_of_client, type_), f"segment{path.replace('/', '_')}",
+            "segment", f"As {EVENTS_PATH}, for the clients of Segment and RudderStack",
             Success(200, "Acknowledged by the broker", EventsReply), "",
             (SegmentEvent,) if type_ else (Batch,), _EVENT_PROBLEMS, _EVENT_HEADERS, media_types=_BROWSERS)
         for path, type_ in SEGMENT_PATHS.items()
     ]
 
 
-def _of_privacy(doors: Doors) -> list[Operation]:
+def _of_privacy(endpoints: Endpoints) -> list[Operation]:
     asked = Success(202, "Asked for", PrivacyJob)
     kinds = (*EVERY_DOOR, problems.EVENTS_UNAVAILABLE)
     said = "Answers once the broker has the request, with the job's id; scope `privacy`."
     return [
-        Operation("POST", "/privacy/erase", doors.privacy.erase, "erase", "privacy", "Forget somebody", asked, said,
+        Operation("POST", "/privacy/erase", endpoints.privacy.erase, "erase", "privacy", "Forget somebody", asked, said,
                   (PrivacyBody,), kinds, _PRIVACY_HEADERS),
-        Operation("POST", "/privacy/export", doors.privacy.export, "export", "privacy",
+        Operation("POST", "/privacy/export", endpoints.privacy.export, "export", "privacy",
                   "Collect everything known about somebody", asked, said, (PrivacyBody,), kinds, _PRIVACY_HEADERS),
-        Operation("GET", JOBS_PATH + "{job_id}", doors.privacy.job, "privacy_job", "privacy",
+        Operation("GET", JOBS_PATH + "{job_id}", endpoints.privacy.job, "privacy_job", "privacy",
                   "How far a job is, its receipts, and the document of an export", Success(200, "The job", PrivacyJob),
                   "", (), (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.UNKNOWN_JOB,
                            problems.EVENTS_UNAVAILABLE), path_names=("job_id",)),
     ]
 
 
-def _of_operators(doors: Doors) -> list[Operation]:
+def _of_operators(endpoints: Endpoints) -> list[Operation]:
     async def healthz(_: Request) -> Response:
         return _json({"status": "ok"})
 
     async def readyz(request: Request) -> Response:
-        checks = await doors.readiness.check(request.query_params.get("tenant") or None)
+        checks = await endpoints.readiness.check(request.query_params.get("tenant") or None)
         if checks.ready:
             return _json({"status": "ready"})
         raise Problem(
@@ -144,7 +144,7 @@ def _of_operators(doors: Doors) -> list[Operation]:
         )
 
     async def metrics(_: Request) -> Response:
-        return Response(doors.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(endpoints.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def problem(request: Request) -> Response:
         kind = problems.BY_SLUG.get(request.path_params["slug"])

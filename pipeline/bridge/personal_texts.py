@@ -1,6 +1,6 @@
 """What in a text is personal: e-mail addresses and phone numbers, however they are written.
 
-One filter for every text that goes on, at every door and import.
+One filter for every text that goes on, at every endpoint and import.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the privacy doors take and give."""
+"""What the privacy endpoints take and give."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PrivacyJob(BaseModel):
 
 
 def told(job: Job, document: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The job as its door and its command show it."""
+    """The job as its endpoint and its command show it."""
     shown: dict[str, Any] = {
         "job_id": job.request.job_id, "action": str(job.request.action), "status": job.status,
         "asked_ms": job.request.at_ms, "done_ms": job.done_ms,

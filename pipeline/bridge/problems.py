@@ -42,7 +42,7 @@ class FieldError:
 
 @dataclass(slots=True)
 class Problem(Exception):
-    """Raised by a door, answered by the application. `extra`: further members of the body."""
+    """Raised by an endpoint, answered by the application. `extra`: further members of the body."""
 
     kind: Kind
     detail: str

@@ -1,6 +1,6 @@
 """What each tenant may ask of this bridge: decisions and events per second, decisions at a time.
 
-The first line against a noisy tenant: all tenants share the partitions behind this door, and what lies before
+The first line against a noisy tenant: all tenants share the partitions behind this endpoint, and what lies before
 somebody in a partition's log is worked on first. A bucket holds a second's worth. On one event loop.
 """
 

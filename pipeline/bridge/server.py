@@ -20,14 +20,14 @@ from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.privacy_archive import open_archive
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
-from pipeline.bridge.app import Doors, create
+from pipeline.bridge.app import Endpoints, create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded, with_descriptors
-from pipeline.bridge.decide_door import DecideDoor
-from pipeline.bridge.events_door import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideDoor
+from pipeline.bridge.events_endpoint import EventsDoor
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.privacy_door import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyDoor
 from pipeline.bridge.quotas import Quotas, QuotasError
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.bridge.world import no_policy
@@ -69,7 +69,8 @@ class Bridge:
         decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
         events = EventsDoor(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
         privacy = PrivacyDoor(settings, keys, self._wire, partial(open_archive, settings), clock)
-        self.app = create(Doors(decide, events, privacy, self._readiness, metrics), self._lifespan, settings.origins)
+        endpoints = Endpoints(decide, events, privacy, self._readiness, metrics)
+        self.app = create(endpoints, self._lifespan, settings.origins)
 
     def _policy_missing(self, tenant: str | None) -> str | None:
         if not self._follower.caught_up.is_set():

@@ -1,4 +1,4 @@
-"""`nextbest accounts import|show`: doors to the accounts. What a file says is read by `bridge.account_import`."""
+"""`nextbest accounts import|show`: endpoints to the accounts. What a file says is read by `bridge.account_import`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pipeline.cli.options import Bootstrap, HttpHost, HttpPort, log_to_standard_
 
 
 def bridge(bootstrap: Bootstrap = None, http_host: HttpHost = None, http_port: HttpPort = None) -> None:
-    """Run one bridge: the HTTP doors."""
+    """Run one bridge: the HTTP endpoints."""
     settings = settings_with(bootstrap=bootstrap, http_host=http_host, http_port=http_port)
     private(settings)
     log_to_standard_error(settings)

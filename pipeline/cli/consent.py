@@ -1,4 +1,4 @@
-"""`nextbest consent import`: a door for what people allow. What a file says is read by `bridge.consent_import`."""
+"""`nextbest consent import`: an endpoint for what people allow. What a file says is read by `bridge.consent_import`."""
 
 from __future__ import annotations
 

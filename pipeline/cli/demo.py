@@ -47,7 +47,7 @@ def demo(
     campaign: Annotated[Literal["all", "men", "women"], typer.Option(help="Which of the dataset's campaigns.")] = "all",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")] = False,
     data_dir: DataDir = None,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the HTTP doors; 0: any free one.")] = 0,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the HTTP endpoints; 0: any free one.")] = 0,
     dataset: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The dataset's package, where pip cannot fetch it.")
     ] = None,

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "demo": Entry("demo:demo", "Run the main job on real data."),
     "broker": Entry("broker:broker", "Run the embedded Kafka broker alone."),
     "worker": Entry("worker:worker", "Run one worker."),
-    "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP doors."),
+    "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP endpoints."),
     "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
     "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
     "accounts": Entry("accounts:app", "Accounts (B2B): import a file of them, show one."),

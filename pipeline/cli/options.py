@@ -19,10 +19,10 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", metavar="DIR", help="Everything kept on this machine (NEXTBEST_DATA_DIR).")
 ]
 HttpHost = Annotated[
-    str | None, typer.Option("--http-host", metavar="HOST", help="Address of the HTTP doors (NEXTBEST_HTTP_HOST).")
+    str | None, typer.Option("--http-host", metavar="HOST", help="Address of the HTTP endpoints (NEXTBEST_HTTP_HOST).")
 ]
 HttpPort = Annotated[
-    int | None, typer.Option("--http-port", min=0, max=65535, help="Port of the HTTP doors (NEXTBEST_HTTP_PORT).")
+    int | None, typer.Option("--http-port", min=0, max=65535, help="Port of the HTTP endpoints (NEXTBEST_HTTP_PORT).")
 ]
 KafkaPort = Annotated[
     int, typer.Option("--kafka-port", min=0, max=65535, help="Port of the embedded broker; 0: any free one.")

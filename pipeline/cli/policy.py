@@ -1,4 +1,4 @@
-"""`nextbest policy check|publish`: two doors to `pipeline.policy`; nothing is decided here."""
+"""`nextbest policy check|publish`: two endpoints to `pipeline.policy`; nothing is decided here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nextbest replay-log`: the command line's door to `pipeline.replay_log`; nothing is decided here."""
+"""`nextbest replay-log`: the command line's endpoint to `pipeline.replay_log`; nothing is decided here."""
 
 from __future__ import annotations
 

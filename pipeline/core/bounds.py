@@ -1,4 +1,4 @@
-"""How much may be said and kept of one subject, part by part: what every door and every topic refuse alike.
+"""How much may be said and kept of one subject, part by part: what every endpoint and every topic refuse alike.
 
 docs/limits.md has them all, with what happens past each and the test that goes past it.
 """
@@ -23,6 +23,8 @@ ATTRIBUTES_PER_REQUEST_MAX: Final = 256
 CONSENTS_PER_EVENT_MAX: Final = 128
 IDENTIFIERS_PER_EVENT_MAX: Final = 64
 
+#: Bytes of remembered replies that stay in the state: as many as somebody has who asks now and then.
+REPLIES_INLINE_BYTES_MAX: Final = 1_024
 #: Bytes of one remembered reply, and of all that a profile takes along when it leaves its key.
 REPLY_BYTES_MAX: Final = 262_144
 REPLIES_BYTES_MAX: Final = 524_288

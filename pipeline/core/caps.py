@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 from pipeline.core import windows
 from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest, Window
-from pipeline.core.profile import MOMENTS_MAX, Counter, appended, newest
+from pipeline.core.profile import TIMESTAMPS_MAX, Counter, appended, newest
 from pipeline.core.sessions import LENGTH_MS_MAX
 
 EMPTY: Final = Counter()
@@ -91,25 +91,25 @@ def free_at_ms(
         return None
     if cap.window.kind == "session":
         return now_ms + pause_ms
-    moments = [until for until in counter.held.values() if until > now_ms]
+    timestamps = [until for until in counter.held.values() if until > now_ms]
     if cap.window.kind == "rolling":
-        moments += [at + cap.window.length_ms for at in counter.times if at + cap.window.length_ms > now_ms]
+        timestamps += [at + cap.window.length_ms for at in counter.times if at + cap.window.length_ms > now_ms]
     elif cap.window.kind == "calendar":
         start, end = windows.bounds(cap.window, now_ms, zone)
-        moments += [end for at in counter.times if at >= start]
+        timestamps += [end for at in counter.times if at >= start]
     elif counter.total >= cap.limit:
         return None
     excess = used(cap, counter, now_ms, zone) + weight - 1 - cap.limit
-    return sorted(moments)[excess] if 0 <= excess < len(moments) else None
+    return sorted(timestamps)[excess] if 0 <= excess < len(timestamps) else None
 
 
 def kept(cap: Cap, merges: int = 0) -> int:
-    """How many moments a counter keeps: what the limit can ask about, once more for every merge that may be undone."""
-    return 0 if cap.window.kind == "lifetime" else min(cap.limit * (1 + merges), MOMENTS_MAX)
+    """How many timestamps a counter keeps: what the limit can ask about, once more per merge that may be undone."""
+    return 0 if cap.window.kind == "lifetime" else min(cap.limit * (1 + merges), TIMESTAMPS_MAX)
 
 
 def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Counter:
-    """The counter after so many more; it keeps no more moments than its limit can ask about."""
+    """The counter after so many more; it keeps no more timestamps than its limit can ask about."""
     old = counter or EMPTY
     if weight == 1:
         return Counter(appended(old.times, at_ms, keep), old.total + 1, old.held)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.core import caps
 from pipeline.core.definitions import Fallback, Item, Placement, Ranking, Variant
-from pipeline.core.gates import Sitting, capped, stopped
+from pipeline.core.gates import DecisionContext, capped, stopped
 from pipeline.core.hashing import fraction
 from pipeline.core.live import Candidate, candidate_for
 from pipeline.core.model import CandidateAudit, Chosen
@@ -29,7 +29,7 @@ Standing = tuple[tuple[float, float, str], Candidate, Score]
 
 
 def ranked(
-    sitting: Sitting, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]
+    ctx: DecisionContext, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]
 ) -> list[Standing]:
     """Best first. A lottery orders by ln(hash) / weight, which draws without replacement by weight.
 
@@ -42,7 +42,7 @@ def ranked(
         item = candidate.item
         primary, tie = -score.value, float(-item.priority)
         if drawn:
-            part = fraction("draw", sitting.decision_id, placement.id, item.id)
+            part = fraction("draw", ctx.decision_id, placement.id, item.id)
             if ranking.lottery:
                 primary = -math.log(part or 2.0**-54) / max(score.value, _WEIGHT_MIN)
             else:
@@ -56,7 +56,7 @@ def ranked(
 class _Shelf:
     """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
 
-    sitting: Sitting
+    ctx: DecisionContext
     placement: Placement
     chosen: list[Chosen] = field(default_factory=list)
     items: set[str] = field(default_factory=set)
@@ -73,7 +73,7 @@ class _Shelf:
     def too_much(self, item: Item, score: Score | None) -> CandidateAudit | None:
         """Whether this request shows the item already, or enough of its like are here."""
         value, terms = (0.0, {}) if score is None else (score.value, score.terms)
-        if item.id in self.items or (not self.placement.repeats and item.id in self.sitting.shown):
+        if item.id in self.items or (not self.placement.repeats and item.id in self.ctx.shown):
             return CandidateAudit(item.id, self.placement.id, "already_chosen", "diversity", "", {}, value, terms)
         if not self.counts:
             return None
@@ -100,15 +100,15 @@ class _Bound:
 
 
 def choose(
-    sitting: Sitting, placement: Placement, ranking: Ranking, standing: list[Standing], arms: Mapping[str, str],
+    ctx: DecisionContext, placement: Placement, ranking: Ranking, standing: list[Standing], arms: Mapping[str, str],
 ) -> list[Chosen]:
     """Take from the top while there is room, each one's caps spent before the next is looked at.
 
     :param arms: the subject's arms in the placement's experiments, by experiment.
     """
-    wanted = min(placement.max_variants, sitting.request.max_variants)
-    shelf = _Shelf(sitting, placement)
-    audits = sitting.audits
+    wanted = min(placement.max_variants, ctx.request.max_variants)
+    shelf = _Shelf(ctx, placement)
+    audits = ctx.audits
     for place, (_, own, score) in enumerate(standing):
         item = own.item
         if item.id in shelf.items:
@@ -118,7 +118,7 @@ def choose(
             audits.append(CandidateAudit(item.id, placement.id, "outranked", "ranking", "", {}, score.value,
                                          score.terms))
             continue
-        stop = shelf.too_much(item, score) or capped(sitting, placement, own)
+        stop = shelf.too_much(item, score) or capped(ctx, placement, own)
         if stop is not None:
             audits.append(stop)
             continue
@@ -131,28 +131,28 @@ def choose(
         if ranking.lottery or ranking.draw_ties:
             chance = _chance(shelf, standing[place:], shown.item.id, ranking.lottery)
         if shown is not own:
-            sitting.expose(shown.experiments)
+            ctx.expose(shown.experiments)
             audits.append(CandidateAudit(item.id, placement.id, "unbound", "binding", bound.clause,
                                          {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
                                          score.terms))
-        shelf.put(_shown(sitting, placement, bound, arms, score.value, chance), shown.item)
+        shelf.put(_shown(ctx, placement, bound, arms, score.value, chance), shown.item)
         audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
                                      score.terms))
     return shelf.chosen
 
 
 def _shown(
-    sitting: Sitting, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, chance: float
+    ctx: DecisionContext, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, chance: float
 ) -> Chosen:
     """The candidate as it is answered, its caps spent."""
     candidate = bound.candidate
     item = candidate.item
-    named = {**arms, **{one.id: arm.id for one in candidate.experiments if (arm := sitting.arm(one)) is not None}}
-    end_ms = _end_ms(sitting, placement, candidate)
-    _spend(sitting, candidate, placement, end_ms)
+    named = {**arms, **{one.id: arm.id for one in candidate.experiments if (arm := ctx.arm(one)) is not None}}
+    end_ms = _end_ms(ctx, placement, candidate)
+    _spend(ctx, candidate, placement, end_ms)
     tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) or None
     return Chosen(item.id, item.kind, placement.id, bound.variant.id, item.priority,
-                  max(0, (end_ms - sitting.now_ms) // 1_000), tested, bound.content, score, chance)
+                  max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, chance)
 
 
 def _chance(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
@@ -167,7 +167,7 @@ def _chance(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) ->
     for _, candidate, score in rest:
         if not lottery and score.value != best:
             break
-        if shelf.too_much(candidate.item, score) or capped(shelf.sitting, shelf.placement, candidate):
+        if shelf.too_much(candidate.item, score) or capped(shelf.ctx, shelf.placement, candidate):
             continue
         bound = _bound(shelf, candidate)
         if isinstance(bound, CandidateAudit):
@@ -194,7 +194,7 @@ def _values(per: str, item: Item) -> tuple[str, ...]:
 
 def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     """The first variant that fits and binds; else what the item names instead; else why none did."""
-    sitting, placement = shelf.sitting, shelf.placement
+    ctx, placement = shelf.ctx, shelf.placement
     tried: dict[str, str] = {}
     clause = ""
     seen: set[str] = set()
@@ -202,33 +202,33 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     while current is not None:
         item = current.item
         seen.add(item.id)
-        for variant in _variants(sitting, current):
-            if variant.rule is not None and sitting.judge(variant.rule, item) is not None:
+        for variant in _variants(ctx, current):
+            if variant.rule is not None and ctx.judge(variant.rule, item) is not None:
                 tried[f"{item.id}/{variant.id}"] = '"not for this subject"'
                 clause = clause or variant.rule.text
                 continue
             try:
-                content = bind(variant, sitting.facts, item.facts, sitting.channel.escape, sitting.live.policy.locale)
+                content = bind(variant, ctx.facts, item.facts, ctx.channel.escape, ctx.live.policy.locale)
             except UnboundError as error:
                 tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
                 clause = clause or f"{variant.id}.{error.field}"
                 continue
             return _Bound(current, variant, content, clause, tried)
         current = None
-        other = sitting.live.items.get(item.instead)
+        other = ctx.live.items.get(item.instead)
         if other is not None and other.id not in seen:
-            current = candidate_for(sitting.live.policy, other, placement, sitting.channel.id)
-            stop = current and (shelf.too_much(other, None) or stopped(sitting, placement, current))
+            current = candidate_for(ctx.live.policy, other, placement, ctx.channel.id)
+            stop = current and (shelf.too_much(other, None) or stopped(ctx, placement, current))
             if stop:
                 tried[other.id] = encode_json(stop.outcome)
                 current = None
     return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, tried)
 
 
-def _variants(sitting: Sitting, candidate: Candidate) -> Iterable[Variant]:
+def _variants(ctx: DecisionContext, candidate: Candidate) -> Iterable[Variant]:
     """The variants to try: the one that the subject's arms ask for, where they ask for one."""
     for experiment in candidate.experiments:
-        arm = sitting.arm(experiment)
+        arm = ctx.arm(experiment)
         picked = arm and arm.variants.get(candidate.item.id)
         if picked:
             only = [one for one in candidate.variants if one.id == picked]
@@ -237,31 +237,31 @@ def _variants(sitting: Sitting, candidate: Candidate) -> Iterable[Variant]:
     return candidate.variants
 
 
-def _end_ms(sitting: Sitting, placement: Placement, candidate: Candidate) -> int:
+def _end_ms(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> int:
     """The first of: the placement's own ttl, the item's end, the end of a cap's window, of an experiment."""
-    now_ms = sitting.now_ms
+    now_ms = ctx.now_ms
     end_ms = now_ms + placement.ttl_s * 1_000
     if candidate.item.valid_until_ms is not None:
         end_ms = min(end_ms, candidate.item.valid_until_ms)
     if candidate.rolling_ms is not None:
         end_ms = min(end_ms, now_ms + candidate.rolling_ms)
     for window in candidate.calendars:
-        end_ms = min(end_ms, sitting.bounds(window)[1])
+        end_ms = min(end_ms, ctx.bounds(window)[1])
     for experiment in candidate.experiments:
-        if experiment.until_ms is not None and sitting.arms.get(experiment.id) is not None:
+        if experiment.until_ms is not None and ctx.arms.get(experiment.id) is not None:
             end_ms = min(end_ms, experiment.until_ms)
     return end_ms
 
 
-def _spend(sitting: Sitting, candidate: Candidate, placement: Placement, end_ms: int) -> None:
+def _spend(ctx: DecisionContext, candidate: Candidate, placement: Placement, end_ms: int) -> None:
     """Count what a decision counts, hold what it reserves: no less than a second, however soon it ends."""
-    sitting.shown.add(candidate.item.id)
-    if sitting.account_key:
+    ctx.shown.add(candidate.item.id)
+    if ctx.account_key:
         for use in candidate.account_caps:
-            places = sitting.bypassed if use.bypass else sitting.borrowed
+            places = ctx.bypassed if use.bypass else ctx.borrowed
             places[use.key] = places.get(use.key, 0) + use.weight
-    holder = caps.holder(sitting.decision_id, candidate.item.id, placement.id, sitting.channel.id)
-    sitting.spend(candidate.spending, holder, max(end_ms, sitting.now_ms + _HOLD_MS_MIN))
+    holder = caps.holder(ctx.decision_id, candidate.item.id, placement.id, ctx.channel.id)
+    ctx.spend(candidate.spending, holder, max(end_ms, ctx.now_ms + _HOLD_MS_MIN))
 
 
 def default(placement: Placement) -> Chosen:
@@ -271,21 +271,21 @@ def default(placement: Placement) -> Chosen:
                   content=declared.content, fallback=True)
 
 
-def fallen_back(sitting: Sitting, placement: Placement) -> Chosen:
+def fallen_back(ctx: DecisionContext, placement: Placement) -> Chosen:
     """The first item of the fallback chain that no gate stops and that binds; else the declared fallback."""
-    shelf = _Shelf(sitting, placement)
+    shelf = _Shelf(ctx, placement)
     for name in placement.chain:
-        item = sitting.live.items.get(name)
-        candidate = None if item is None else candidate_for(sitting.live.policy, item, placement, sitting.channel.id)
+        item = ctx.live.items.get(name)
+        candidate = None if item is None else candidate_for(ctx.live.policy, item, placement, ctx.channel.id)
         if candidate is None:
             continue
-        stop = shelf.too_much(candidate.item, None) or stopped(sitting, placement, candidate)
+        stop = shelf.too_much(candidate.item, None) or stopped(ctx, placement, candidate)
         bound = stop or _bound(shelf, candidate)
         if isinstance(bound, CandidateAudit):
-            sitting.audits.append(bound)
+            ctx.audits.append(bound)
             continue
-        sitting.expose(bound.candidate.experiments)
-        shown = _shown(sitting, placement, bound, {}, 0.0, 1.0)
-        sitting.audits.append(CandidateAudit(shown.item_id, placement.id, "chosen", "ranking", "fallback chain", {}))
+        ctx.expose(bound.candidate.experiments)
+        shown = _shown(ctx, placement, bound, {}, 0.0, 1.0)
+        ctx.audits.append(CandidateAudit(shown.item_id, placement.id, "chosen", "ranking", "fallback chain", {}))
         return replace(shown, ttl_s=min(shown.ttl_s, placement.fallback.ttl_s), fallback=True)
     return default(placement)

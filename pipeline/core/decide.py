@@ -17,7 +17,7 @@ from pipeline.core.bounds import ASSIGNMENTS_KEPT_MAX
 from pipeline.core.choosing import choose, default, fallen_back, ranked
 from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Placement, Policy, Ranking
-from pipeline.core.gates import Sitting
+from pipeline.core.gates import DecisionContext
 from pipeline.core.live import Candidate, Live
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
 from pipeline.core.profile import Profile, changed
@@ -36,7 +36,7 @@ _STAGES: Final = {
 
 
 @value_type(frozen=True, slots=True)
-class Ruling:
+class DecisionResult:
     """What was decided and everything needed to explain it.
 
     `profile` is the new one; the old one, or None, where nothing may be learnt. `exposures`: experiment and arm, for
@@ -55,23 +55,23 @@ class Ruling:
     error: str | None = None
     account: Account | None = None
     #: Places of the account's caps that were taken, by counter key; and those among them that nobody has lent yet:
-    #: where there are any, the ruling may not be used before the account was asked.
+    #: where there are any, the result may not be used before the account was asked.
     counted: dict[str, int] = field(default_factory=dict)
     asks: dict[str, int] = field(default_factory=dict)
 
 
 def decide(
     request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int, loan: Loan | None = None
-) -> Ruling:
+) -> DecisionResult:
     """Decide every placement of a request. Never empty for a declared placement; never passes a cap.
 
-    `loan`: what the subject's account has lent to this decision; see `Ruling.asks` for what it would take besides.
+    `loan`: what the subject's account has lent to this decision; see `DecisionResult.asks` for what else it would take.
     """
     decision_id = hashing.decision_id_of(request.subject, request.request_id, request.earlier)
     policy = live.policy
     wrong = _wrong(request, policy)
     if wrong:
-        return Ruling(decision_id, [], True, "invalid_request", profile, [], "", error=wrong)
+        return DecisionResult(decision_id, [], True, "invalid_request", profile, [], "", error=wrong)
     own = profile or Profile(profile_id=request.subject)
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
@@ -85,14 +85,14 @@ def decide(
     proofs = list(dict.fromkeys(verdict.proof for verdict in verdicts.values()))
     proof = proofs[0] if len(proofs) == 1 else f"[{','.join(proofs)}]"
     if not any(verdict.passed for verdict in verdicts.values()):
-        return Ruling(decision_id, [default(one) for one in placements], True, "no_consent", profile, [], proof,
-                      account=account)
+        return DecisionResult(decision_id, [default(one) for one in placements], True, "no_consent", profile, [],
+                              proof, account=account)
     facts = fact.of_profile(own, policy, now_ms, account)
     own, changes = segments.refresh(own, policy, now_ms, facts=facts, account=account)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
     going_on = sessions.after(own.sessions, policy.channels, channel.id, now_ms)
-    sitting = Sitting(request, decision_id, live, own, now_ms, facts, channel, going_on, account_key=account_key,
-                      loan=loan)
+    ctx = DecisionContext(request, decision_id, live, own, now_ms, facts, channel, going_on,
+                          account_key=account_key, loan=loan)
     decisions: list[Chosen] = []
     reasons: list[str] = []
     for placement in placements:
@@ -100,14 +100,14 @@ def decide(
             decisions.append(default(placement))
             reasons.append("no_consent")
             continue
-        chosen, reason = _fill(sitting, placement)
-        decisions += chosen or [fallen_back(sitting, placement)]
+        chosen, reason = _fill(ctx, placement)
+        decisions += chosen or [fallen_back(ctx, placement)]
         reasons.append(reason)
     fallback = all(one.fallback for one in decisions)
-    exposures = tuple((name, arm) for name, arm in sorted(sitting.exposed.items()) if own.assignments.get(name) != arm)
-    return Ruling(decision_id, decisions, fallback, reasons[0] if fallback else "decided", _after(sitting, exposures),
-                  sitting.audits, proof, changes, exposures, account=account, counted=sitting.counted(),
-                  asks=sitting.asks())
+    exposures = tuple((name, arm) for name, arm in sorted(ctx.exposed.items()) if own.assignments.get(name) != arm)
+    return DecisionResult(decision_id, decisions, fallback, reasons[0] if fallback else "decided",
+                          _after(ctx, exposures), ctx.audits, proof, changes, exposures, account=account,
+                          counted=ctx.counted(), asks=ctx.asks())
 
 
 def _wrong(request: DecisionRequest, policy: Policy) -> str:
@@ -131,31 +131,31 @@ def _verdicts(
     }
 
 
-def _fill(sitting: Sitting, placement: Placement) -> tuple[list[Chosen], str]:
+def _fill(ctx: DecisionContext, placement: Placement) -> tuple[list[Chosen], str]:
     """Choose for one placement; nothing, and the reason, where nobody is left."""
-    sitting.facts["context.placement"] = placement.id
-    sitting.judged.clear()
-    first = len(sitting.audits)
+    ctx.facts["context.placement"] = placement.id
+    ctx.judged.clear()
+    first = len(ctx.audits)
     if placement.applicability is not None:
-        stop = stop_of(placement.applicability, sitting.facts, {})
+        stop = stop_of(placement.applicability, ctx.facts, {})
         if stop is not None:
             outcome = f"unknown:{stop.unknown}" if stop.unknown else "not_applicable"
-            sitting.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
+            ctx.audits.append(CandidateAudit("", placement.id, outcome, "applicability", stop.clause, stop.values))
             return [], outcome
-    slot = sitting.live.slots[placement.id, sitting.request.channel]
-    left = gates.admitted(sitting, placement, slot)
-    order, tested = _tested(sitting, placement, left)
-    standing = ranked(sitting, placement, order, _scored(sitting, placement, order, left))
-    chosen = choose(sitting, placement, order, standing, tested)
-    return chosen, "decided" if chosen else _why_nobody(sitting.audits[first:])
+    slot = ctx.live.slots[placement.id, ctx.request.channel]
+    left = gates.admitted(ctx, placement, slot)
+    order, tested = _tested(ctx, placement, left)
+    standing = ranked(ctx, placement, order, _scored(ctx, placement, order, left))
+    chosen = choose(ctx, placement, order, standing, tested)
+    return chosen, "decided" if chosen else _why_nobody(ctx.audits[first:])
 
 
-def _tested(sitting: Sitting, placement: Placement, left: list[Candidate]) -> tuple[Ranking, dict[str, str]]:
+def _tested(ctx: DecisionContext, placement: Placement, left: list[Candidate]) -> tuple[Ranking, dict[str, str]]:
     """The ranking that the arms of the experiments on those left ask for; and these arms, by experiment."""
     order, arms = placement.ranking, {}
     groups = {id(one.experiments): one.experiments for one in left}.values()
     for experiment in {one.id: one for group in groups for one in group}.values():
-        arm = sitting.arm(experiment)
+        arm = ctx.arm(experiment)
         if arm is not None:
             order = arm.ranking or order
             arms[experiment.id] = arm.id
@@ -163,32 +163,32 @@ def _tested(sitting: Sitting, placement: Placement, left: list[Candidate]) -> tu
 
 
 def _scored(
-    sitting: Sitting, placement: Placement, order: Ranking, left: list[Candidate]
+    ctx: DecisionContext, placement: Placement, order: Ranking, left: list[Candidate]
 ) -> list[tuple[Candidate, ranking.Score]]:
     scored = []
-    shared = ranking.of_request(order, sitting.facts)
+    shared = ranking.of_request(order, ctx.facts)
     for candidate in left:
-        score = ranking.score(order, candidate.item, sitting.facts, candidate.terms[order.id], shared)
+        score = ranking.score(order, candidate.item, ctx.facts, candidate.terms[order.id], shared)
         if score.unknown:
-            sitting.audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
+            ctx.audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
                                                  score.clause, {}, 0.0, score.terms))
         else:
             scored.append((candidate, score))
     return scored
 
 
-def _after(sitting: Sitting, exposures: tuple[tuple[str, str], ...]) -> Profile:
+def _after(ctx: DecisionContext, exposures: tuple[tuple[str, str], ...]) -> Profile:
     """The profile with what this decision counted and whom it exposed."""
-    own, live = sitting.profile, sitting.live
+    own, live = ctx.profile, ctx.live
     assignments, counters = own.assignments, own.counters
     if exposures:
         assignments = {**assignments, **dict(exposures)}
         if len(assignments) > ASSIGNMENTS_KEPT_MAX:
             running = {one.id for one in live.policy.experiments}
             assignments = {name: arm for name, arm in assignments.items() if name in running}
-    if sitting.spent:
-        counters = caps.bounded({**counters, **sitting.spent}, live.caps, live.rests, sitting.now_ms)
-    return changed(own, assignments=assignments, counters=counters, sessions=sitting.sessions)
+    if ctx.spent:
+        counters = caps.bounded({**counters, **ctx.spent}, live.caps, live.rests, ctx.now_ms)
+    return changed(own, assignments=assignments, counters=counters, sessions=ctx.sessions)
 
 
 def _why_nobody(audits: list[CandidateAudit]) -> str:

@@ -85,7 +85,7 @@ class Cap:
 class CapUse:
     """A cap on one candidate: the key of the counter that it reads. `bypass`: counted, never stopped.
 
-    `kept`: how many moments the counter keeps. `roomy`: a counter that holds no more than this has room whatever its
+    `kept`: how many timestamps the counter keeps. `roomy`: a counter that holds no more than this has room whatever its
     window says.
     """
 
@@ -132,7 +132,7 @@ class Signal:
     #: count and last: one matcher; sequence: its steps in order.
     steps: tuple[Matcher, ...]
     within_ms: int | None = None
-    #: A count never passes this; a sequence remembers this many moments of each step.
+    #: A count never passes this; a sequence remembers this many timestamps of each step.
     up_to: int = 100
     #: sequence only: an event that undoes it when it comes at or after the first step.
     without: Matcher | None = None

@@ -13,7 +13,7 @@ from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
-from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, Session, lasting_name
+from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, Session, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 
 #: How often a decision asks its account: each time for what it would take after the answer before.
@@ -23,7 +23,7 @@ _UNASKED: Final = Stop("", {})
 
 
 @dataclass(slots=True)
-class Sitting:
+class DecisionContext:
     """One request being decided: the arguments and what was worked out once. Never outlives the call."""
 
     request: DecisionRequest
@@ -106,7 +106,7 @@ class Sitting:
             if use.cap.reserves:
                 counter = caps.reserved(counter, holder, until_ms, now_ms)
             else:
-                counter = caps.counted(counter, now_ms, use.weight, min(use.kept * (1 + merges), MOMENTS_MAX))
+                counter = caps.counted(counter, now_ms, use.weight, min(use.kept * (1 + merges), TIMESTAMPS_MAX))
             spent[key] = counter
             self.taken.pop(key, None)
             if caps.holds(use.cap, counter) > use.roomy:
@@ -165,32 +165,32 @@ class Sitting:
         return self.held[holdout.id]
 
 
-def admitted(sitting: Sitting, placement: Placement, slot: Slot) -> list[Candidate]:
+def admitted(ctx: DecisionContext, placement: Placement, slot: Slot) -> list[Candidate]:
     """The listed candidates that no gate stops; of each of the others, the audit has the first gate that does."""
-    sitting.look_at_caps(slot.cap_keys)
-    limiting = _limiting(sitting, slot.experiments)
-    watched = _watches(sitting, limiting)
+    ctx.look_at_caps(slot.cap_keys)
+    limiting = _limiting(ctx, slot.experiments)
+    watched = _watches(ctx, limiting)
     left: list[Candidate] = []
     for candidate in slot.candidates:
-        stop = _stopped(sitting, placement, candidate, limiting, watched)
+        stop = _stopped(ctx, placement, candidate, limiting, watched)
         if stop is None:
             left.append(candidate)
         else:
-            sitting.audits.append(stop)
+            ctx.audits.append(stop)
     for tested in {id(one.experiments): one.experiments for one in left}.values():
-        sitting.expose(tested)
+        ctx.expose(tested)
     return left
 
 
-def stopped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+def stopped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first gate that stops a candidate that is not listed on the placement; None where it may be shown."""
-    sitting.look_at_caps(candidate.cap_keys)
-    limiting = _limiting(sitting, candidate.experiments)
-    return _stopped(sitting, placement, candidate, limiting, _watches(sitting, limiting))
+    ctx.look_at_caps(candidate.cap_keys)
+    limiting = _limiting(ctx, candidate.experiments)
+    return _stopped(ctx, placement, candidate, limiting, _watches(ctx, limiting))
 
 
 def _stopped(
-    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
+    ctx: DecisionContext, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
     watched: bool,
 ) -> CandidateAudit | None:
     """Every gate in its order. Whatever is shown has passed here, by whichever way it came.
@@ -198,43 +198,43 @@ def _stopped(
     :param limiting: the subject's arms that keep items out.
     :param watched: whether the contact policy, rests or these arms may stop anything at all.
     """
-    if candidate.limited and (stop := _not_available(sitting, placement, candidate.item)) is not None:
+    if candidate.limited and (stop := _not_available(ctx, placement, candidate.item)) is not None:
         return stop
-    judged = sitting.judged
+    judged = ctx.judged
     for stage, outcome, rule in candidate.rules:
         broken = judged.get(id(rule), _UNASKED)
         if broken is _UNASKED:
-            broken = stop_of(rule, sitting.facts, candidate.item.facts)
+            broken = stop_of(rule, ctx.facts, candidate.item.facts)
             if not rule.of_candidate:
                 judged[id(rule)] = broken
         if broken is not None:
             return CandidateAudit(
                 candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
                 stage, broken.clause, broken.values)
-    if watched or candidate.watched or not candidate.cap_keys.isdisjoint(sitting.tight):
+    if watched or candidate.watched or not candidate.cap_keys.isdisjoint(ctx.tight):
         return (
-            _kept_quiet(sitting, placement, candidate.item) or _resting(sitting, placement, candidate)
-            or capped(sitting, placement, candidate) or _kept_out(sitting, placement, candidate, limiting)
+            _kept_quiet(ctx, placement, candidate.item) or _resting(ctx, placement, candidate)
+            or capped(ctx, placement, candidate) or _kept_out(ctx, placement, candidate, limiting)
         )
     return None
 
 
-def _watches(sitting: Sitting, limiting: list[tuple[Experiment, Variation]]) -> bool:
-    channel = sitting.channel
-    return bool(limiting or sitting.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
+def _watches(ctx: DecisionContext, limiting: list[tuple[Experiment, Variation]]) -> bool:
+    channel = ctx.channel
+    return bool(limiting or ctx.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
 
 
-def _resting(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    rests = sitting.profile.rests
+def _resting(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    rests = ctx.profile.rests
     for rest, key in candidate.rests:
-        if rests.get(key, 0) > sitting.now_ms:
+        if rests.get(key, 0) > ctx.now_ms:
             return CandidateAudit(candidate.item.id, placement.id, "resting", "caps", rest.text,
                                   {"until_ms": str(rests[key]), "counter": key})
     return None
 
 
-def _not_available(sitting: Sitting, placement: Placement, item: Item) -> CandidateAudit | None:
-    now_ms = sitting.now_ms
+def _not_available(ctx: DecisionContext, placement: Placement, item: Item) -> CandidateAudit | None:
+    now_ms = ctx.now_ms
     if item.valid_from_ms is not None and now_ms < item.valid_from_ms:
         return CandidateAudit(item.id, placement.id, "not_yet_valid", "eligibility", "valid_from",
                               {"now_ms": str(now_ms), "valid_from_ms": str(item.valid_from_ms)})
@@ -247,21 +247,21 @@ def _not_available(sitting: Sitting, placement: Placement, item: Item) -> Candid
     return None
 
 
-def _kept_quiet(sitting: Sitting, placement: Placement, item: Item) -> CandidateAudit | None:
-    channel = sitting.channel
+def _kept_quiet(ctx: DecisionContext, placement: Placement, item: Item) -> CandidateAudit | None:
+    channel = ctx.channel
     if channel.do_not_contact is not None and "do_not_contact" not in item.bypass:
         rule = channel.do_not_contact
-        wanted = sitting.judge(rule, item)
+        wanted = ctx.judge(rule, item)
         if wanted is None or wanted.unknown:
             outcome = f"unknown:{wanted.unknown}" if wanted else "do_not_contact"
             return CandidateAudit(item.id, placement.id, outcome, "channel_policy", rule.text,
                                   wanted.values if wanted else {})
     if channel.quiet is not None and "quiet_hours" not in item.bypass:
-        until_ms = quiet_until_ms(channel, sitting.now_ms, sitting.zone)
+        until_ms = quiet_until_ms(channel, ctx.now_ms, ctx.zone)
         if until_ms is not None:
             outcome = f"deferred:{until_ms}" if channel.defers else "quiet_hours"
             return CandidateAudit(item.id, placement.id, outcome, "channel_policy", "quiet_hours",
-                                  {"until_ms": str(until_ms), "zone": f'"{sitting.zone}"'})
+                                  {"until_ms": str(until_ms), "zone": f'"{ctx.zone}"'})
     return None
 
 
@@ -281,62 +281,62 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
     return windows.local_time_ms(here.date(), end, zone, after_ms=now_ms)
 
 
-def capped(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+def capped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first cap without room for one more, or None."""
-    if candidate.account_caps and sitting.account_key:
-        stop = _not_lent(sitting, placement, candidate)
+    if candidate.account_caps and ctx.account_key:
+        stop = _not_lent(ctx, placement, candidate)
         if stop is not None:
             return stop
-    if candidate.cap_keys.isdisjoint(sitting.tight):
+    if candidate.cap_keys.isdisjoint(ctx.tight):
         return None
     for use in candidate.stopping:
-        if use.key not in sitting.tight:
+        if use.key not in ctx.tight:
             continue
-        used = sitting.used(use.cap, use.key)
+        used = ctx.used(use.cap, use.key)
         if used + use.weight > use.cap.limit:
             values = {"used": str(used), "limit": str(use.cap.limit), "counter": use.key}
-            zone = sitting.zone if use.cap.window.local else UTC
-            free_ms = caps.free_at_ms(use.cap, sitting.counter(use.key) or caps.EMPTY, sitting.now_ms, zone,
-                                       use.weight, sitting.channel.session_ms)
+            zone = ctx.zone if use.cap.window.local else UTC
+            free_ms = caps.free_at_ms(use.cap, ctx.counter(use.key) or caps.EMPTY, ctx.now_ms, zone,
+                                       use.weight, ctx.channel.session_ms)
             if free_ms is not None:
                 values["free_at_ms"] = str(free_ms)
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 
 
-def _not_lent(sitting: Sitting, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+def _not_lent(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first cap of the account of which it has not lent enough, or None. What it was not asked about counts as
-    lent: the ruling then says so."""
+    lent: the result then says so."""
     for use in candidate.account_caps:
-        lent = sitting.lent(use.key)
+        lent = ctx.lent(use.key)
         room = use.cap.limit if lent is None else lent
-        if not use.bypass and sitting.borrowed.get(use.key, 0) + use.weight > room:
+        if not use.bypass and ctx.borrowed.get(use.key, 0) + use.weight > room:
             values = {"lent": str(room), "limit": str(use.cap.limit), "counter": use.key,
-                      "account": encode_json(sitting.account_key)}
-            if sitting.loan is not None and use.key in sitting.loan.used:
-                values["used"] = str(sitting.loan.used[use.key])
+                      "account": encode_json(ctx.account_key)}
+            if ctx.loan is not None and use.key in ctx.loan.used:
+                values["used"] = str(ctx.loan.used[use.key])
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 
 
 def _kept_out(
-    sitting: Sitting, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
+    ctx: DecisionContext, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]]
 ) -> CandidateAudit | None:
     """Whether a holdout or an experiment's arm keeps the candidate out; `limiting`: the arms that keep out anybody."""
     item = candidate.item
     for holdout in candidate.holdouts:
-        if sitting.holds_out(holdout):
+        if ctx.holds_out(holdout):
             return CandidateAudit(item.id, placement.id, "held_out", "experiment", f"holdout {holdout.id}",
                                   {"share": str(holdout.share)})
     for experiment, arm in limiting:
         if trial.excluded(arm, item.id) and experiment in candidate.experiments:
-            sitting.expose(candidate.experiments)
+            ctx.expose(candidate.experiments)
             return CandidateAudit(item.id, placement.id, "not_in_variation", "experiment",
                                   f"{experiment.id}:{arm.id}", {})
     return None
 
 
-def _limiting(sitting: Sitting, experiments: Iterable[Experiment]) -> list[tuple[Experiment, Variation]]:
+def _limiting(ctx: DecisionContext, experiments: Iterable[Experiment]) -> list[tuple[Experiment, Variation]]:
     """The subject's arms in these experiments, those that may keep items out."""
-    arms = [(one, sitting.arm(one)) for one in experiments]
+    arms = [(one, ctx.arm(one)) for one in experiments]
     return [(one, arm) for one, arm in arms if arm is not None and (arm.only or arm.without)]

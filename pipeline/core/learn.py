@@ -79,7 +79,7 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms, len(profile.merged))
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
-        behaviour = {key: moments for key, moments in behaviour.items() if key in asked}
+        behaviour = {key: timestamps for key, timestamps in behaviour.items() if key in asked}
     known_sessions = profile.sessions
     if event.channel in policy.channels:
         known_sessions = sessions.after(known_sessions, policy.channels, event.channel, at_ms)

@@ -15,7 +15,7 @@ from typing import Final
 from pipeline.core import caps
 from pipeline.core.definitions import Cap, Rest
 from pipeline.core.model import Loan, Settlement
-from pipeline.core.profile import MOMENTS_MAX, Counter, Profile, appended, changed, newest
+from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, appended, changed, newest
 
 #: A loan that was not settled by then counts as spent. A member spends none that is older than `SPEND_MS`: so clocks of
 #: brokers may be 23 hours apart.
@@ -56,8 +56,8 @@ def settled(account: Profile, end: Settlement, limits: Mapping[str, Cap], now_ms
         counter = counters.get(key, caps.EMPTY)
         kept = {name: until for name, until in counter.held.items() if name.partition("#")[0] != end.loan_id}
         spent = end.spent.get(key, 0)
-        times = newest(counter.times, (end.at_ms,) * min(spent, MOMENTS_MAX),
-                       keep=MOMENTS_MAX if cap is None else caps.kept(cap))
+        times = newest(counter.times, (end.at_ms,) * min(spent, TIMESTAMPS_MAX),
+                       keep=TIMESTAMPS_MAX if cap is None else caps.kept(cap))
         counters[key] = Counter(times, counter.total + spent, kept)
     return changed(account, counters=caps.bounded(counters, limits, _NO_RESTS, now_ms))
 
@@ -86,6 +86,6 @@ def _due(cap: Cap | None, counter: Counter, at_ms: int) -> Counter:
         return counter
     times = counter.times
     for until in lost:
-        times = appended(times, until, MOMENTS_MAX if cap is None else caps.kept(cap))
+        times = appended(times, until, TIMESTAMPS_MAX if cap is None else caps.kept(cap))
     held = {name: until for name, until in counter.held.items() if until > at_ms}
     return Counter(times, counter.total + len(lost), held)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.core.bounds import REPLIES_BYTES_MAX, REPLY_BYTES_MAX
+from pipeline.core.bounds import REPLIES_BYTES_MAX, REPLIES_INLINE_BYTES_MAX, REPLY_BYTES_MAX
 from pipeline.core.seen import NOTHING, Seen
 from pipeline.core.values import Value, packed, replaced, unpacked, value_field, value_type
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
@@ -22,8 +22,8 @@ REQUESTS_MS: Final = 600_000
 #: lost in a crash before a reply that is still remembered was written over.
 REPLY_SLOTS: Final = 48
 
-#: How many moments one behaviour signal or cap counter keeps at most.
-MOMENTS_MAX: Final = 1_000
+#: How many timestamps one behaviour signal or cap counter keeps at most.
+TIMESTAMPS_MAX: Final = 1_000
 
 STAGES_MAX: Final = 16
 
@@ -41,7 +41,7 @@ class Trait:
 
 @value_type(frozen=True, slots=True)
 class Counter:
-    """What one cap has counted for one thing: the newest moments, never more than its limit needs."""
+    """What one cap has counted for one thing: the newest timestamps, never more than its limit needs."""
 
     #: Ascending, epoch ms.
     times: tuple[int, ...] = ()
@@ -61,8 +61,9 @@ class Session:
 
 
 class Remembered(Value, frozen=True, omit_defaults=True):
-    """A request already decided, for its retries; few ever come. Its reply lies beside the state (`slot`), or where
-    the state has left its key since, in it (`reply`: packed). Neither: it was too large to keep."""
+    """A request already decided, for its retries; few ever come. Its reply is here (`reply`: packed) while there are
+    few, and where the state has left its key since; else it lies beside the state (`slot`). Neither: it was too large
+    to keep."""
 
     digest: str
     at_ms: int
@@ -161,7 +162,7 @@ class Profile(Value, frozen=True, gc=True, omit_defaults=True):
     segments_account: int = 0
     #: Oldest first; the last one is the present stage.
     stages: tuple[Stage, ...] = ()
-    #: Behaviour signal → its newest moments, ascending.
+    #: Behaviour signal → its newest timestamps, ascending.
     behaviour: dict[str, tuple[int, ...]] = value_field(default_factory=dict)
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
@@ -222,7 +223,8 @@ def remember_event(profile: Profile, event_id: str, at_ms: int) -> Seen:
 def remember_request(
     profile: Profile, reply: DecisionReply, digest: str, now_ms: int
 ) -> tuple[Profile, dict[str, bytes]]:
-    """The profile with one more recent request, and what is to be put beside it: the reply, by the name of its slot.
+    """The profile with one more recent request, and what is to be put beside it: the reply, by the name of its slot;
+    nothing while the replies in the profile are few.
 
     What is too old or too many is forgotten, oldest first. Of a reply that is too large only the request is known: a
     retry is told so, and nothing is decided twice.
@@ -233,6 +235,9 @@ def remember_request(
     data, slot = packed(reply), profile.replies % REPLY_SLOTS
     if len(data) > REPLY_BYTES_MAX:
         kept[reply.request_id] = Remembered(digest, now_ms)
+        return changed(profile, requests=kept), {}
+    if len(data) + sum(len(one.reply) for one in kept.values()) <= REPLIES_INLINE_BYTES_MAX:
+        kept[reply.request_id] = Remembered(digest, now_ms, reply=data)
         return changed(profile, requests=kept), {}
     kept[reply.request_id] = Remembered(digest, now_ms, slot)
     return changed(profile, requests=kept, replies=profile.replies + 1), {reply_name(slot): data}
@@ -276,14 +281,14 @@ def remember_forwarded(profile: Profile, request_id: str, winner: str) -> dict[s
     return kept
 
 
-def newest(*moments: tuple[int, ...], keep: int = MOMENTS_MAX) -> tuple[int, ...]:
-    """All moments in order, only the newest `keep`."""
-    merged = sorted(moment for part in moments for moment in part)
+def newest(*timestamps: tuple[int, ...], keep: int = TIMESTAMPS_MAX) -> tuple[int, ...]:
+    """All timestamps in order, only the newest `keep`."""
+    merged = sorted(moment for part in timestamps for moment in part)
     return tuple(merged[-keep:]) if keep > 0 else ()
 
 
-def appended(moments: tuple[int, ...], at_ms: int, keep: int) -> tuple[int, ...]:
+def appended(timestamps: tuple[int, ...], at_ms: int, keep: int) -> tuple[int, ...]:
     """One more moment in its place, only the newest `keep`."""
-    if not moments or at_ms >= moments[-1]:
-        return (*moments, at_ms)[-keep:] if keep > 0 else ()
-    return newest(moments, (at_ms,), keep=keep)
+    if not timestamps or at_ms >= timestamps[-1]:
+        return (*timestamps, at_ms)[-keep:] if keep > 0 else ()
+    return newest(timestamps, (at_ms,), keep=keep)

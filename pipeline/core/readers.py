@@ -1,4 +1,4 @@
-"""How a value that somebody sends becomes one of a declared type: one reader for each, used at every door and import.
+"""How a value that somebody sends becomes one of a declared type: one reader for each, used at all endpoints.
 
 A reader refuses what could mean two things; it never guesses a type, a unit or a zone's offset. Identifiers have theirs
 in `pipeline.core.identity`, zones in `cel.functions.zone`, lengths of time `parse_duration` there.

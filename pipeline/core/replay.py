@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.core.decide import Ruling, decide
+from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live
 from pipeline.core.model import AuditRecord
 
 
-def decided_again(audit: AuditRecord, live: Live) -> Ruling:
+def decided_again(audit: AuditRecord, live: Live) -> DecisionResult:
     """The decision over what its audit holds. `live` gives the release and the catalog only: the profile, the account
     and the time are the audit's."""
     account = audit.account
@@ -17,7 +17,7 @@ def decided_again(audit: AuditRecord, live: Live) -> Ruling:
     return decide(audit.request, audit.profile_before, then, audit.at_ms, audit.loan)
 
 
-def differences(audit: AuditRecord, ruling: Ruling) -> list[str]:
+def differences(audit: AuditRecord, result: DecisionResult) -> list[str]:
     """The fields in which a decision made again differs from its audit; none: every candidate fared the same."""
     return [name for name in ("decision_id", "candidates", "consent", "decisions", "fallback", "reason", "account")
-            if getattr(audit, name) != getattr(ruling, name)]
+            if getattr(audit, name) != getattr(result, name)]

@@ -163,7 +163,7 @@ def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
 
 
 def as_json(value: Any) -> str:
-    """A fact as JSON text; moments in RFC 3339, durations in seconds."""
+    """A fact as JSON text; timestamps in RFC 3339, durations in seconds."""
     kind = type(value)
     if kind is str:
         return encode_basestring(value)

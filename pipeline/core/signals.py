@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.core import windows
 from pipeline.core.definitions import Matcher, Policy, Signal
 from pipeline.core.model import FeedbackEvent
-from pipeline.core.profile import MOMENTS_MAX, Profile, appended
+from pipeline.core.profile import TIMESTAMPS_MAX, Profile, appended
 
 Behaviour = Mapping[str, tuple[int, ...]]
 
@@ -43,7 +43,7 @@ def recorded(
         for matcher, key in zip(matchers, signal.keys, strict=True):
             if matches(matcher, event, tags):
                 result = dict(behaviour) if result is None else result
-                result[key] = appended(result.get(key, ()), at_ms, min(signal.up_to * (1 + merges), MOMENTS_MAX))
+                result[key] = appended(result.get(key, ()), at_ms, min(signal.up_to * (1 + merges), TIMESTAMPS_MAX))
                 touched.add(signal.path)
     return result, touched
 
@@ -56,8 +56,8 @@ def value(signal: Signal, profile: Profile, now_ms: int) -> Any:
         count = least(signal, profile, now_ms)
         return count if count == signal.up_to or _whole(signal, profile, now_ms) else None
     if signal.kind == "last":
-        moments = behaviour.get(signal.keys[0])
-        return windows.moment(moments[-1]) if moments else None
+        timestamps = behaviour.get(signal.keys[0])
+        return windows.moment(timestamps[-1]) if timestamps else None
     happened = _happened(signal, [behaviour.get(key, ()) for key in signal.keys])
     if _whole(signal, profile, now_ms) or (happened and signal.without is None):
         return happened
@@ -76,18 +76,18 @@ def _whole(signal: Signal, profile: Profile, now_ms: int) -> bool:
     return signal.kind == "count" and signal.within_ms is not None and now_ms - signal.within_ms >= signal.since_ms
 
 
-def _count(moments: tuple[int, ...], within_ms: int | None, now_ms: int) -> int:
-    if not moments or within_ms is None or moments[0] > now_ms - within_ms:
-        return len(moments)
-    return sum(1 for at in moments if at > now_ms - within_ms)
+def _count(timestamps: tuple[int, ...], within_ms: int | None, now_ms: int) -> int:
+    if not timestamps or within_ms is None or timestamps[0] > now_ms - within_ms:
+        return len(timestamps)
+    return sum(1 for at in timestamps if at > now_ms - within_ms)
 
 
-def _happened(signal: Signal, moments: list[tuple[int, ...]]) -> bool:
+def _happened(signal: Signal, timestamps: list[tuple[int, ...]]) -> bool:
     """Whether the steps happened in order, first to last within the window, and `without` did not come after the first.
 
     Tried from every first step; each further step takes the earliest moment that fits, which leaves the most room.
     """
-    steps, barred = (moments, ()) if signal.without is None else (moments[:-1], moments[-1])
+    steps, barred = (timestamps, ()) if signal.without is None else (timestamps[:-1], timestamps[-1])
     for first in reversed(steps[0]):
         if barred and barred[-1] >= first:
             return False  # And so it came after every earlier one.

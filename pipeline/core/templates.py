@@ -228,5 +228,5 @@ def _shown(value: Any) -> str:
             raise ValueError("not a finite number")
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, (datetime, timedelta)):
-        raise TypeError("moments and durations are refused when the template is compiled")
+        raise TypeError("timestamps and durations are refused when the template is compiled")
     return str(value)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pipeline.core import sessions
 from pipeline.core.links import HELD, UNMERGED, hash_of, settled
 from pipeline.core.merge import substantial
-from pipeline.core.profile import MOMENTS_MAX, Counter, Merge, Profile, changed
+from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Merge, Profile, changed
 from pipeline.core.words import ConsentGrant
 
 _T = TypeVar("_T")
@@ -104,8 +104,8 @@ def _behaviour(
     own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     result = {}
-    for key, moments in own.items():
-        left = _minus(moments, given.get(key, ()))
+    for key, timestamps in own.items():
+        left = _minus(timestamps, given.get(key, ()))
         if left:
             result[key] = left
     return result
@@ -117,8 +117,8 @@ def _counters(own: Mapping[str, Counter], given: Mapping[str, Counter]) -> dict[
         mine = own.get(key)
         if mine is None:
             continue
-        # Where moments were forgotten, those that are left may be too few: then none goes.
-        full = len(mine.times) >= MOMENTS_MAX
+        # Where timestamps were forgotten, those that are left may be too few: then none goes.
+        full = len(mine.times) >= TIMESTAMPS_MAX
         left = Counter(mine.times if full else _minus(mine.times, other.times), max(0, mine.total - other.total),
                        {name: until for name, until in mine.held.items() if name not in other.held})
         if left.total or left.held or left.times:
@@ -128,10 +128,10 @@ def _counters(own: Mapping[str, Counter], given: Mapping[str, Counter]) -> dict[
     return result
 
 
-def _minus(moments: Iterable[int], less: Iterable[int]) -> tuple[int, ...]:
+def _minus(timestamps: Iterable[int], less: Iterable[int]) -> tuple[int, ...]:
     left = Multiset(less)
     result = []
-    for moment in moments:
+    for moment in timestamps:
         if left[moment] > 0:
             left[moment] -= 1
         else:

@@ -22,14 +22,14 @@ def check(cases: Mapping[str, GoldenDefinition], live: Live) -> list[Problem]:
     problems: list[Problem] = []
     for name, case in cases.items():
         there = _with_account(case, live)
-        ruling = decide(_request(name, case), _profile(case, there), there, case.at_ms)
-        chosen = [one.item_id for one in ruling.decisions]
-        why = "; ".join(f"{audit.item_id}: {audit.outcome} {audit.clause}".strip() for audit in ruling.candidates)
+        result = decide(_request(name, case), _profile(case, there), there, case.at_ms)
+        chosen = [one.item_id for one in result.decisions]
+        why = "; ".join(f"{audit.item_id}: {audit.outcome} {audit.clause}".strip() for audit in result.candidates)
         if chosen != case.expect:
             message = f"expected {', '.join(case.expect)} but decided {', '.join(chosen)}"
             problems.append(Problem(("golden", name, "expect"), message, why))
-        elif case.reason is not None and ruling.reason != case.reason:
-            message = f"expected {case.reason} but it is {ruling.reason}"
+        elif case.reason is not None and result.reason != case.reason:
+            message = f"expected {case.reason} but it is {result.reason}"
             problems.append(Problem(("golden", name, "reason"), message, why))
     return problems
 

@@ -1,4 +1,4 @@
-"""How single values are written in a policy: lengths of time, moments, names, lists of one; each mistake in words."""
+"""How single values are written in a policy: lengths of time, timestamps, names, lists of one; mistakes in words."""
 
 from __future__ import annotations
 

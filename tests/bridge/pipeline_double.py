@@ -15,12 +15,12 @@ import httpx
 
 from pipeline.adapters.privacy_archive import PrivacyArchive
 from pipeline.bridge.api_keys import ApiKeys
-from pipeline.bridge.app import Doors, create
+from pipeline.bridge.app import Endpoints, create
 from pipeline.bridge.asking import Asker
-from pipeline.bridge.decide_door import DecideDoor
-from pipeline.bridge.events_door import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideDoor
+from pipeline.bridge.events_endpoint import EventsDoor
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.privacy_door import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyDoor
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import WireFullError
@@ -159,8 +159,8 @@ class BridgeDouble:
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,
         )
-        self.doors = Doors(decide, events, privacy, self.readiness, self.metrics)
-        self.app = create(self.doors, None, self.settings.origins)
+        self.endpoints = Endpoints(decide, events, privacy, self.readiness, self.metrics)
+        self.app = create(self.endpoints, None, self.settings.origins)
 
     def client(self) -> httpx.AsyncClient:
         """A client of the bridge; a bug in it is raised, not answered."""

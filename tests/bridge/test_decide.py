@@ -372,6 +372,6 @@ async def test_answers_are_counted_by_reason(bridge: BridgeDouble, client: httpx
     await decide(client)
     text = bridge.metrics.text().decode()
     assert 'nextbest_bridge_decisions_total{fallback="true",reason="no_consent"} 1.0' in text
-    assert 'nextbest_bridge_http_requests_total{door="/personalization/decide",status="200"} 1.0' in text
+    assert 'nextbest_bridge_http_requests_total{endpoint="/personalization/decide",status="200"} 1.0' in text
     assert "nextbest_bridge_decide_seconds_count 1.0" in text
     assert "nextbest_bridge_in_flight_requests 0.0" in text

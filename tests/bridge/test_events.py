@@ -190,7 +190,7 @@ def says(granted: bool, message_id: str, user: str = "ann") -> dict[str, Any]:
 async def test_consent_that_no_worker_confirms_is_not_called_accepted(
     bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.bridge.events_door.CONFIRMED_WITHIN_S", 0.05)
+    monkeypatch.setattr("pipeline.bridge.events_endpoint.CONFIRMED_WITHIN_S", 0.05)
     bridge.wire.mode = "is silent"
     reply = await client.post(PATH, json={"batch": [says(False, "m1"), click("m2")]})
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")

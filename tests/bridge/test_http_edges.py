@@ -1,4 +1,4 @@
-"""What holds at every door: problem details for every wrong request, keys and scopes, limits, health, documentation."""
+"""What holds at every endpoint: problem details for every wrong request, keys, scopes, limits, health, documents."""
 
 from __future__ import annotations
 
@@ -162,8 +162,8 @@ async def test_metrics_count_every_answer_under_a_bounded_set_of_doors(client: h
     for path in ("/healthz", "/a", "/b"):
         await client.get(path)
     text = (await client.get("/metrics")).text
-    assert 'nextbest_bridge_http_requests_total{door="/healthz",status="200"} 1.0' in text
-    assert 'nextbest_bridge_http_requests_total{door="other",status="404"} 2.0' in text
+    assert 'nextbest_bridge_http_requests_total{endpoint="/healthz",status="200"} 1.0' in text
+    assert 'nextbest_bridge_http_requests_total{endpoint="other",status="404"} 2.0' in text
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     assert names and all(name.startswith("nextbest_bridge_") for name in names)
 
@@ -189,7 +189,7 @@ async def test_the_openapi_document_is_whole(client: httpx.AsyncClient) -> None:
     assert {"name": "Idempotency-Key", "in": "header"}.items() <= decide["parameters"][0].items()
     schemas = document["components"]["schemas"]
     assert "userId" in schemas["SegmentEvent"]["properties"]
-    # The examples are what the doors really take.
+    # The examples are what the endpoints really take.
     for model, path in (("DecideBody", DECIDE), ("SegmentEvent", EVENTS)):
         for example in schemas[model]["examples"]:
             if path == DECIDE:

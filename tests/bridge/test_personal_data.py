@@ -1,6 +1,6 @@
-"""Nothing personal goes on in clear, whatever field of whatever door or import it is sent in.
+"""Nothing personal goes on in clear, whatever field of whatever endpoint or import it is sent in.
 
-The fields are derived from the models that the doors validate with: one that is added later is tried by itself.
+The fields are derived from the models that the endpoints validate with: one that is added later is tried by itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _planted(path: tuple[str, ...], value: str, rest: Any = None) -> Any:
 
 
 def _operations(bridge: BridgeDouble) -> Iterator[tuple[str, type[Any]]]:
-    for one in table(bridge.doors):
+    for one in table(bridge.endpoints):
         if one.bodies and not one.path.startswith(("/v1/b", "/v1/t", "/v1/i", "/v1/p", "/v1/s", "/v1/g", "/v1/a")):
             yield one.path, one.bodies[0]
 

@@ -1,4 +1,4 @@
-"""The privacy doors over the whole pipeline: what is asked for is done, told, and can be looked for in vain."""
+"""The privacy endpoints over the whole pipeline: what is asked for is done, told, and can be looked for in vain."""
 
 from __future__ import annotations
 
@@ -56,12 +56,24 @@ async def test_an_export_is_everything_opened(bridge: BridgeDouble, client: http
     assert document["profiles"][ann]["consent"]["personalization"]["granted"] is True
     [audit] = document["records"]["decision.audit"]
     assert audit["value"]["profile_id"] == ann and audit["value"]["candidates"]
-    [reply] = document["replies"]
-    assert reply["decision_id"] == audit["value"]["decision_id"]
     assert {"identity.events", "decision.requests", "decisions", "profile.inbox"} <= set(document["records"])
     bob = bridge.subject("bob")
     bridge.consents("bob")
     assert bob not in json.dumps((await done(client, "/privacy/export", ANN))["document"])
+
+
+@pytest.mark.anyio
+async def test_an_export_has_every_remembered_reply_wherever_it_is_kept(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    await known(bridge, client)
+    for _ in range(9):
+        await client.post("/personalization/decide", json=decide_body())
+    document = (await done(client, "/privacy/export", ANN))["document"]
+    inline = [one["reply"] for one in document["profiles"][bridge.subject("ann")]["requests"].values() if one.get("reply")]
+    assert inline and document["replies"]
+    told = sorted(one["decision_id"] for one in (*inline, *document["replies"]))
+    assert told == sorted(one["value"]["decision_id"] for one in document["records"]["decision.audit"])
 
 
 @pytest.mark.anyio

@@ -82,7 +82,7 @@ def process_told_to_stop_while_asked(process: subprocess.Popen[bytes], caller: s
         b"POST /v1/events HTTP/1.1\r\nHost: bridge\r\nContent-Type: application/json\r\n"
         b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(event)
     )
-    # Only once the door reads the body is the request surely under way.
+    # Only once the endpoint reads the body is the request surely under way.
     assert caller.recv(1_000).startswith(b"HTTP/1.1 100")
     process.send_signal(signal.SIGTERM)
     caller.sendall(event)

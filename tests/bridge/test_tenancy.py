@@ -154,7 +154,7 @@ async def _p95_of_calm_ms(tmp_path: Path, flood: bool, **settings: Any) -> int:
             bridge.clock.at_ms = wire.queue[-1][0]
             wire.work()
     assert len(wire.took_ms) == 25 and codes.count(200) >= 25, "the calm one is always answered"
-    assert not (flood and settings) or codes.count(429) > 150, "most of the flood is refused at the door"
+    assert not (flood and settings) or codes.count(429) > 150, "most of the flood is refused at the endpoint"
     return sorted(wire.took_ms)[int(len(wire.took_ms) * 0.95)]
 
 

@@ -1,4 +1,4 @@
-"""Where the live policy declares a type and what came does not fit, the answer says so, at every door."""
+"""Where the live policy declares a type and what came does not fit, the answer says so, at every endpoint."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Ann:
 def test_the_next_decision_obeys_whatever_stands_in_the_queue(
     settings: Settings, worker: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.bridge.events_door.CONFIRMED_WITHIN_S", 0.2)
+    monkeypatch.setattr("pipeline.bridge.events_endpoint.CONFIRMED_WITHIN_S", 0.2)
     broker = Client(settings.bootstrap)
     key = identity.subject_key(settings.tenant_keys, "shop", "user_id", "ann").encode()
     names = [f"shop/s{n}" for n in range(2_000)]

@@ -85,7 +85,7 @@ def judge_commits(logs: Logs) -> Iterator[str]:
 
 
 def how_answered(told: Told, over_topics: dict[str, float], logs: Logs) -> dict[str, dict[str, int]]:
-    """Requests by door and by how they were answered."""
+    """Requests by endpoint and by how they were answered."""
     http = Counter(asked.reason if asked.status == 200 else f"status {asked.status}" for asked in told.asked)
     reasons: dict[str, str] = defaultdict(lambda: "past its deadline, as it said")
     for record in logs.records[DECISION_REPLIES.name]:

@@ -1,4 +1,4 @@
-"""One record at a time through one of the doors, and what the caller was told. Bodies as a site would send them."""
+"""One record at a time through one of the endpoints, and what the caller was told. Bodies as a site would send them."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Family(Traffic):
         return replace(out, key=key_of(self.raw_ids()[out.key.decode()]).encode())
 
     def keyed(self, topic: Topic, value: Value) -> Outbound:
-        """The record for the topic's door."""
+        """The record for the topic's endpoint."""
         raw = self.raw_ids()
         value = replace(value, subject=key_of(raw[value.subject]))
         if isinstance(value, IdentityEvent) and value.alias_of:

@@ -46,14 +46,14 @@ class Load:
         self._client.flush()
 
     async def _run(self) -> None:
-        doors = [Http(port) for port in self._bridges]
+        endpoints = [Http(port) for port in self._bridges]
         due_s, began_s, began_ms = 0.0, time.monotonic(), time.time() * 1000
         while self._asked < self.options.requests:
             due_s += self._rng.expovariate(self.options.rate)
             await asyncio.sleep(max(0.0, began_s + due_s - time.monotonic()))
             self.late_ms_max = max(self.late_ms_max, (time.monotonic() - began_s - due_s) * 1000)
             # Events go along with the requests, as many as the families have between them.
-            while not self._next(doors, began_ms + due_s * 1000):
+            while not self._next(endpoints, began_ms + due_s * 1000):
                 pass
             self._asked += 1
             if self._asked % 50 == 0:
@@ -61,15 +61,15 @@ class Load:
                 self._raise_failures()
         while self._tasks:
             await asyncio.wait(set(self._tasks))
-        for door in doors:
-            door.close()
+        for endpoint in endpoints:
+            endpoint.close()
 
     def _raise_failures(self) -> None:
         for task in [task for task in self._tasks if task.done()]:
             self._tasks.discard(task)
             task.result()
 
-    def _next(self, doors: list[Http], due_ms: float) -> bool:
+    def _next(self, endpoints: list[Http], due_ms: float) -> bool:
         """Send one record of some family; whether it is a request."""
         family = self._family()
         if family.has_poison and self._rng.random() < 0.1:
@@ -78,23 +78,23 @@ class Load:
             return False
         topic, value = family.next_value(int(time.time() * 1000))
         if isinstance(value, DecisionRequest):
-            self._ask(doors, family, value, due_ms)
+            self._ask(endpoints, family, value, due_ms)
             return True
         if self._goes_over_topics(value.event_id):
             self._send(family, topic, value)
         else:
-            self._begin(report(self._rng.choice(doors), family, value, self.told))
+            self._begin(report(self._rng.choice(endpoints), family, value, self.told))
         return False
 
-    def _ask(self, doors: list[Http], family: Family, request: DecisionRequest, due_ms: float) -> None:
+    def _ask(self, endpoints: list[Http], family: Family, request: DecisionRequest, due_ms: float) -> None:
         if self._goes_over_topics(request.request_id) or request.placements != ["hero"]:
             self.over_topics.setdefault(request.request_id, due_ms)
             self._send(family, DECISION_REQUESTS, request)
         else:
-            self._begin(decide(self._rng.choice(doors), family, request, due_ms, self.told))
+            self._begin(decide(self._rng.choice(endpoints), family, request, due_ms, self.told))
 
     def _goes_over_topics(self, name: str) -> bool:
-        """The same door for every retry, as each says the same in its own way; the bridge may be another."""
+        """The same endpoint for every retry, as each says the same in its own way; the bridge may be another."""
         return zlib.crc32(name.encode()) % 1000 < self.options.over_topics * 1000
 
     def _send(self, family: Family, topic: Topic, value: Value) -> None:

@@ -11,7 +11,7 @@ from pipeline.core.answers import ANSWERS_MAX
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
-from pipeline.core.profile import MOMENTS_MAX, REQUESTS_MAX, Counter, Profile, Remembered, Trait
+from pipeline.core.profile import REQUESTS_MAX, TIMESTAMPS_MAX, Counter, Profile, Remembered, Trait
 from pipeline.core.seen import EVENTS_MAX, Seen
 from pipeline.core.values import packed
 from pipeline.flow import Lane
@@ -92,17 +92,17 @@ def test_a_letter_holds_the_most_that_is_kept_of_a_record() -> None:
 
 
 def test_a_profile_full_of_everything_is_within_its_limit() -> None:
-    moments = tuple(range(1_790_000_000_000, 1_790_000_000_000 + MOMENTS_MAX))
+    timestamps = tuple(range(1_790_000_000_000, 1_790_000_000_000 + TIMESTAMPS_MAX))
     name = "n" * NAME_CHARS_MAX
     chosen = [Chosen(f"item-{n}", "offer", "hero", "large", 1, 300, content={"title": "t" * 200}) for n in range(10)]
     reply = DecisionReply(name, "d", chosen, False, "decided", "release")
     full = Profile(
         profile_id=name,
-        traits={f"{name}{n}": Trait("t" * TEXT_CHARS_MAX, moments[0]) for n in range(TRAITS_MAX)},
+        traits={f"{name}{n}": Trait("t" * TEXT_CHARS_MAX, timestamps[0]) for n in range(TRAITS_MAX)},
         consent={f"{name}{n}": ConsentGrant(name, True, 1, name, name, proof=name) for n in range(ANSWERS_MAX)},
-        behaviour={f"signal-{n}": moments for n in range(50)},
-        counters={f"cap-{n}/item-{n}": Counter(moments[:5], 10) for n in range(2_000)},
-        requests={f"{name}{n}": Remembered("d", moments[0], reply=packed(reply)) for n in range(REQUESTS_MAX)},
+        behaviour={f"signal-{n}": timestamps for n in range(50)},
+        counters={f"cap-{n}/item-{n}": Counter(timestamps[:5], 10) for n in range(2_000)},
+        requests={f"{name}{n}": Remembered("d", timestamps[0], reply=packed(reply)) for n in range(REQUESTS_MAX)},
         event_ids=Seen(bytes(14 * EVENTS_MAX)),
     )
     assert len(state.encode(full)) <= PROFILE_BYTES_MAX

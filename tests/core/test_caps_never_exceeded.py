@@ -161,18 +161,18 @@ _CAP = Cap("c", "decision", "item", Window("rolling", length_ms=1_000), 3)
 _moments = st.lists(st.integers(0, 5_000), max_size=12)
 
 
-def _counter(moments: list[int]) -> Counter:
+def _counter(timestamps: list[int]) -> Counter:
     counter = Counter()
-    for at in moments:
+    for at in timestamps:
         counter = caps.counted(counter, at, 1, caps.kept(_CAP))
     return counter
 
 
 @given(_moments, st.integers(0, 6_000))
-def test_what_a_counter_forgets_cannot_matter(moments: list[int], now_ms: int) -> None:
-    moments = [at for at in moments if at <= now_ms]
-    exact = sum(1 for at in moments if now_ms - at < 1_000)
-    assert min(caps.used(_CAP, _counter(moments), now_ms, UTC), 3) == min(exact, 3)
+def test_what_a_counter_forgets_cannot_matter(timestamps: list[int], now_ms: int) -> None:
+    timestamps = [at for at in timestamps if at <= now_ms]
+    exact = sum(1 for at in timestamps if now_ms - at < 1_000)
+    assert min(caps.used(_CAP, _counter(timestamps), now_ms, UTC), 3) == min(exact, 3)
 
 
 @given(_moments, _moments, _moments)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.answers import recorded
-from pipeline.core.decide import Ruling, decide
+from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import Basis, ConsentGrant, OptIn
 from pipeline.core.profile import Profile, Trait
@@ -50,10 +50,10 @@ def _subject(traits: dict[str, Any]) -> Profile:
     return agreed(Profile(profile_id="shop/subject", traits={name: Trait(value, 1) for name, value in traits.items()}))
 
 
-def _outcome(ruling: Ruling) -> str:
+def _outcome(result: DecisionResult) -> str:
     # The reason of a fallback speaks of all that were stopped, so it may take another one into account.
-    reason = "" if ruling.fallback else ruling.reason
-    return repr((ruling.decisions, reason, ruling.profile, ruling.exposures, ruling.changes))
+    reason = "" if result.fallback else result.reason
+    return repr((result.decisions, reason, result.profile, result.exposures, result.changes))
 
 
 @settings(max_examples=150, deadline=None)
@@ -80,12 +80,12 @@ def test_an_item_that_is_not_eligible_changes_nothing(
 def test_every_candidate_is_accounted_for_and_nothing_is_empty(
     items: dict[str, Any], traits: dict[str, Any], request: Any
 ) -> None:
-    ruling = decide(request, _subject(traits), made(POLICY, items), NOW_MS)
+    result = decide(request, _subject(traits), made(POLICY, items), NOW_MS)
     for placement in request.placements:
-        assert sorted(one.item_id for one in ruling.candidates if one.placement == placement) == sorted(items)
-        assert any(one.placement == placement for one in ruling.decisions)
-    chosen = {(one.placement, one.item_id) for one in ruling.decisions if not one.fallback}
-    assert chosen == {(one.placement, one.item_id) for one in ruling.candidates if one.outcome == "chosen"}
+        assert sorted(one.item_id for one in result.candidates if one.placement == placement) == sorted(items)
+        assert any(one.placement == placement for one in result.decisions)
+    chosen = {(one.placement, one.item_id) for one in result.decisions if not one.fallback}
+    assert chosen == {(one.placement, one.item_id) for one in result.candidates if one.outcome == "chosen"}
     assert len({item for _, item in chosen}) == len(chosen), "no item twice in one request"
 
 
@@ -98,22 +98,22 @@ def test_deciding_does_not_change_its_arguments(
     profile: Profile = _subject(traits)
     for number, request in enumerate(requests):
         before = repr(profile)
-        ruling = decide(replace(request, request_id=str(number)), profile, live, NOW_MS + number)
+        result = decide(replace(request, request_id=str(number)), profile, live, NOW_MS + number)
         assert repr(profile) == before
-        profile = ruling.profile or profile
+        profile = result.profile or profile
 
 
 def test_without_consent_nothing_is_kept() -> None:
     profile = Profile(profile_id="shop/subject")
-    ruling = decide(asked(), profile, made(POLICY, {"a": {}}), NOW_MS)
-    assert ruling.profile is profile
-    assert ruling.candidates == [] and ruling.reason == "no_consent"
-    assert '"given": false' in ruling.consent
+    result = decide(asked(), profile, made(POLICY, {"a": {}}), NOW_MS)
+    assert result.profile is profile
+    assert result.candidates == [] and result.reason == "no_consent"
+    assert '"given": false' in result.consent
 
 
 def test_the_audit_proves_which_consent_let_it_pass() -> None:
-    ruling = decide(asked(), agreed(), made(POLICY, {"a": {}}), NOW_MS)
-    [proof] = json.loads(ruling.consent)["purposes"]
+    result = decide(asked(), agreed(), made(POLICY, {"a": {}}), NOW_MS)
+    [proof] = json.loads(result.consent)["purposes"]
     assert (proof["purpose"], proof["given"], proof["why"]) == ("personalization", True, "granted")
     assert (proof["answer"]["at_ms"], proof["answer"]["basis"]) == (1, "consent")
 
@@ -128,10 +128,10 @@ def test_the_audit_proves_the_basis_the_confirmation_and_where_the_evidence_is()
     for said, why, basis in (([interest, yes], "granted", "consent"), ([interest], "granted", "legitimate_interest"),
                              ([interest, yes, no], "refused", "consent"), ([], "missing", None)):
         profile = Profile("shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
-        ruling = decide(asked(), profile, live, NOW_MS)
-        [proof] = json.loads(ruling.consent)["purposes"]
+        result = decide(asked(), profile, live, NOW_MS)
+        [proof] = json.loads(result.consent)["purposes"]
         assert (proof["why"], (proof["answer"] or {}).get("basis")) == (why, basis)
-        assert (ruling.reason == "no_consent") == (why != "granted")
+        assert (result.reason == "no_consent") == (why != "granted")
         if yes in said and no not in said:
             assert proof["answer"] == {
                 "channel": "web", "granted": True, "basis": "consent", "opt_in": "confirmed", "at_ms": NOW_MS - 5,

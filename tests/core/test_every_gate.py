@@ -114,9 +114,9 @@ def test_whatever_is_shown_has_passed_every_gate(
             oracle.resting.add(what)
             continue
         placements = ["hero", "tiles"] if what == "both" else [what]
-        ruling = decide(asked(f"r{number}", placements, max_variants=wanted, attributes={"page": page}), profile, live,
+        result = decide(asked(f"r{number}", placements, max_variants=wanted, attributes={"page": page}), profile, live,
                         NOW_MS)
-        shown = [one for one in ruling.decisions if one.item_id in items]
+        shown = [one for one in result.decisions if one.item_id in items]
         assert len({one.item_id for one in shown}) == len(shown), "one item twice in one answer"
         for one in shown:
             oracle.may_show(one.item_id, page)
@@ -126,9 +126,9 @@ def test_whatever_is_shown_has_passed_every_gate(
         for place in placements:
             groups = [items[one.item_id]["campaign"] for one in shown if one.placement == place and place == "tiles"]
             assert all(count == 1 for name, count in Counter(groups).items() if name), "diversity"
-        audited = [one.item_id for one in ruling.candidates if one.outcome == "chosen"]
+        audited = [one.item_id for one in result.candidates if one.outcome == "chosen"]
         assert sorted(audited) == sorted(one.item_id for one in shown)
-        profile = ruling.profile or profile
+        profile = result.profile or profile
 
 
 def _share(counts: Counter[str], name: str) -> float:
@@ -176,9 +176,9 @@ def test_the_chances_of_all_that_may_come_add_up_to_one_with_caps_and_stand_ins(
                  "placements": {"hero": {"ranking": "draw"}}}, items)
     profile = agreed()
     for number in range(200):
-        ruling = decide(asked(f"first{number}"), profile, live, NOW_MS)
-        if ruling.decisions[0].item_id == "full":
-            profile = ruling.profile or profile
+        result = decide(asked(f"first{number}"), profile, live, NOW_MS)
+        if result.decisions[0].item_id == "full":
+            profile = result.profile or profile
             break
     drawn: Counter[str] = Counter()
     for number in range(1_000):

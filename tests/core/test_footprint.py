@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.decide import Ruling, decide
+from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, read_by
 from pipeline.core.profile import Counter, Link, Merge, Profile, Rotation, Session, Stage, Trait, changed
 from pipeline.core.segments import refresh
@@ -85,9 +85,9 @@ _profiles = st.fixed_dictionaries({
 })
 
 
-def _decided(ruling: Ruling) -> Any:
-    return (ruling.decisions, ruling.candidates, ruling.consent, ruling.reason, ruling.fallback, ruling.exposures,
-            ruling.changes)
+def _decided(result: DecisionResult) -> Any:
+    return (result.decisions, result.candidates, result.consent, result.reason, result.fallback, result.exposures,
+            result.changes)
 
 
 @given(_profiles, st.booleans(), st.lists(st.sampled_from(["hero", "tiles", "basket"]), min_size=1, unique=True),

@@ -16,10 +16,10 @@ from pipeline.core.learn import COUNTED
 from pipeline.core.live import Live
 from pipeline.core.model import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
 from pipeline.core.profile import (
-    MOMENTS_MAX,
     REPLY_SLOTS,
     REQUESTS_MAX,
     STAGES_MAX,
+    TIMESTAMPS_MAX,
     Counter,
     Profile,
     Trait,
@@ -120,9 +120,9 @@ def _reply(emits: Any) -> DecisionReply:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(1, 10**6), st.integers(0, 40), st.integers(1, MOMENTS_MAX))
+@given(st.integers(1, 10**6), st.integers(0, 40), st.integers(1, TIMESTAMPS_MAX))
 def test_the_weight_of_a_decision_costs_nothing(weight: int, before: int, keep: int) -> None:
-    """However much a decision weighs, a counter keeps no more moments than its limit asks about."""
+    """However much a decision weighs, a counter keeps no more timestamps than its limit asks about."""
     counter: Counter | None = None
     for at_ms in range(before):
         counter = caps.counted(counter, at_ms, 1, keep)

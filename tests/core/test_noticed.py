@@ -38,8 +38,8 @@ DAY_MS = 86_400_000
 def test_every_purpose_of_a_channel_must_be_given(given_for: tuple[str, ...], decided: bool) -> None:
     live = made({}, {"a": {}})
     profile = Profile(profile_id="shop/subject", consent={name: ConsentGrant(name, True, 1) for name in given_for})
-    ruling = decide(asked(channel="email"), profile, live, NOW_MS)
-    assert (ruling.reason == "decided") == decided
+    result = decide(asked(channel="email"), profile, live, NOW_MS)
+    assert (result.reason == "decided") == decided
 
 
 _windows = st.one_of(

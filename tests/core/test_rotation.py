@@ -38,13 +38,13 @@ OLD, NEW, BOTH = ("-old",), ("-new",), ("-new", "-old")
 
 
 def who(name: str, keys: tuple[str, ...]) -> Identifier:
-    """`u1` as a door that lists these keys knows it; the first letter says the type."""
+    """`u1` as an endpoint that lists these keys knows it; the first letter says the type."""
     newest, *earlier = keys
     return Identifier(_TYPES[name[0]], name + newest, [name + key for key in earlier])
 
 
 class Shop(SmallWorld):
-    """Events by what a door would make of them."""
+    """Events by what an endpoint would make of them."""
 
     def __init__(self, **policy: Any) -> None:
         super().__init__(NOW_MS, made({"caps": {
@@ -107,7 +107,7 @@ def test_a_profile_comes_over_with_its_first_record_and_the_next_ones_are_one_ho
     assert shop.inbox == [] and shop.clicks("u1", NEW) == 1
     shop.click("u1", OLD)
     shop.click("u1", NEW)
-    assert shop.clicks("u1", NEW) == 3, "a door on the old setting, and one that lists the old key no longer"
+    assert shop.clicks("u1", NEW) == 3, "an endpoint on the old setting, and one that lists the old key no longer"
 
 
 def test_without_a_change_under_way_nothing_is_kept_or_sent_for_it(shop: Shop) -> None:
@@ -297,12 +297,12 @@ def test_to_erase_somebody_reaches_every_hash(
     [whole] = [one for one in receipts if one.part_of is None]
     assert {one.profile_id for one in receipts} >= set(whole.identifiers)
     for name in ("u1", "e1"):
-        for door in (OLD, BOTH, OLD):
-            shop.click(name, door)
-            assert shop.profile(name, door).suppressed and not shop.profile(name, door).counters
+        for endpoint in (OLD, BOTH, OLD):
+            shop.click(name, endpoint)
+            assert shop.profile(name, endpoint).suppressed and not shop.profile(name, endpoint).counters
     shop.serial += 5_000
     shop.agrees("u1", BOTH)
-    assert not shop.ask("u1", OLD).fallback, "who comes back is one person again, whichever door asks"
+    assert not shop.ask("u1", OLD).fallback, "who comes back is one person again, whichever endpoint asks"
     assert shop.owner("shop/u1-old") == "shop/u1-new"
 
 

@@ -1,4 +1,4 @@
-"""Whatever doors list which keys of the hashes, in whatever order records arrive and however often: one profile for
+"""Whatever endpoints list which keys of the hashes, in whatever order records arrive and however often: one profile for
 each connected set of identifiers, every click counted once, no cap passed."""
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LIVE = made(
     }},
     {"a": {"priority": 2}, "b": {"priority": 1}},
 )
-#: The keys that doors list at the same time, the one that hashes first: a restart under way; another begun before it is
-#: over; one that is taken back.
+#: The keys that endpoints list at the same time, the one that hashes first: a restart under way; another begun before
+#: it is over; one that is taken back.
 SETTINGS = {
     "rolling": ((0,), (1, 0)),
     "twice": ((0,), (1, 0), (2, 1, 0)),
@@ -110,7 +110,7 @@ class World:
             self.asked_by[request.request_id] = name
             self.start(requests, request)
         elif what == "ask again" and self.asked_by:
-            # At another door, which may list other keys.
+            # At another endpoint, which may list other keys.
             request_id = self.rng.choice(sorted(self.asked_by))
             who = self.who(self.asked_by[request_id])
             self.start(requests, DecisionRequest(request_id, f"shop/{who.hash}", "web", ["hero"], earlier=who.earlier,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import learn, sessions
-from pipeline.core.decide import Ruling, decide
+from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.merge import merged
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.problems import DefinitionError
@@ -28,8 +28,8 @@ def policy(**cap: Any) -> dict[str, Any]:
     return {"channels": CHANNELS, "placements": PLACES, "caps": {"visit": {"count": "decision", **cap}}}
 
 
-def shown(ruling: Ruling) -> bool:
-    return not ruling.fallback
+def shown(result: DecisionResult) -> bool:
+    return not result.fallback
 
 
 def event(kind: FeedbackKind, at_ms: int, channel: str | None, **more: Any) -> FeedbackEvent:
@@ -62,23 +62,23 @@ def test_no_session_shows_more_than_its_cap_and_every_new_one_shows_again(
             assert learnt is not None
             profile = learnt[0]
             continue
-        ruling = decide(asked(f"r{number}", channel=channel), profile, live, now_ms)
-        assert ruling.profile is not None
-        profile = ruling.profile
-        assert shown(ruling) == (count[channel] < limit)
-        count[channel] += shown(ruling)
+        result = decide(asked(f"r{number}", channel=channel), profile, live, now_ms)
+        assert result.profile is not None
+        profile = result.profile
+        assert shown(result) == (count[channel] < limit)
+        count[channel] += shown(result)
 
 
 @pytest.mark.parametrize(("heard_of", "capped"), [("soon", True), ("with a slow clock", True), ("never", False)])
 def test_an_impression_counts_in_the_session_in_which_it_was_decided(heard_of: str, capped: bool) -> None:
     live = made(policy(count="impression", per="item", limit=1, window="session"), {"a": {}})
-    ruling = decide(asked("one"), agreed(), live, NOW)
-    assert ruling.profile is not None and shown(ruling)
-    profile, now_ms = ruling.profile, NOW + 6 * MINUTE
+    result = decide(asked("one"), agreed(), live, NOW)
+    assert result.profile is not None and shown(result)
+    profile, now_ms = result.profile, NOW + 6 * MINUTE
     if heard_of != "never":
         seen_ms = NOW + 1_000 if heard_of == "soon" else NOW - 300 * MINUTE
         learnt = learn.feedback(profile, event(FeedbackKind.VIEW, seen_ms, None, item_id="a",
-                                               decision_id=ruling.decision_id), live, NOW + 2_000)
+                                               decision_id=result.decision_id), live, NOW + 2_000)
         assert learnt is not None
         profile = learnt[0]
     again = decide(asked("two"), profile, live, now_ms)
@@ -100,21 +100,21 @@ def test_an_event_whose_channel_nobody_knows_counts_in_every_visit() -> None:
     live = made(policy(count="click", per="item", limit=1, window="session"), {"a": {}})
     profile = agreed()
     for channel in ("web", "app"):
-        ruling = decide(asked(channel, channel=channel), profile, live, NOW)
-        assert ruling.profile is not None and shown(ruling)
-        profile = ruling.profile
+        result = decide(asked(channel, channel=channel), profile, live, NOW)
+        assert result.profile is not None and shown(result)
+        profile = result.profile
     learnt = learn.feedback(profile, event(FeedbackKind.CLICK, NOW, None, item_id="a"), live, NOW)
     assert learnt is not None
     assert not any(shown(decide(asked(f"{one}2", channel=one), learnt[0], live, NOW)) for one in ("web", "app"))
 
 
 @given(st.lists(st.integers(0, 29), min_size=1, max_size=12), st.randoms())
-def test_the_order_in_which_a_session_is_heard_of_is_nothing(moments: list[int], chance: Any) -> None:
-    chance.shuffle(moments)
+def test_the_order_in_which_a_session_is_heard_of_is_nothing(timestamps: list[int], chance: Any) -> None:
+    chance.shuffle(timestamps)
     session = None
-    for minute in moments:
+    for minute in timestamps:
         session = sessions.at(session, minute * MINUTE, sessions.GAP_MS)
-    assert session == Session(min(moments) * MINUTE, max(moments) * MINUTE)
+    assert session == Session(min(timestamps) * MINUTE, max(timestamps) * MINUTE)
 
 
 def test_an_answer_lasts_no_longer_than_a_session_may() -> None:
@@ -152,9 +152,9 @@ def test_neither_a_merge_nor_its_undoing_ends_a_visit() -> None:
     assert device is not None
     whole = merged(agreed(Profile(profile_id="shop/user")), device, "login", NOW)
     for number, minute in enumerate((20, 40)):
-        ruling = decide(asked(f"more{number}"), whole, live, NOW + minute * MINUTE)
-        assert ruling.profile is not None and not shown(ruling)
-        whole = ruling.profile
+        result = decide(asked(f"more{number}"), whole, live, NOW + minute * MINUTE)
+        assert result.profile is not None and not shown(result)
+        whole = result.profile
     alone = returned(device, whole)
     assert not shown(decide(asked("last"), alone, live, NOW + 60 * MINUTE))
 

@@ -250,8 +250,8 @@ def test_a_step_with_a_time_that_is_none_is_said_to_be_the_steps() -> None:
 
 
 def test_a_request_that_is_none_has_no_consent_to_show() -> None:
-    ruling = decide(asked(placements="nowhere"), agreed(), made({}, {"a": {}}), NOW_MS)
-    assert (ruling.reason, ruling.consent, ruling.error) == ("invalid_request", "", "unknown_placement:nowhere")
+    result = decide(asked(placements="nowhere"), agreed(), made({}, {"a": {}}), NOW_MS)
+    assert (result.reason, result.consent, result.error) == ("invalid_request", "", "unknown_placement:nowhere")
 
 
 def test_an_event_tidies_counters_by_the_time_at_which_it_is_taken_up() -> None:

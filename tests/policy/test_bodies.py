@@ -84,8 +84,8 @@ def _decides(directory: Directory, said: str) -> None:
     assert live is not None, said
     for placement in live.policy.placements:
         for channel in live.policy.placements[placement].channels:
-            ruling = decide(asked("r", placement, channel), agreed(), live, NOW_MS)
-            assert ruling.error is None and ruling.decisions, said
+            result = decide(asked("r", placement, channel), agreed(), live, NOW_MS)
+            assert result.error is None and result.decisions, said
 
 
 def test_any_item_is_a_dead_letter_or_can_be_decided() -> None:

@@ -16,7 +16,7 @@ from pipeline.agents import _apply, _rotation
 from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
 from pipeline.core import caps, erasure, learn, rotation
-from pipeline.core.gates import Sitting
+from pipeline.core.gates import DecisionContext
 from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord
 from pipeline.core.profile import Profile, changed
@@ -120,7 +120,7 @@ def _never_give_back() -> Any:
 
 
 def _spend_unasked() -> Any:
-    return _patched((Sitting, "asks", lambda self: {}))
+    return _patched((DecisionContext, "asks", lambda self: {}))
 
 
 def _use_at_once() -> Any:

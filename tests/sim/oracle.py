@@ -51,7 +51,7 @@ class Oracle:
         self.sim = sim
         self.wrong: list[str] = []
         self.keyring = Keyring(sim.vault)
-        #: By the hash under the old tenant key, whichever door it came through.
+        #: By the hash under the old tenant key, whichever endpoint it came through.
         self.identity = [(record, as_early(event)) for record, event in self._inputs(IDENTITY_EVENTS.name)]
         self.feedback = [(record, as_early(event)) for record, event in self._inputs(FEEDBACK_EVENTS.name)]
         self.requests = [(record, as_early(event)) for record, event in self._inputs(DECISION_REQUESTS.name)]

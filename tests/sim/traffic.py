@@ -50,13 +50,13 @@ class Traffic:
 
     def __init__(
         self, rng: random.Random, accounts: bool = False, fate: random.Random | None = None,
-        doors: random.Random | None = None,
+        endpoints: random.Random | None = None,
     ) -> None:
         """`fate` decides who is to be forgotten, so that a run without it stays the run it was; None: nobody.
-        `doors` chooses which producer's keys hash a record where the key is being changed; None: it is not."""
+        `endpoints` chooses which producer's keys hash a record where the key is being changed; None: it is not."""
         self._rng = rng
-        self._doors = doors
-        #: How many of the doors list the new key by now.
+        self._endpoints = endpoints
+        #: How many of the endpoints list the new key by now.
         self._restarted = 0.0
         self.subjects = [f"shop/{name}" for name in "abcdefgh"[: rng.randint(2, 7)]]
         self.aliases = self._plan_aliases()
@@ -228,11 +228,11 @@ class Traffic:
         return self._again(chosen.topic, chosen.value)
 
     def _hashed(self, value: Event) -> Event:
-        """The record as another door would hash it: one that lists the new key before the old, or the old one only."""
-        if self._doors is None:
+        """The record as another endpoint would hash it: one that lists the new key before the old, or the old only."""
+        if self._endpoints is None:
             return value
-        self._restarted = min(1.0, self._restarted + self._doors.choice((0.0, 0.0, 0.05)))
-        if self._doors.random() >= self._restarted:
+        self._restarted = min(1.0, self._restarted + self._endpoints.choice((0.0, 0.0, 0.05)))
+        if self._endpoints.random() >= self._restarted:
             return value
         if isinstance(value, IdentityEvent):
             known = [Identifier(one.type, newly(one.hash), [one.hash]) for one in value.identifiers]
@@ -240,7 +240,7 @@ class Traffic:
             if joins is not None:
                 joins = replace(joins, account=newly(joins.account), earlier=[joins.account.partition("/")[2]])
             value = replace(value, identifiers=known, membership=joins)
-            if value.alias_of is not None and self._doors.random() < self._restarted:
+            if value.alias_of is not None and self._endpoints.random() < self._restarted:
                 value = replace(value, alias_of=newly(value.alias_of), alias_earlier=[value.alias_of.partition("/")[2]])
         return replace(value, subject=newly(value.subject), earlier=[value.subject.partition("/")[2]])
 

@@ -30,10 +30,10 @@ class World:
         self.accounts = seed % 10 in (3, 6)
         self.lives = policies(self.accounts)
         self.live = self.lives[0]
-        #: In some runs the key of the hashes is changed, door by door.
+        #: In some runs the key of the hashes is changed, endpoint by endpoint.
         self.rotates = seed % 10 == 8 or seed % 50 == 36
-        doors = random.Random(seed + 3) if self.rotates else None
-        self.traffic = Traffic(rng, self.accounts, random.Random(seed + 2), doors)
+        endpoints = random.Random(seed + 3) if self.rotates else None
+        self.traffic = Traffic(rng, self.accounts, random.Random(seed + 2), endpoints)
         self.machines = [Machine(f"m{n}", rng.choice((0, 0, 40, -40, 900))) for n in range(rng.choice((1, 2, 2, 3)))]
         self.workers: list[SimWorker] = []
         #: What processes that died had on the wire: may still arrive.

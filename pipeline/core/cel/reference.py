@@ -54,7 +54,7 @@ def _extensions() -> Iterator[Any]:
 
 
 def _listed(impl: Any) -> Any:
-    """The library's lists are Python's, and its days moments."""
+    """The library's lists are Python's, and its days timestamps."""
     def call(*args: Any) -> Any:
         value = impl(*args)
         if isinstance(value, date):

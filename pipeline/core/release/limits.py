@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.core.definitions import Cap, Channel, Rest, Window
-from pipeline.core.profile import MOMENTS_MAX
+from pipeline.core.profile import TIMESTAMPS_MAX
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.sessions import GAP_MS
 
@@ -27,8 +27,8 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
     """One frequency cap, or contact pressure where it has weights."""
     path = ("caps", name)
     window = one["window"]
-    if one["limit"] > MOMENTS_MAX and window["kind"] != "lifetime":
-        book.problems.add((*path, "limit"), f"a cap within a window counts to {MOMENTS_MAX} at most")
+    if one["limit"] > TIMESTAMPS_MAX and window["kind"] != "lifetime":
+        book.problems.add((*path, "limit"), f"a cap within a window counts to {TIMESTAMPS_MAX} at most")
     weights = one.get("weights")
     if weights is not None:
         for other in weights:

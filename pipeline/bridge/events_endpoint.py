@@ -92,7 +92,7 @@ class _Outcome:
 
 
 class EventsDoor:
-    """The door's parts."""
+    """The endpoint's parts."""
 
     def __init__(
         self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, wire: Wire, asker: Asker, clock: Clock,

@@ -64,7 +64,7 @@ class _Asked:
 
 
 class DecideDoor:
-    """The door's parts. `caught_up` says whether the policies have been read to their end once."""
+    """The endpoint's parts. `caught_up` says whether the policies have been read to their end once."""
 
     def __init__(
         self, settings: Settings, keys: ApiKeys, quotas: Quotas, world: World, caught_up: Callable[[], bool],

@@ -35,7 +35,7 @@ _KEY_CHARS_MAX: Final = 256
 
 
 class Archive(Protocol):
-    """What the door reads back. Blocks; raises KafkaException."""
+    """What the endpoint reads back. Blocks; raises KafkaException."""
 
     def job(self, job_id: str) -> Job | None:
         """The job; None where nobody asked for it."""
@@ -45,7 +45,7 @@ class Archive(Protocol):
 
 
 class PrivacyDoor:
-    """The doors' parts."""
+    """The endpoints' parts."""
 
     def __init__(
         self, settings: Settings, keys: ApiKeys, wire: Wire, archive: Callable[[], Archive], clock: Clock
