@@ -48,7 +48,7 @@ def prepare_null(parts: Parts, cluster: Cluster) -> None:
     """The null worker behind a bridge of its own."""
     cluster.create((renamed(DECISION_REQUESTS, null_worker.CHANGELOG),))
     parts.start("null worker", ["-m", "bench.null_worker", cluster.settings.bootstrap])
-    parts.wait("the null worker", lambda: cluster.assigned(null_worker.GROUP))
+    parts.wait("the null worker", lambda: cluster.assigned(cluster.settings.app_id))
     parts.start_bridge()
 
 

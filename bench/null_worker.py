@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import Chosen, DecisionReply, DecisionRequest
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REPLIES, DECISION_REQUESTS
 
 CHANGELOG: Final = "bench.null.changelog"
-GROUP: Final = "bench-null"
 
 #: What a first decision with the example policy writes to the changelog, all its records together.
 WRITE_BYTES: Final = 3_471
@@ -25,8 +25,12 @@ WRITE_BYTES: Final = 3_471
 
 def serve(settings: Settings) -> None:
     """Never returns."""
-    overrides: dict[str, Any] = {"enable.auto.commit": True, "enable.auto.offset.store": True}
-    consumer = kafka.consumer(settings, GROUP, "null", **overrides)
+    overrides: dict[str, Any] = {
+        "enable.auto.commit": True, "enable.auto.offset.store": True,
+        "auto.commit.interval.ms": settings.commit_interval_ms,
+    }
+    # The workers' own group: by what it commits a bridge knows that requests are taken.
+    consumer = kafka.consumer(settings, settings.app_id, "null", **overrides)
     writer = kafka.producer(settings, "null-changelog", **kafka.UNCOMPRESSED)
     replier = kafka.producer(settings, "null-replies")
     state = bytes(WRITE_BYTES)
@@ -34,7 +38,8 @@ def serve(settings: Settings) -> None:
     def written(request: DecisionRequest, error: Any, _message: Any) -> None:
         if error is None and request.reply_partition is not None:
             shown = [Chosen("nothing", "content", place, "default", 0, 60) for place in request.placements]
-            reply = DecisionReply(request.request_id, request.request_id, shown, False, "decided")
+            decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
+            reply = DecisionReply(request.request_id, decision_id, shown, False, "decided")
             replier.produce(DECISION_REPLIES.name, avro.encode(DECISION_REPLIES, reply), request.request_id.encode(),
                             request.reply_partition)
 

@@ -70,7 +70,8 @@ async def test_an_export_has_every_remembered_reply_wherever_it_is_kept(
     for _ in range(9):
         await client.post("/personalization/decide", json=decide_body())
     document = (await done(client, "/privacy/export", ANN))["document"]
-    inline = [one["reply"] for one in document["profiles"][bridge.subject("ann")]["requests"].values() if one.get("reply")]
+    remembered = document["profiles"][bridge.subject("ann")]["requests"].values()
+    inline = [one["reply"] for one in remembered if one.get("reply")]
     assert inline and document["replies"]
     told = sorted(one["decision_id"] for one in (*inline, *document["replies"]))
     assert told == sorted(one["value"]["decision_id"] for one in document["records"]["decision.audit"])
