@@ -44,7 +44,7 @@ _DUE = b"\x00due\x00"
 _ERASED = b"\x00erased/"
 
 #: Of one process, shared by all its partitions: what is written and not in a file yet, and blocks that were read.
-WRITE_BUFFERS_BYTES = 64 * 1024 * 1024
+WRITE_BUFFERS_BYTES = 128 * 1024 * 1024
 BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 _WRITE_BUFFERS = WriteBufferManager(WRITE_BUFFERS_BYTES, False)
 _BLOCK_CACHE = Cache(BLOCK_CACHE_BYTES)

@@ -10,13 +10,13 @@ from typing import Final
 
 import cramjam
 
-__all__ = ["CompressionError", "compressed", "decompressed"]
+__all__ = ["CompressionError", "compressed", "decompressed", "plain"]
 
 _PLAIN: Final = b"\x00"
 _LZ4: Final = b"\x01"
 
 #: Below this there is too little that repeats itself.
-_BYTES_MIN: Final = 128
+_BYTES_MIN: Final = 512
 
 _compress = cramjam.lz4.compress_block
 _decompress = cramjam.lz4.decompress_block
@@ -32,6 +32,11 @@ def compressed(data: bytes) -> bytes:
         smaller = bytes(_compress(data))
         if len(smaller) < len(data):
             return _LZ4 + smaller
+    return plain(data)
+
+
+def plain(data: bytes) -> bytes:
+    """The data as it is kept without compression."""
     return _PLAIN + data
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -95,8 +95,14 @@ OUTBOX: Final = b"outbox"
 #: Before a subject's key and a name: what was put beside the state.
 BESIDE: Final = b"\x00beside/"
 
-#: Of the text and its purpose.
-Seal = Callable[[bytes, bytes], bytes]
+#: Of what is encrypted and its purpose.
+Open = Callable[[bytes, bytes], bytes]
+
+
+class Seal(Protocol):
+    """Encrypts for a purpose; see `vault.Cipher.seal`."""
+
+    def __call__(self, data: bytes, purpose: bytes, compress: bool = True) -> bytes: ...
 
 
 def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
@@ -108,7 +114,7 @@ def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
         state, outbox = envelope.unopened
     elif seal is not None:
         state = seal(envelope.state, STATE) if envelope.state else b""
-        outbox = seal(_packed(envelope.outbox), OUTBOX) if envelope.outbox else b""
+        outbox = seal(_packed(envelope.outbox), OUTBOX, False) if envelope.outbox else b""
     elif envelope.outbox:
         raise TypeError("an outbox is sealed")
     else:
@@ -151,7 +157,7 @@ def decode(data: bytes) -> Envelope:
     return found
 
 
-def opened(envelope: Envelope, seal_off: Seal) -> Envelope:
+def opened(envelope: Envelope, seal_off: Open) -> Envelope:
     """The envelope with its state and outbox. Raises EnvelopeError, and what `seal_off` raises."""
     if envelope.unopened is not None:
         state, outbox = envelope.unopened

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pipeline.codecs.compression import compressed, decompressed
+from pipeline.codecs.compression import compressed, decompressed, plain
 
 BY_SUBJECT: Final = 1
 BY_INSTALLATION: Final = 2
@@ -71,12 +71,13 @@ class Cipher:
         self.pseudonym = pseudonym
         self.wrapped = wrapped
 
-    def seal(self, data: bytes, purpose: bytes) -> bytes:
-        """The data, readable only with this key and for the same purpose."""
+    def seal(self, data: bytes, purpose: bytes, compress: bool = True) -> bytes:
+        """The data, readable only with this key and for the same purpose. `compress`: where that makes it smaller;
+        what is encrypted already does not get smaller."""
         if self._nonces is None:
             raise TypeError("this cipher is for reading")
         nonce = self._nonces.next()
-        return self._mark + nonce + self._aead.encrypt(nonce, compressed(data), purpose)
+        return self._mark + nonce + self._aead.encrypt(nonce, compressed(data) if compress else plain(data), purpose)
 
     def open(self, sealed: bytes, purpose: bytes) -> bytes:
         """The data again. Raises SealError."""

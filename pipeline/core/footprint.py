@@ -6,9 +6,9 @@ they name instead, and of the fallback chain. Worked out once per release and ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pipeline.core import accounts, segments
 from pipeline.core.catalog import item_reads
@@ -21,21 +21,28 @@ from pipeline.core.words import ConsentGrant
 if TYPE_CHECKING:
     from pipeline.core.live import Candidate
 
+_T = TypeVar("_T")
 _NOT_NAMED: Final = Merge("", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Fact paths, counter keys, suppression keys and experiment names within reach."""
+    """Fact paths, counter keys, suppression keys and experiment names within reach; and which traits, behaviour keys
+    and segments the facts come from. No segments: all of them."""
 
     facts: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
     rests: frozenset[str] = frozenset()
     experiments: frozenset[str] = frozenset()
+    traits: frozenset[str] = frozenset()
+    behaviour: frozenset[str] = frozenset()
+    segments: frozenset[str] | None = frozenset()
 
     def __or__(self, other: Footprint) -> Footprint:
+        own, others = self.segments, other.segments
         return Footprint(self.facts | other.facts, self.counters | other.counters, self.rests | other.rests,
-                         self.experiments | other.experiments)
+                         self.experiments | other.experiments, self.traits | other.traits,
+                         self.behaviour | other.behaviour, None if own is None or others is None else own | others)
 
 
 def of_candidates(policy: Policy, placement: Placement, channel: str, reached: Iterable[Candidate]) -> Footprint:
@@ -55,7 +62,19 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
         for arm in one.variations:
             if arm.ranking is not None:
                 facts |= _of_ranking(arm.ranking)
-    return Footprint(frozenset(facts), frozenset(counters), frozenset(rests), frozenset(experiments))
+    return Footprint(frozenset(facts), frozenset(counters), frozenset(rests), frozenset(experiments),
+                     _traits(policy, facts), _behaviour(policy, facts),
+                     None if "segments" in facts else frozenset(
+                         name for name, path in policy.segment_paths.items() if path in facts))
+
+
+def _traits(policy: Policy, facts: Set[str]) -> frozenset[str]:
+    zone = (policy.zone_trait,) if policy.zone_trait else ()
+    return frozenset((*zone, *(name for name, one in policy.traits.items() if one.path in facts)))
+
+
+def _behaviour(policy: Policy, facts: Set[str]) -> frozenset[str]:
+    return frozenset(key for signal in policy.signals if signal.path in facts for key in signal.keys)
 
 
 def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Placement) -> Iterator[Item]:
@@ -80,21 +99,17 @@ def read_of(
 
     Where memberships are worked out anew, what segments and stages read is part of it.
     """
-    facts = footprint.facts
+    traits, behaviour, members = footprint.traits, footprint.behaviour, profile.segments
     if policy.timed or segments.stale(profile, policy, now_ms, account):
-        facts = facts | policy.segment_reads
-        members = profile.segments
-    elif "segments" in facts:
-        members = profile.segments
-    else:
-        members = {name: at for name, at in profile.segments.items() if policy.segment_paths.get(name) in facts}
-    keys = {key for signal in policy.signals if signal.path in facts for key in signal.keys}
+        traits |= _traits(policy, policy.segment_reads)
+        behaviour |= _behaviour(policy, policy.segment_reads)
+    elif footprint.segments is not None:
+        members = _kept(members, footprint.segments)
     session = profile.sessions.get(request.channel)
     primary = accounts.primary(profile) if profile.accounts else ""
     return Profile(
         profile_id=profile.profile_id,
-        traits={name: trait for name, trait in profile.traits.items() if name == policy.zone_trait or (
-            (attribute := policy.traits.get(name)) is not None and attribute.path in facts)},
+        traits=_kept(profile.traits, traits),
         consent=_consent(profile, policy, request),
         accounts={primary: profile.accounts[primary]} if primary else {},
         segments=members,
@@ -102,16 +117,21 @@ def read_of(
         segments_due_ms=profile.segments_due_ms,
         segments_account=profile.segments_account,
         stages=profile.stages[-1:],
-        behaviour={key: profile.behaviour[key] for key in keys & profile.behaviour.keys()},
+        behaviour=_kept(profile.behaviour, behaviour),
         heard_ms=profile.heard_ms,
         sessions={request.channel: session} if session is not None else {},
-        counters={key: profile.counters[key] for key in footprint.counters & profile.counters.keys()},
-        rests={key: profile.rests[key] for key in footprint.rests & profile.rests.keys()},
-        assignments={name: profile.assignments[name] for name in footprint.experiments & profile.assignments.keys()},
+        counters=_kept(profile.counters, footprint.counters),
+        rests=_kept(profile.rests, footprint.rests),
+        assignments=_kept(profile.assignments, footprint.experiments),
         # How many merges there were, which decides how many timestamps a counter keeps; not whose.
         merged={str(number): _NOT_NAMED for number in range(len(profile.merged))},
         rotation=None if profile.rotation is None else Rotation(first=profile.rotation.first),
     )
+
+
+def _kept(parts: dict[str, _T], names: Set[str]) -> dict[str, _T]:
+    """Those of these names; in their own order, so that the same profile always gives the same bytes."""
+    return {name: part for name, part in parts.items() if name in names} if parts else parts
 
 
 def _consent(profile: Profile, policy: Policy, request: DecisionRequest) -> dict[str, ConsentGrant]:
