@@ -93,6 +93,8 @@ class RocksStore:
         self._erasures = 0
         #: One compacts, or the files are closed.
         self._files = threading.Lock()
+        #: What is collected is changed by one at a time: a take-over reads on a thread of its own.
+        self._lock = threading.RLock()
         self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
@@ -105,6 +107,10 @@ class RocksStore:
 
         They are on disk when enough are collected, at the next `due`, which an owner asks every second, and at `close`.
         """
+        with self._lock:
+            self._apply(writes, offset)
+
+    def _apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
         marks = {key[len(STALE_MARK) :] for key in writes if key.startswith(STALE_MARK)}
         self._collected.update(writes)
         for key in (self.stale & writes.keys()) - marks:
@@ -118,6 +124,10 @@ class RocksStore:
 
     def write(self) -> None:
         """Bring the disk up to date, without fsync: what a crash of the machine loses is read again as well."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
         if not self._collected:
             return
         batch = WriteBatch(raw_mode=True)
@@ -178,10 +188,25 @@ class RocksStore:
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
         partition; returns how many were passed over."""
-        found = recover(changes, self.offset, self.epoch, self.get(EPOCH_KEY))
-        self.epoch = found.epoch
-        self.apply(found.writes, found.offset)
-        return found.stale
+        with self._lock:
+            # A take-over's thread may load while a standby's last records still come in: each record counts once.
+            left = [change for change in changes if change[2] > self.offset]
+            found = recover(left, self.offset, self.epoch, self.get(EPOCH_KEY))
+            self.epoch = found.epoch
+            self.apply(found.writes, found.offset)
+            return found.stale
+
+    def follow(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> None:
+        """As `load`, for a standby: only what comes right after what is here, as the copy must stay a prefix. What a
+        gap hides (the reading began later, or the log was compacted) a take-over reads."""
+        with self._lock:
+            reached, left = self.offset, []
+            for change in changes:
+                if change[2] == reached + 1:
+                    left.append(change)
+                    reached += 1
+            if left:
+                self.load(left)
 
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms).

@@ -37,7 +37,7 @@ class LaneStore(SerializedStore[bytes, bytes]):
             changes.setdefault(message.partition, []).append((message.key, message.value, message.offset))
         for partition, records in changes.items():
             store = self._partition(partition)
-            store.load(r for r in records if r[2] > store.offset)
+            store.follow(records)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

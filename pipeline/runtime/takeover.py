@@ -41,6 +41,9 @@ class TableStore(StateStore, Protocol):
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order; returns how many were stale and passed over."""
 
+    def follow(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> None:
+        """As `load`, for a standby: only what comes right after what is here."""
+
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
 
