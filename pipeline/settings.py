@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         "for every one; empty: none.",
     )
     connections_max: int = Field(
-        2_000, ge=1, description="Connections one bridge holds; past it a new one is closed at once.")
+        2_000, ge=1, description="Connections one bridge holds; past it a new one is answered with 503 and closed.")
     connections_per_address_max: int = Field(
         512, ge=1, description="Of them, those of one address: a proxy in front needs as many as it opens.")
     deadline_ms: int = Field(150, ge=1, le=60_000, description="How long a caller waits before the declared fallback.")

@@ -93,7 +93,7 @@ class RocksStore:
         self._erasures = 0
         #: One compacts, or the files are closed.
         self._files = threading.Lock()
-        #: What is collected is changed by one at a time: a take-over reads on a thread of its own.
+        #: What is collected is changed by one at a time: take-overs and standbys read on threads of their own.
         self._lock = threading.RLock()
         self._closed = False
 
@@ -160,7 +160,8 @@ class RocksStore:
     @property
     def erased(self) -> dict[bytes, int]:
         """The erased keys whose replaced values may still lie in the files; to compact, and then to say `compacted`."""
-        return dict(self._erased)
+        with self._lock:
+            return dict(self._erased)
 
     def compact(self, keys: Iterable[bytes]) -> bool:
         """Remove from the files what was replaced of these keys. Takes its time: for a thread of its own. False where
@@ -178,35 +179,24 @@ class RocksStore:
 
     def compacted(self, keys: Mapping[bytes, int]) -> None:
         """Of these nothing is left to compact, but of what was erased again since."""
-        done = [key for key, number in keys.items() if self._erased.get(key) == number]
-        batch = WriteBatch(raw_mode=True)
-        for key in done:
-            batch.delete(_ERASED + key)
-            del self._erased[key]
-        self._db.write(batch, self._write_options)
+        with self._lock:
+            done = [key for key, number in keys.items() if self._erased.get(key) == number]
+            batch = WriteBatch(raw_mode=True)
+            for key in done:
+                batch.delete(_ERASED + key)
+                del self._erased[key]
+            self._db.write(batch, self._write_options)
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
         """Apply changelog records (key, value, offset) in order, passing over those of an owner that had lost the
         partition; returns how many were passed over."""
         with self._lock:
-            # A take-over's thread may load while a standby's last records still come in: each record counts once.
-            left = [change for change in changes if change[2] > self.offset]
-            found = recover(left, self.offset, self.epoch, self.get(EPOCH_KEY))
+            # A take-over given up may still be reading while another one, or a standby's reader, has begun: what one
+            # of them has loaded, the others pass over.
+            found = recover(changes, self.offset, self.epoch, self.get(EPOCH_KEY))
             self.epoch = found.epoch
             self.apply(found.writes, found.offset)
             return found.stale
-
-    def follow(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> None:
-        """As `load`, for a standby: only what comes right after what is here, as the copy must stay a prefix. What a
-        gap hides (the reading began later, or the log was compacted) a take-over reads."""
-        with self._lock:
-            reached, left = self.offset, []
-            for change in changes:
-                if change[2] == reached + 1:
-                    left.append(change)
-                    reached += 1
-            if left:
-                self.load(left)
 
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms).

@@ -7,16 +7,16 @@ the callers' own, and two of them may well choose the same.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.bridge.breaker import Breaker, State
+from pipeline.bridge.confirmations import Confirmations
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro
-from pipeline.core.hashing import applied_id_of, decision_id_of
+from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
@@ -80,6 +80,7 @@ class Asker:
         self._in_flight_max = in_flight_max
         self._patience_ms = patience_ms * _PATIENT_SHARE
         self._waiting: dict[str, list[_Waiting]] = {}
+        self.confirmations = Confirmations(clock)
         self._breakers = [Breaker() for _ in range(DECISION_REQUESTS.partitions)]
         self.in_flight = 0
         #: When, last, the pipeline left somebody without an answer who had waited long enough; monotonic seconds.
@@ -180,25 +181,11 @@ class Asker:
         else:
             self._waiting.pop(request_id, None)
 
-    @contextmanager
-    def expecting(self, events: Iterable[tuple[str, str]]) -> Iterator[list[asyncio.Future[Answer]]]:
-        """Wait for the workers to confirm events, by subject and event id: enter before they are published."""
-        loop = asyncio.get_running_loop()
-        expected = [(event_id, _Waiting(applied_id_of(subject), "", [loop.create_future()]))
-                    for subject, event_id in events]
-        for event_id, waiting in expected:
-            self._waiting.setdefault(event_id, []).append(waiting)
-        try:
-            yield [waiting.futures[0] for _, waiting in expected]
-        finally:
-            for event_id, waiting in expected:
-                self._forget(event_id, waiting)
-
     # -- the pipeline's side --------------------------------------------------------------------------------------
 
     def wants(self, request_id: str) -> bool:
         """See ReplyListener."""
-        return request_id in self._waiting
+        return request_id in self._waiting or self.confirmations.wants(request_id)
 
     def replied(self, replies: Sequence[DecisionReply]) -> None:
         """See ReplyListener."""
@@ -206,6 +193,7 @@ class Asker:
             for waiting in self._waiting.get(reply.request_id, ()):
                 if waiting.decision_id == reply.decision_id:
                     waiting.resolve(reply)
+            self.confirmations.confirm(reply.request_id, reply.decision_id)
 
     def broker_went_away(self) -> None:
         """See ReplyListener."""
@@ -213,3 +201,4 @@ class Asker:
         for same_id in self._waiting.values():
             for waiting in same_id:
                 waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE))
+        self.confirmations.give_up_waiting()

@@ -21,6 +21,10 @@ HEAD_BYTES_MAX: Final = 32_768
 HEAD_S: Final = 10.0
 BODY_S: Final = 30.0
 
+#: A connection too many is told so; so many at a time, and for so long, the others are closed without a word.
+REFUSED_MAX: Final = 64
+REFUSED_S: Final = 1.0
+
 _LOOK_S: Final = 2.0
 #: Descriptors left for the broker, files and the listening socket.
 _DESCRIPTORS_KEPT: Final = 128
@@ -34,6 +38,8 @@ class Limits:
         self.per_address_max = per_address_max
         self.by_address: Counter[str] = Counter()
         self.count = 0
+        #: Connections too many that are being told so.
+        self.refused = 0
 
     def enter(self, address: str) -> bool:
         """Whether one more connection of the address may stay; it is counted then."""
@@ -73,12 +79,25 @@ class GuardedProtocol(HttpToolsProtocol):
         self._until_s: float | None = self.loop.time() + HEAD_S
         self._in_head = True
         self._look: asyncio.TimerHandle | None = None
-        if self._ended:
-            transport.abort()
-        else:
+        self._refused = False
+        if not self._ended:
             self._look = self.loop.call_later(_LOOK_S, self._look_at_clock)
+        elif self.limits.refused < REFUSED_MAX:
+            self._refuse(transport)
+        else:
+            transport.abort()
+
+    def _refuse(self, transport: asyncio.Transport) -> None:
+        """Answer at once, and hang up after the request: before it was read, a reset would overtake the answer."""
+        self._refused = True
+        self.limits.refused += 1
+        self._say(problems.TOO_MANY_CONNECTIONS, b"retry-after: 1\r\n")
+        self._look = self.loop.call_later(REFUSED_S, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._refused:
+            self._refused = False
+            self.limits.refused -= 1
         if self._look is not None:
             self._look.cancel()
         if self._within:
@@ -87,6 +106,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            self.transport.close()
         if self._ended:
             return
         if self._in_head:
@@ -130,12 +151,15 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._ended = True
         if self.cycle is None or self.cycle.response_complete:
-            body = msgspec.json.encode({"type": kind.type, "title": kind.title, "status": kind.status,
-                                        "detail": kind.advice})
-            self.transport.write(
-                b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (
-                    kind.status, kind.title.encode(), problems.MEDIA_TYPE.encode(), len(body)) + body)
+            self._say(kind)
         self.transport.close()
+
+    def _say(self, kind: Kind, headers: bytes = b"") -> None:
+        body = msgspec.json.encode({"type": kind.type, "title": kind.title, "status": kind.status,
+                                    "detail": kind.advice})
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n" % (
+                kind.status, kind.title.encode(), problems.MEDIA_TYPE.encode(), len(body), headers) + body)
 
 
 def guarded(limits: Limits) -> type[asyncio.Protocol]:

@@ -8,6 +8,7 @@ In a batch each event stands for itself; a wrong one does not hold the others up
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import uuid
@@ -23,7 +24,8 @@ from starlette.responses import Response
 
 from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
-from pipeline.bridge.asking import Answer, Asker
+from pipeline.bridge.asking import Asker
+from pipeline.bridge.confirmations import Expected
 from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_of
@@ -38,7 +40,7 @@ from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
 from pipeline.core.accounts import is_account
 from pipeline.core.identity_rules import DEFAULT
-from pipeline.core.model import DecisionReply, FeedbackEvent, IdentityEvent
+from pipeline.core.model import FeedbackEvent, IdentityEvent
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -70,8 +72,9 @@ class _Outcome:
     errors: tuple[FieldError, ...] = ()
     warnings: list[str] = field(default_factory=list)
     taken: bool = False
-    #: Subject and event id where it speaks of a person's consent; and whether a worker has confirmed that.
-    speaks: tuple[str, str] | None = None
+    #: Subject, event id and a digest of what it says, where it speaks of a person's consent; and whether a worker has
+    #: confirmed that.
+    speaks: tuple[str, str, bytes] | None = None
     confirmed: bool = False
 
     @property
@@ -177,29 +180,41 @@ class EventsDoor:
         return outcome
 
     async def _publish(self, outcomes: Sequence[_Outcome]) -> None:
-        speaking = [(outcome, outcome.speaks) for outcome in outcomes if outcome.speaks is not None]
-        with self._asker.expecting([speaks for _, speaks in speaking]) as confirmations:
-            taken = iter(await self._wire.publish([record for outcome in outcomes for record in outcome.records]))
-            for outcome in outcomes:
+        confirmations = self._asker.confirmations
+        speaking = [(outcome, confirmations.expect(*outcome.speaks)) for outcome in outcomes if outcome.speaks]
+        # Sent again: the broker has it, and what confirms the first sending confirms this one.
+        now_s = self._clock.monotonic_s()
+        for outcome, expected in speaking:
+            outcome.taken = expected.under_way(now_s)
+        new = [(outcome, expected) for outcome, expected in speaking if not outcome.taken]
+        try:
+            sending = [outcome for outcome in outcomes if not outcome.taken]
+            taken = iter(await self._wire.publish([record for outcome in sending for record in outcome.records]))
+            for outcome in sending:
                 outcome.taken = all([next(taken) for _ in outcome.records])
-            pairs = zip(speaking, confirmations, strict=True)
-            await self._confirm([(outcome, future) for (outcome, _), future in pairs if outcome.taken])
+            for outcome, expected in new:
+                if outcome.taken:
+                    expected.sent(now_s)
+            await self._confirm([(outcome, expected) for outcome, expected in speaking if outcome.taken])
+        finally:
+            for _, expected in speaking:
+                confirmations.leave(expected)
         for outcome in outcomes:
             self._metrics.event(outcome.type, outcome.status)
 
-    async def _confirm(self, waiting: Sequence[tuple[_Outcome, asyncio.Future[Answer]]]) -> None:
+    async def _confirm(self, waiting: Sequence[tuple[_Outcome, Expected]]) -> None:
         if not waiting or not self._wire.listening:
             return
-        await asyncio.wait([future for _, future in waiting], timeout=CONFIRMED_WITHIN_S)
-        for outcome, future in waiting:
-            outcome.confirmed = future.done() and isinstance(future.result(), DecisionReply)
+        await asyncio.wait({expected.future for _, expected in waiting}, timeout=CONFIRMED_WITHIN_S)
+        for outcome, expected in waiting:
+            outcome.confirmed = expected.confirmed
 
     def _record(self, event: IdentityEvent | FeedbackEvent, trace: Headers, outcome: _Outcome) -> Outbound:
         """The event as a record of its topic. Raises CodecError for one that no record can hold."""
         topic = FEEDBACK_EVENTS if isinstance(event, FeedbackEvent) else IDENTITY_EVENTS
         if isinstance(event, IdentityEvent) and event.consent and not is_account(event.subject):
-            outcome.speaks = event.subject, event.event_id
             event = replace(event, reply_partition=self._wire.reply_partition)
+            outcome.speaks = event.subject, event.event_id, _said(event)
         return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
 
     def _answer(self, outcomes: Sequence[_Outcome], status: int) -> Response:
@@ -275,6 +290,12 @@ def _parts_leniently(body: bytes) -> _Parts:
         {name: msgspec.Raw(json.dumps(value).encode()) for name, value in top.items()},
         None if events is None else [msgspec.Raw(json.dumps(event).encode()) for event in events],
     )
+
+
+def _said(event: IdentityEvent) -> bytes:
+    """A digest of everything but the times, which are worked out anew for a repeat, from when it is sent."""
+    said = replace(event, at_ms=0, consent=[replace(grant, at_ms=0) for grant in event.consent])
+    return hashlib.blake2b(avro.encode(IDENTITY_EVENTS, said), digest_size=16).digest()
 
 
 def _made_up_id() -> str:

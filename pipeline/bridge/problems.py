@@ -127,6 +127,10 @@ INTERNAL: Final = Kind(
 NOT_READY: Final = Kind(
     "not-ready", 503, "No decision can be served yet", "Wait as long as Retry-After says, then repeat."
 )
+TOO_MANY_CONNECTIONS: Final = Kind(
+    "too-many-connections", 503, "The bridge holds as many connections as it may",
+    "Keep connections and use them again; a proxy in front needs NEXTBEST_CONNECTIONS_PER_ADDRESS_MAX raised.",
+)
 EVENTS_UNAVAILABLE: Final = Kind(
     "events-unavailable", 503, "The broker did not take every event",
     "Repeat after Retry-After with the same messageIds: those already taken are not counted twice.",
@@ -136,10 +140,5 @@ CONSENT_NOT_IN_FORCE: Final = Kind(
     "Repeat after Retry-After with the same messageIds until all is accepted: then every later decision obeys it.",
 )
 
-KINDS: Final = (
-    MALFORMED_JSON, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NO_POLICY, UNKNOWN_JOB, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT,
-    ANSWER_NOT_KEPT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, HEADERS_TOO_LARGE, INVALID_REQUEST, UNKNOWN_PLACEMENT,
-    UNKNOWN_CHANNEL, REQUEST_ID_REUSED, TOO_MANY_REQUESTS, QUOTA_EXCEEDED, INTERNAL, NOT_READY, EVENTS_UNAVAILABLE,
-    CONSENT_NOT_IN_FORCE,
-)
+KINDS: Final = tuple(kind for kind in list(globals().values()) if isinstance(kind, Kind))
 BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}

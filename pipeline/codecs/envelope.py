@@ -254,7 +254,7 @@ def recover(
     changes: Iterable[tuple[bytes, bytes | None, int]], offset: int, epoch: int, marker: bytes | None
 ) -> Recovered:
     """What changelog records (key, value, offset), in order, make of a copy that had reached this offset, epoch and
-    epoch record.
+    epoch record. What it had before is passed over: each record counts once.
 
     Records of an owner that had lost the partition when the broker took them are passed over and counted; their keys
     are marked (`STALE_MARK`), as the newest record of each is not its value, and compaction keeps the newest.
@@ -262,8 +262,9 @@ def recover(
     found = Recovered({}, offset, epoch)
     writes, marks = found.writes, 0
     for key, value, at in changes:
-        if at > found.offset:
-            found.offset = at
+        if at <= found.offset:
+            continue
+        found.offset = at
         if value is not None:
             written = epoch_of(value)
             if written != found.epoch or key == EPOCH_KEY:

@@ -27,7 +27,7 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.policy.directory import Directory
-from pipeline.runtime import crash, membership, ports
+from pipeline.runtime import crash, membership, ports, standby
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.faust_store import LaneStore
 from pipeline.runtime.faust_transport import LaneConsumer, LaneTableManager, LaneTransport
@@ -139,7 +139,6 @@ class Worker:
             key_type=bytes,
             value_type=bytes,
             partitions=SUBJECT_PARTITIONS,
-            recovery_buffer_size=500,
         )
         self.table = cast(CollectionT, table)
 
@@ -193,6 +192,7 @@ class Worker:
             changelog=changelog,
             state_dir=settings.data_dir / "state" / PROFILES_BY_ID.name,
             new_reader=partial(kafka.consumer, settings, None, "takeover", **kafka.TELL_THE_END),
+            new_standby_reader=partial(kafka.consumer, settings, None, "standby", **standby.FETCHING),
             input_ids=kafka.topic_ids(settings, [flow.reads.name for flow in BATCH_FLOWS]),
             live=self.directory.live,
             clock=self.clock,

@@ -1,9 +1,10 @@
-"""The profile table's store as Faust sees it: standby copies are fed through here, active ones by the lanes."""
+"""The profile table's store as Faust sees it. It learns here which copies a worker is to have; what is in them is the
+lanes' and the standby's affair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from faust.stores.base import SerializedStore
 from faust.tables.base import Collection
@@ -12,7 +13,8 @@ from faust.types import TP
 from pipeline.runtime.lanes import Lanes
 from pipeline.runtime.takeover import TableStore
 
-ONE_WRITER = "the table is written by its lanes only: one writer per key"
+ONE_WRITER: Final = "the table is written by its lanes only: one writer per key"
+ONE_READER: Final = "the table's changelog is read by take-overs and the standby only"
 
 
 class LaneStore(SerializedStore[bytes, bytes]):
@@ -20,33 +22,27 @@ class LaneStore(SerializedStore[bytes, bytes]):
 
     lanes: Lanes
 
-    def _partition(self, partition: int) -> TableStore:
-        return self.lanes.store(partition)
-
-    def persisted_offset(self, tp: TP) -> int | None:
-        offset = self._partition(tp.partition).offset
-        return offset if offset >= 0 else None
-
-    def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        """Nothing to do: the offset is written with the values it belongs to."""
-
-    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        changes: dict[int, list[tuple[bytes, bytes | None, int]]] = {}
-        for event in batch:
-            message = event.message
-            changes.setdefault(message.partition, []).append((message.key, message.value, message.offset))
-        for partition, records in changes.items():
-            store = self._partition(partition)
-            store.follow(records)
-
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
         changelog = cast(Collection, self.table).changelog_topic_name
-        self.lanes.release_stores(keep=[tp.partition for tp in assigned if tp.topic == changelog])
+        standby = self.app.assignor.assigned_standbys()
+        self.lanes.keep_copies(
+            [tp.partition for tp in assigned if tp.topic == changelog],
+            [tp.partition for tp in standby if tp.topic == changelog],
+        )
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        raise TypeError(ONE_READER)
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        raise TypeError(ONE_READER)
+
+    def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
+        raise TypeError(ONE_READER)
 
     def _owned(self) -> list[TableStore]:
-        return [self._partition(p) for p in self.lanes.partitions()]
+        return [self.lanes.store(p) for p in self.lanes.partitions()]
 
     def _get(self, key: bytes) -> bytes | None:
         return next((value for store in self._owned() if (value := store.get(key)) is not None), None)

@@ -1,9 +1,9 @@
 """Faust's Kafka transport with the batch lane in it; with `faust_app.py` the only place that knows Faust.
 
 Kept of Faust: group membership, assignment with co-partitioned tables and standbys, the table life cycle, agents for
-ordinary topics, with their acknowledgements and commits. Replaced: the reading of every input (by librdkafka; Faust's
-consumer holds the assignment, fetches only the changelogs of standbys, and commits), the way of hot topics (whole
-fetches into `Lanes`, whose positions are their own), and recovery of active tables (bulk, in `takeover.py`).
+ordinary topics, with their acknowledgements and commits. Replaced: all reading (by librdkafka; Faust's consumer holds
+the assignment and commits, and fetches nothing), the way of hot topics (whole fetches into `Lanes`, whose positions are
+their own), and recovery (in bulk, `takeover.py`; of copies of others' partitions, `standby.py`).
 
 Anybody may write to an input, and Faust's reader dies of a header whose name is not UTF-8; librdkafka's does not.
 """
@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import aiokafka
-from aiokafka.errors import IllegalStateError
 from aiokafka.protocol.group import SyncGroupRequest
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery, ServiceStopped
@@ -86,10 +84,10 @@ class LaneConsumerThread(driver.AIOKafkaConsumerThread):
             TP(tp.topic, tp.partition): earliest[tp] if offset is None else offset for tp, offset in committed.items()
         }
 
-    async def leave_out(self, topics: Collection[str]) -> None:
-        """Fetch nothing of these topics; to be said again for every assignment."""
+    async def fetch_nothing(self) -> None:
+        """To be said again for every assignment."""
         consumer = self._ensure_consumer()
-        consumer.pause(*(tp for tp in consumer.assignment() if tp.topic in topics))
+        consumer.pause(*consumer.assignment())
 
 
 class ReadMessage(ConsumerMessage):
@@ -171,7 +169,7 @@ class LaneConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        await self._thread.call_thread(self._thread.leave_out, self.inputs)
+        await self._thread.call_thread(self._thread.fetch_nothing)
         self.lanes.assigned()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -186,12 +184,8 @@ class LaneConsumer(driver.Consumer):
         await self.lanes.revoke(self.group)
 
     async def verify_all_partitions_active(self) -> None:
-        """Faust's watch over what it fetches. Of the inputs it fetches nothing: it would call every partition of
-        theirs stuck, several times a minute, for as long as the worker lives."""
-        now_s = time.monotonic()
-        for tp in self.assignment():
-            if tp.topic not in self.inputs and not self.should_stop:
-                self.verify_event_path(now_s, tp)
+        """Faust's watch over what it fetches, which is nothing: it would call every partition stuck, several times a
+        minute, for as long as the worker lives."""
 
     async def commit_completed(self) -> None:
         """Commit the lanes' completed offsets; called by the app's timer."""
@@ -216,39 +210,19 @@ class LaneConsumer(driver.Consumer):
             crash.stop("a batch could not be processed", error)
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Changelogs of standbys; and the place where a new assignment is taken over."""
+        """Faust's loop over what was fetched, which is nothing here: the place where an assignment is taken over."""
         try:
             while not (self.should_stop or fetcher.should_stop):
-                await self._drain_once()
+                # The first fetch of an assignment may have been under way before it was paused: it counts for nothing.
+                await self._wait_next_records(timeout=1.0 if self.lanes.active else 0.1)
+                recovered = cast(TableManager, self.app.tables).recovery.completed.is_set()
+                if not self.lanes.active and self.flow_active and recovered:
+                    await self._take_over()
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
         except Exception as error:
-            crash.stop("a record could not be delivered", error)
-
-    async def _drain_once(self) -> None:
-        records, active = await self._wait_next_records(timeout=1.0 if self.lanes.active else 0.1)
-        generation = self.app.consumer_generation_id
-        if (
-            not self.lanes.active
-            and self.flow_active
-            and cast(TableManager, self.app.tables).recovery.completed.is_set()
-        ):
-            await self._take_over()
-        if not records:
-            return
-        if not self.flow_active or generation != self.app.consumer_generation_id:
-            # The fetch positions are about to be set anew: what was fetched meanwhile is fetched again.
-            try:
-                await self.perform_seek()
-            except IllegalStateError:
-                log.info("rebalanced again while fetch positions were set")
-            return
-        for tp, batch in records.items():
-            # The first fetch of an assignment may have been under way before the inputs were left out.
-            wanted = tp.topic not in self.inputs
-            if wanted and (active is None or tp in active or tp in self._buffered_partitions):
-                await self._deliver(tp, [self._to_message(tp, record) for record in batch])
+            crash.stop("partitions could not be taken over", error)
 
     async def _take_over(self) -> None:
         assigned = [(tp.topic, tp.partition) for tp in self.assignment() if tp.topic in self.inputs]
@@ -291,7 +265,13 @@ class LaneTransport(driver.Transport):
 
 
 class LaneRecovery(Recovery):
-    """Faust's recovery for standbys only: a lane brings its own partition up to date when it takes over."""
+    """Faust's recovery, which finds nothing to recover: see `takeover.py` and `standby.py`."""
+
+    def add_active(self, table: Any, tp: TP) -> None:
+        """Not Faust's affair."""
+
+    def add_standby(self, table: Any, tp: TP) -> None:
+        """Not Faust's affair."""
 
     def need_recovery(self) -> bool:
         return False

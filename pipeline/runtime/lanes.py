@@ -28,6 +28,7 @@ from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.letter_limit import LetterLimit
+from pipeline.runtime.standby import Standby
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
 from topics.partitions import subject_partition
 
@@ -88,6 +89,8 @@ class LaneSetup:
     state_dir: Path
     #: A plain consumer for take-overs, reporting the end of a partition.
     new_reader: Callable[[], Consumer]
+    #: One for the copies of others' partitions.
+    new_standby_reader: Callable[[], Consumer]
     input_ids: Mapping[str, str]
     live: Callable[[str], Live | None]
     clock: Clock
@@ -115,6 +118,7 @@ class Lanes:
         self._stores: dict[int, TableStore] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
+        self._standby = Standby(setup.new_standby_reader, setup.changelog)
         self._due = DueProfiles(setup.clock)
         self._room = asyncio.Event()
         self._term = 0
@@ -130,20 +134,24 @@ class Lanes:
     # -- ownership ------------------------------------------------------------------------------------------------
 
     def store(self, partition: int) -> TableStore:
-        """The partition's store, opened where needed (also for standby copies)."""
+        """The partition's store, opened where needed."""
         store = self._stores.get(partition)
         if store is None:
             store = self._stores[partition] = self._setup.open_store(self._setup.state_dir / f"{partition}")
         return store
 
-    def release_stores(self, keep: Iterable[int]) -> None:
-        """Close the stores of partitions that are neither active nor standby here any more."""
-        for partition in set(self._stores) - set(keep):
-            if partition not in self._drivers:
-                self._stores.pop(partition).close()
+    def keep_copies(self, mine: Iterable[int], others: Iterable[int]) -> None:
+        """The group's new assignment: copies of these partitions are kept here, those of others' partitions by the
+        standby. What is neither is closed."""
+        others = set(others) - self._drivers.keys()
+        self._standby.follow({})
+        for partition in self._stores.keys() - others - set(mine) - self._drivers.keys():
+            self._stores.pop(partition).close()
+        self._standby.follow({partition: self.store(partition) for partition in sorted(others)})
 
     def destroy_stores(self) -> None:
         """Delete every local copy; the changelog has everything."""
+        self._standby.follow({})
         for partition in list(self._stores):
             self._stores.pop(partition).destroy()
 
@@ -279,6 +287,7 @@ class Lanes:
 
     def close(self) -> None:
         """Close the stores; nothing may be fed afterwards."""
+        self._standby.stop()
         for store in self._stores.values():
             store.close()
         self._stores.clear()

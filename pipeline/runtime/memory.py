@@ -74,12 +74,6 @@ class MemoryStore:
         self.apply(found.writes, found.offset)
         return found.stale
 
-    def follow(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> None:
-        """As `load`, for a standby: only what comes right after what is here."""
-        for change in changes:
-            if change[2] == self.offset + 1:
-                self.load([change])
-
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""
         known = ((envelopes.due_of(value), key) for key, value in self.items())

@@ -39,10 +39,8 @@ class TableStore(StateStore, Protocol):
     stale: set[bytes]
 
     def load(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> int:
-        """Apply changelog records (key, value, offset) in order; returns how many were stale and passed over."""
-
-    def follow(self, changes: Iterable[tuple[bytes, bytes | None, int]]) -> None:
-        """As `load`, for a standby: only what comes right after what is here."""
+        """Apply changelog records (key, value, offset) in order, but those it has; in any thread. Returns how many were
+        stale and passed over."""
 
     def due(self, now_ms: int, limit: int) -> list[tuple[bytes, int]]:
         """Keys whose state time alone changes by now, earliest first, with that time (epoch ms)."""

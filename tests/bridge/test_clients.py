@@ -394,8 +394,11 @@ async def test_connections_are_bounded_in_all_and_by_address(bridge: BridgeDoubl
     async with served(bridge, limits) as host:
         port = int(host.rpartition(":")[2])
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        assert await _raw(host, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == b""
-        assert (limits.count, limits.by_address["127.0.0.1"]) == (3, 3)
+        for request in (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /v1/events HTTP/1.1\r\n" + b"x" * 9_000):
+            told = await _raw(host, request)
+            assert told.startswith(b"HTTP/1.1 503 ") and b"/problems/too-many-connections" in told
+            assert b"retry-after: 1\r\n" in told
+        assert (limits.refused, limits.count, limits.by_address["127.0.0.1"]) == (0, 3, 3)
         for _, writer in held:
             writer.close()
         while limits.count:
@@ -403,3 +406,20 @@ async def test_connections_are_bounded_in_all_and_by_address(bridge: BridgeDoubl
         async with httpx.AsyncClient(base_url=host) as client:
             assert (await client.get("/healthz")).status_code == 200
     assert limits.count == 0 and not limits.by_address
+
+
+async def test_connections_too_many_are_told_so_but_not_without_bound(
+    bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.bridge.connections.REFUSED_MAX", 2)
+    monkeypatch.setattr("pipeline.bridge.connections.REFUSED_S", 0.3)
+    limits = Limits(connections_max=1, per_address_max=1)
+    async with served(bridge, limits) as host:
+        port = int(host.rpartition(":")[2])
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        told = [await reader.read() for reader, _ in held[1:]]
+        assert [b" 503 " in one for one in told] == [True, True, False, False]
+        while limits.refused:
+            await asyncio.sleep(0.01)
+        for _, writer in held:
+            writer.close()

@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.bridge.confirmations import AGAIN_S, KEPT_S
+from pipeline.codecs import avro
 from pipeline.core.model import FeedbackKind, IdentityKind
+from pipeline.ports import Outbound
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
 
@@ -197,9 +200,67 @@ async def test_consent_that_no_worker_confirms_is_not_called_accepted(
     assert reply.json()["type"] == "/problems/consent-not-in-force"
     assert [one["status"] for one in reply.json()["events"]] == ["not_in_force", "accepted"]
     bridge.wire.mode = "answers"
+    bridge.clock.at_ms += int(AGAIN_S * 1_000)
     for _ in range(2):  # sent again, it is confirmed; and once more, though it changes nothing any more
         assert (await client.post(PATH, json={"batch": [says(False, "m1"), click("m2")]})).status_code == 202
     assert bridge.pipeline.state(bridge.subject("ann")).consent["personalization"].granted is False
+
+
+def sent_of(bridge: BridgeDouble, message_id: str) -> list[Outbound]:
+    published = bridge.wire.published
+    return [one for one in published if avro.decode(IDENTITY_EVENTS, one.value or b"").event_id == message_id]
+
+
+async def test_a_repeat_waits_for_what_was_sent_first(
+    bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.bridge.events_endpoint.CONFIRMED_WITHIN_S", 0.05)
+    bridge.wire.mode = "is silent"
+    for repeat in range(3):
+        body = says(True, "m1") | {"timestamp": "2026-10-03T12:00:00Z", "sentAt": f"2026-10-03T12:00:0{repeat}Z"}
+        reply = await client.post(PATH, json=body)
+        assert (reply.status_code, reply.json()["type"]) == (503, "/problems/consent-not-in-force")
+    assert len(sent_of(bridge, "m1")) == 1
+    # Something else under the same id, or of somebody else, is no repeat.
+    for other in (says(False, "m1"), says(True, "m1", "bob")):
+        assert (await client.post(PATH, json=other)).status_code == 503
+    assert len(sent_of(bridge, "m1")) == 3
+    # The worker comes back: whoever waits hears of it, and whoever comes later has it sent again.
+    waiting = asyncio.create_task(client.post(PATH, json=says(True, "m1")))
+    await asyncio.sleep(0.01)
+    bridge.wire.deliver(sent_of(bridge, "m1")[0])
+    bridge.wire.hand_over()
+    assert (await waiting).status_code == 202
+    bridge.wire.mode = "answers"
+    assert (await client.post(PATH, json=says(True, "m1"))).status_code == 202
+    assert len(sent_of(bridge, "m1")) == 4
+
+
+async def test_a_lost_confirmation_is_asked_for_again_ever_more_seldom(
+    bridge: BridgeDouble, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.bridge.events_endpoint.CONFIRMED_WITHIN_S", 0.001)
+    bridge.wire.mode = "is silent"
+    sent = []
+    for _ in range(80):
+        await client.post(PATH, json=says(True, "m1"))
+        sent.append(len(sent_of(bridge, "m1")))
+        bridge.clock.at_ms += 1_000
+    assert [sent.index(number) for number in range(1, max(sent) + 1)] == [0, 10, 30, 70]
+    bridge.clock.at_ms += int(KEPT_S * 1_000)
+    await client.post(PATH, json=says(True, "m2"))
+    assert not bridge.asker.wants("m1") and bridge.asker.wants("m2")
+
+
+async def test_an_event_that_the_broker_has_not_is_sent_again(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    bridge.wire.refused_topics = {IDENTITY_EVENTS.name}
+    assert (await client.post(PATH, json=says(True, "m1"))).json()["type"] == "/problems/events-unavailable"
+    assert not bridge.asker.wants("m1")
+    bridge.wire.refused_topics = set()
+    assert (await client.post(PATH, json=says(True, "m1"))).status_code == 202
+    assert not bridge.asker.wants("m1")
 
 
 async def test_without_a_listening_bridge_consent_is_not_waited_for(

@@ -93,6 +93,8 @@ class Installation:
         settings = {
             "bootstrap": self.broker.bootstrap, "tenant": TENANT, "app_id": "chaos",
             "session_timeout_ms": self.options.session_timeout_ms,
+            # All callers are at one address here, as behind a proxy.
+            "connections_per_address_max": 2_000,
         }
         process = Process(name, arguments, settings, self.folder)
         self._stack.callback(process.stop)

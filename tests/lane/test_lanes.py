@@ -74,6 +74,7 @@ class World:
             changelog=CHANGELOG,
             state_dir=path,
             new_reader=lambda: FakeReader(self.changelog),  # type: ignore[arg-type, return-value]
+            new_standby_reader=lambda: FakeReader(self.changelog),  # type: ignore[arg-type, return-value]
             input_ids={FEEDBACK_EVENTS.name: "id"},
             live=lambda _tenant: None,
             clock=self.clock,

@@ -104,17 +104,6 @@ def test_it_holds_what_a_dictionary_holds(tmp_path_factory: pytest.TempPathFacto
     store.close()
 
 
-def test_a_standby_takes_only_what_comes_right_after_what_it_has(tmp_path: Path) -> None:
-    store = RocksStore(tmp_path / "0")
-    store.follow([(b"t/a", envelopes.encode(Envelope(epoch=1)), 0), (b"t/b", envelopes.encode(Envelope(epoch=1)), 1)])
-    # Its reading began anew, two records later: the copy stays a prefix, and a take-over reads the rest.
-    store.follow([(b"t/d", envelopes.encode(Envelope(epoch=1)), 4)])
-    assert store.offset == 1 and store.get(b"t/d") is None
-    store.load([(name, envelopes.encode(Envelope(epoch=1)), at) for at, name in enumerate((b"t/b", b"t/c", b"t/d"), 1)])
-    assert store.offset == 3 and [key for key, _ in store.items()] == [b"t/a", b"t/b", b"t/c", b"t/d"]
-    store.close()
-
-
 def test_what_is_older_than_the_copy_replaces_nothing(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "0")
     store.load([(b"t/a", envelopes.encode(Envelope(epoch=1, due_ms=9)), 5)])

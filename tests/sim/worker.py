@@ -116,6 +116,7 @@ class SimWorker:
             changelog=CHANGELOG,
             state_dir=Path(machine.name),
             new_reader=lambda: SimReader(sim.cluster),  # type: ignore[arg-type, return-value]
+            new_standby_reader=lambda: SimReader(sim.cluster),  # type: ignore[arg-type, return-value]
             input_ids=dict.fromkeys(ORDER, "id"),
             live=lambda _tenant: self.live,
             clock=self,
