@@ -34,6 +34,10 @@ class WorkerMetrics:
         self.recovered = Counter(
             "nextbest_recovered_records_total", "Changelog records read at take-overs.", registry=self.registry
         )
+        self.standby = Counter(
+            "nextbest_standby_records_total", "Changelog records read into copies of other workers' partitions.",
+            registry=self.registry,
+        )
         self.stale = Counter(
             "nextbest_stale_records_total",
             "Changelog records of an owner that had lost the partition, passed over.",

@@ -21,12 +21,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.bridge import openapi, problems
 from pipeline.bridge.counting import CountingMiddleware
-from pipeline.bridge.decide_endpoint import DecideDoor
-from pipeline.bridge.events_endpoint import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideEndpoint
+from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import Operation
 from pipeline.bridge.operations import table
-from pipeline.bridge.privacy_endpoint import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
 
@@ -53,9 +53,9 @@ _log = logging.getLogger("nextbest.bridge")
 class Endpoints:
     """What the application puts on the air."""
 
-    decide: DecideDoor
-    events: EventsDoor
-    privacy: PrivacyDoor
+    decide: DecideEndpoint
+    events: EventsEndpoint
+    privacy: PrivacyEndpoint
     readiness: Readiness
     metrics: BridgeMetrics
 

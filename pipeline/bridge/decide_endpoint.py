@@ -63,7 +63,7 @@ class _Asked:
     refused: bool = False
 
 
-class DecideDoor:
+class DecideEndpoint:
     """The endpoint's parts. `caught_up` says whether the policies have been read to their end once."""
 
     def __init__(

@@ -94,7 +94,7 @@ class _Outcome:
         return body
 
 
-class EventsDoor:
+class EventsEndpoint:
     """The endpoint's parts."""
 
     def __init__(

@@ -14,13 +14,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from pipeline.bridge import problems
 from pipeline.bridge.decide_bodies import DecideBody, DecideReply
-from pipeline.bridge.decide_endpoint import DecideDoor
+from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.event_bodies import Batch, EventsReply, SegmentEvent
-from pipeline.bridge.events_endpoint import EventsDoor
+from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import EVERY_DOOR, Header, Operation, Success
 from pipeline.bridge.privacy_bodies import PrivacyBody, PrivacyJob
-from pipeline.bridge.privacy_endpoint import JOBS_PATH, PrivacyDoor
+from pipeline.bridge.privacy_endpoint import JOBS_PATH, PrivacyEndpoint
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
 
@@ -60,11 +60,11 @@ class Endpoints(Protocol):
     """What the application puts on the air."""
 
     @property
-    def decide(self) -> DecideDoor: ...
+    def decide(self) -> DecideEndpoint: ...
     @property
-    def events(self) -> EventsDoor: ...
+    def events(self) -> EventsEndpoint: ...
     @property
-    def privacy(self) -> PrivacyDoor: ...
+    def privacy(self) -> PrivacyEndpoint: ...
     @property
     def readiness(self) -> Readiness: ...
     @property

@@ -44,7 +44,7 @@ class Archive(Protocol):
         """Everything that can be read about the job's subject."""
 
 
-class PrivacyDoor:
+class PrivacyEndpoint:
     """The endpoints' parts."""
 
     def __init__(

@@ -23,11 +23,11 @@ from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
 from pipeline.bridge.app import Endpoints, create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded, with_descriptors
-from pipeline.bridge.decide_endpoint import DecideDoor
-from pipeline.bridge.events_endpoint import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideEndpoint
+from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.privacy_endpoint import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.quotas import Quotas, QuotasError
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.bridge.world import no_policy
@@ -66,9 +66,9 @@ class Bridge:
             lambda: self._asker.unanswered_s, clock,
         )
         caught_up = self._follower.caught_up.is_set
-        decide = DecideDoor(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
-        events = EventsDoor(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
-        privacy = PrivacyDoor(settings, keys, self._wire, partial(open_archive, settings), clock)
+        decide = DecideEndpoint(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
+        events = EventsEndpoint(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
+        privacy = PrivacyEndpoint(settings, keys, self._wire, partial(open_archive, settings), clock)
         endpoints = Endpoints(decide, events, privacy, self._readiness, metrics)
         self.app = create(endpoints, self._lifespan, settings.origins)
 

@@ -118,7 +118,7 @@ class Lanes:
         self._stores: dict[int, TableStore] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
-        self._standby = Standby(setup.new_standby_reader, setup.changelog)
+        self._standby = Standby(setup.new_standby_reader, setup.changelog, setup.metrics.standby.inc)
         self._due = DueProfiles(setup.clock)
         self._room = asyncio.Event()
         self._term = 0

@@ -31,7 +31,11 @@ FETCHING: Final[dict[str, Any]] = {"fetch.min.bytes": 65_536, "fetch.wait.max.ms
 class Standby:
     """A worker's copies. `follow` and `stop` from any thread."""
 
-    def __init__(self, new_reader: Callable[[], Consumer], changelog: str) -> None:
+    def __init__(
+        self, new_reader: Callable[[], Consumer], changelog: str, loaded: Callable[[int], None] = lambda records: None
+    ) -> None:
+        """`loaded` is told how many records were loaded; on a thread of its own."""
+        self._loaded = loaded
         self._new_reader = new_reader
         self._changelog = changelog
         #: What to keep up to date, and its number. Nothing is loaded but under this lock.
@@ -109,3 +113,4 @@ class Standby:
             if self._following[0] == number:
                 for partition, records in changes.items():
                     self._following[1][partition].load(records)
+                    self._loaded(len(records))

@@ -17,10 +17,10 @@ from pipeline.adapters.privacy_archive import PrivacyArchive
 from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.app import Endpoints, create
 from pipeline.bridge.asking import Asker
-from pipeline.bridge.decide_endpoint import DecideDoor
-from pipeline.bridge.events_endpoint import EventsDoor
+from pipeline.bridge.decide_endpoint import DecideEndpoint
+from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.privacy_endpoint import PrivacyDoor
+from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import WireFullError
@@ -149,12 +149,12 @@ class BridgeDouble:
         keys = ApiKeys(self.settings.api_keys.get_secret_value(), self.settings.tenant)
         quotas = Quotas(self.settings.tenant_quotas, self.clock.monotonic_s)
         world = self.pipeline.directory
-        decide = DecideDoor(
+        decide = DecideEndpoint(
             self.settings, keys, quotas, world, lambda: self.caught_up, self.asker, self.clock, self.metrics
         )
-        events = EventsDoor(self.settings, keys, quotas, world, self.wire, self.asker, self.clock, self.metrics)
+        events = EventsEndpoint(self.settings, keys, quotas, world, self.wire, self.asker, self.clock, self.metrics)
         self.archive = archive_of(self.pipeline, self.settings)
-        privacy = PrivacyDoor(self.settings, keys, self.wire, lambda: self.archive, self.clock)
+        privacy = PrivacyEndpoint(self.settings, keys, self.wire, lambda: self.archive, self.clock)
         self.readiness = Readiness(
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,

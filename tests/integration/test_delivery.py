@@ -183,6 +183,21 @@ def test_a_dead_workers_place_is_given_up_in_its_name_long_before_its_session_en
             worker.stop()
 
 
+def test_a_copy_kept_beside_the_owner_leaves_a_take_over_little_to_read(
+    client: Client, workers: list[WorkerProcess]
+) -> None:
+    began = [worker.value("nextbest_standby_records_total") for worker in workers]
+    consented(client, [f"shop/copied-{number}" for number in range(600)])
+    wait_until(lambda: all(worker.value("nextbest_standby_records_total") >= before + 100
+                           for worker, before in zip(workers, began, strict=True)), what="both workers' copies")
+    wait_until(lambda: sum(worker.value("nextbest_standby_records_total") for worker in workers) >= sum(began) + 600,
+               what="all of it in a copy")
+    had = workers[1].value("nextbest_recovered_records_total")
+    workers[0].kill()
+    wait_until(lambda: workers[1].partitions() == list(range(SUBJECT_PARTITIONS)), what="the survivor's take-over")
+    assert workers[1].value("nextbest_recovered_records_total") - had < 60
+
+
 def test_workers_that_join_and_leave_under_load_skip_nothing(
     client: Client, workers: list[WorkerProcess], start: Callable[[str], WorkerProcess]
 ) -> None:

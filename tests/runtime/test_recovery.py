@@ -1,4 +1,4 @@
-"""Where Faust's own watches meet lanes that it does not read: its recovery, and its search for stuck partitions."""
+"""Where Faust's recovery meets lanes that it does not read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 from faust.tables.recovery import ServiceStopped
-from faust.types import TP
 
 from pipeline.runtime import crash
-from pipeline.runtime.faust_transport import LaneConsumer, LaneRecovery
+from pipeline.runtime.faust_transport import LaneRecovery
 
 
 @pytest.mark.parametrize(("timeout_s", "stops"), [(0.01, 1), (5.0, 0)])
@@ -32,16 +31,3 @@ def test_a_wait_that_runs_out_of_time_stops_the_worker(
 
     asyncio.run(wait())
     assert len(said) == stops
-
-
-def test_faust_looks_for_stuck_partitions_only_among_those_it_reads() -> None:
-    looked_at: list[TP] = []
-    read, hot = TP("nextbest-profiles_by_id-changelog", 0), TP("decision.requests", 3)
-    consumer: Any = SimpleNamespace(
-        assignment=lambda: {hot, read},
-        inputs=frozenset({hot.topic}),
-        should_stop=False,
-        verify_event_path=lambda _now_s, tp: looked_at.append(tp),
-    )
-    asyncio.run(LaneConsumer.verify_all_partitions_active(consumer))
-    assert looked_at == [read]

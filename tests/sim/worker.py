@@ -37,7 +37,7 @@ class SimMetrics(CountingMetrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.partitions = self.recovery_seconds = self.recovered = self.stale = _Nothing()
+        self.partitions = self.recovery_seconds = self.recovered = self.stale = self.standby = _Nothing()
         self.batch_seconds = self.in_flight = _Nothing()
 
     def alarm(self, flow: str, on: bool) -> None:

@@ -81,6 +81,12 @@ class WorkerProcess:
                 found[name] = float(line.rsplit(" ", 1)[1])
         return found
 
+    def value(self, name: str) -> float:
+        """One of its metrics that has no labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            return next(float(line.split()[1]) for line in answer.read().decode().splitlines()
+                        if line.startswith(f"{name} "))
+
     def memory_bytes(self) -> int:
         """The most that it has ever kept resident."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
