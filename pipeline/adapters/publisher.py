@@ -5,6 +5,10 @@
 - What nobody waits for is collected here and handed over together: librdkafka can let records **linger** too, but wakes
   its thread for most of them all the same.
 
+A changelog's records wait here while more than a few of their partition are under way: an idempotent producer has at
+most five under way of a partition, and librdkafka looks without a pause whether the next may go. On a busy machine that
+took a third of its processors, and the broker's answers came the later for it. What has waited goes out as one batch.
+
 Every topic has its producer, so that a topic's records keep their order. A group of records, of one `send`, is either
 of changelogs or of other topics: its reports come on one thread.
 """
@@ -13,7 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -27,6 +33,9 @@ REPORTS_S = 0.05
 #: How long records that nobody waits for are collected: the broker's work is by the request, not by the record.
 LINGER_S = 0.1
 
+
+#: Records of one changelog partition under way, past which the next ones wait: librdkafka's own number.
+UNDER_WAY_MAX = 5
 
 _Delivered = Callable[[KafkaError | None, Message], None]
 
@@ -56,6 +65,7 @@ class KafkaPublisher:
         self._on_failure = on_failure
         self._allowed = allowed
         self._failed = False
+        self._windows: dict[tuple[str, int], _Window] = {}
         #: Collected, with what is told when the broker has it.
         self._collected: list[tuple[Outbound, _Delivered]] = []
         self._stopping = threading.Event()
@@ -72,13 +82,24 @@ class KafkaPublisher:
             done(None)
             return
         delivered = _Group(len(records), self, done).delivered
+        if records[0].topic in self._changelogs:
+            self._window(records[0]).send([(record, delivered) for record in records])
+            return
         for record in records:
             if record.topic not in self._lingers:
-                _produce(self._changelog if record.topic in self._changelogs else self._answers, record, delivered)
+                _produce(self._answers, record, delivered)
                 continue
             if not self._collected:
                 self._loop.call_later(LINGER_S, self._hand_over)
             self._collected.append((record, delivered))
+
+    def _window(self, record: Outbound) -> _Window:
+        """Of the changelog partition that the record says it goes to."""
+        place = (record.topic, -1 if record.partition is None else record.partition)
+        window = self._windows.get(place)
+        if window is None:
+            window = self._windows[place] = _Window(self._changelog, self._allowed, self._fail)
+        return window
 
     def _hand_over(self) -> None:
         collected, self._collected = self._collected, []
@@ -131,6 +152,51 @@ def _produce(producer: Producer, record: Outbound, delivered: _Delivered) -> Non
             return
         except BufferError:
             producer.poll(0.01)
+
+
+class _Window:
+    """The records of one changelog partition, in order. `send` is called on the loop, reports come on a thread."""
+
+    __slots__ = ("_allowed", "_fail", "_lock", "_producer", "_sending", "_under_way", "_waiting")
+
+    def __init__(self, producer: Producer, allowed: Callable[[], bool], fail: Callable[[str], None]) -> None:
+        self._producer = producer
+        self._allowed = allowed
+        self._fail = fail
+        # A full queue has reports served in the middle of a send.
+        self._lock = threading.RLock()
+        self._sending = False
+        self._under_way = 0
+        self._waiting: deque[tuple[Outbound, _Delivered]] = deque()
+
+    def send(self, records: Iterable[tuple[Outbound, _Delivered]]) -> None:
+        with self._lock:
+            self._waiting.extend(records)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._sending or self._under_way >= UNDER_WAY_MAX:
+            return
+        self._sending = True
+        try:
+            while self._waiting:
+                record, delivered = self._waiting.popleft()
+                self._under_way += 1
+                _produce(self._producer, record, partial(self._delivered, delivered))
+        finally:
+            self._sending = False
+
+    def _delivered(self, delivered: _Delivered, error: KafkaError | None, message: Message) -> None:
+        delivered(error, message)
+        with self._lock:
+            self._under_way -= 1
+            if not self._waiting or error is not None:
+                return
+            if self._allowed():
+                self._go_on()
+            else:
+                # A process that was frozen meanwhile: the partition has another owner.
+                self._fail(f"{message.topic()}: what waited may not be sent any more")
 
 
 class _Group:

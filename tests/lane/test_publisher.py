@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from pipeline.adapters.publisher import LINGER_S, POLL_S, REPORTS_S, KafkaPublisher
+from pipeline.adapters.publisher import LINGER_S, POLL_S, REPORTS_S, UNDER_WAY_MAX, KafkaPublisher
 from pipeline.ports import Outbound
 
 
@@ -36,15 +36,23 @@ class FakeProducer:
         self.waiting: list[tuple[str, Callable[[Any, Any], None]]] = []
         self.flushed = False
         self.waits: list[float] = []
+        self.values: list[bytes] = []
+        #: Has no room until its reports were looked at: these offsets'.
+        self.full: list[int] = []
 
     def produce(
-        self, topic: str, _value: bytes, _key: bytes, _partition: int, on_delivery: Callable[[Any, Any], None],
+        self, topic: str, value: bytes, _key: bytes, _partition: int, on_delivery: Callable[[Any, Any], None],
         headers: object = None,
     ) -> None:
+        if self.full:
+            raise BufferError
         self.waiting.append((topic, on_delivery))
+        self.values.append(value)
 
     def poll(self, timeout: float) -> int:
         self.waits.append(timeout)
+        if self.full and timeout < POLL_S:
+            self.report(self.full.pop())
         time.sleep(timeout)
         return 0
 
@@ -164,5 +172,61 @@ def test_what_was_collected_before_the_right_to_send_ran_out_is_never_sent() -> 
         assert world.lingering.waiting == []
         assert len(world.failures) == 1 and "may not be sent any more" in world.failures[0]
         assert world.done == []
+
+    run(test)
+
+
+async def sent_to_changelog(world: World, partition: int, *values: bytes) -> None:
+    world.publisher.send([Outbound("changelog", b"k", value, partition) for value in values], world.done.append)
+    await settled()
+
+
+def test_few_records_of_a_changelog_partition_are_under_way_and_what_waited_goes_out_together() -> None:
+    async def test(world: World) -> None:
+        changelog = world.changelog
+        for number in range(UNDER_WAY_MAX - 1):
+            await sent_to_changelog(world, 0, b"%d" % number)
+        await sent_to_changelog(world, 0, b"a", b"b")
+        first = [b"0", b"1", b"2", b"3", b"a", b"b"]
+        for value in (b"c", b"d", b"e"):
+            await sent_to_changelog(world, 0, value)
+        await sent_to_changelog(world, 1, b"other")
+        assert changelog.values == [*first, b"other"], "another partition's do not wait"
+        changelog.report(0)
+        assert changelog.values == [*first, b"other"]
+        changelog.report(1)
+        assert changelog.values == [*first, b"other", b"c", b"d", b"e"], "in order"
+        for offset in range(2, 6):
+            changelog.report(offset)
+        await settled()
+        assert world.done == [0, 1, 2, 3, 5], "the group of two once, with its last offset"
+
+    run(test)
+
+
+def test_what_waits_for_a_changelog_keeps_its_order_when_the_queue_is_full() -> None:
+    """Reports are looked at in the middle of a send then, and each could let others go first."""
+    async def test(world: World) -> None:
+        changelog = world.changelog
+        await sent_to_changelog(world, 0, *[b"%d" % number for number in range(UNDER_WAY_MAX)])
+        await sent_to_changelog(world, 0, b"a", b"b")
+        await sent_to_changelog(world, 0, b"c")
+        changelog.full = [3, 2, 1]
+        changelog.report(0)
+        assert changelog.values[UNDER_WAY_MAX:] == [b"a", b"b", b"c"]
+        assert world.failures == []
+
+    run(test)
+
+
+def test_what_waited_for_a_changelog_after_the_right_to_send_ran_out_is_never_sent() -> None:
+    async def test(world: World) -> None:
+        await sent_to_changelog(world, 0, *[b"%d" % number for number in range(UNDER_WAY_MAX)])
+        await sent_to_changelog(world, 0, b"late")
+        world.held = False
+        world.changelog.report(0)
+        await settled()
+        assert b"late" not in world.changelog.values
+        assert len(world.failures) == 1 and "may not be sent any more" in world.failures[0]
 
     run(test)
