@@ -67,6 +67,8 @@ class Reason(StrEnum):
     WRONG_PARTITION = "wrong_partition"
     NULL_VALUE = "null_value"
     INVALID = "invalid"
+    #: Records that it was to come after did not come in time.
+    NOT_CAUGHT_UP = "not_caught_up"
     #: The handler raised: a defect of the engine, or a policy that should have been refused.
     FAILED = "failed"
 
@@ -187,6 +189,8 @@ class Flow:
     work: Work = Work.INTERNAL
     #: When nobody waits for the record any more (wall clock, epoch ms); None: always wanted.
     deadline_ms: Callable[[Any], int | None] | None = None
+    #: Whether a record may name events of other topics that are to be applied before it (header `after`).
+    comes_after: bool = False
     #: Whether its topic may stay unread for a while where too many of its records are dead letters.
     may_rest: bool = True
     doc: str = ""

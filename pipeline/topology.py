@@ -94,6 +94,7 @@ FLOWS: tuple[Flow, ...] = (
         key=attrgetter("subject"),
         deadline_ms=attrgetter("deadline_ms"),
         may_rest=False,
+        comes_after=True,
         work=Work.REQUESTS,
         doc="Decide, reserve the caps, explain.",
     ),

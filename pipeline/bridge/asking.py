@@ -15,7 +15,7 @@ from pipeline.bridge.breaker import Breaker, State
 from pipeline.bridge.confirmations import Confirmations
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Wire, WireFullError
-from pipeline.codecs import avro
+from pipeline.codecs import avro, positions
 from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
 from pipeline.ports import Clock, Outbound
@@ -89,9 +89,12 @@ class Asker:
     # -- the caller's side ----------------------------------------------------------------------------------------
 
     async def ask(
-        self, request: DecisionRequest, wait_ms: float, headers: tuple[tuple[str, bytes], ...] = ()
+        self, request: DecisionRequest, wait_ms: float, headers: tuple[tuple[str, bytes], ...] = (),
+        after: str | None = None,
     ) -> Answer:
         """Have it decided within `wait_ms`. The same request asked again meanwhile waits for the same answer.
+
+        :param after: the token of events that are to be applied before.
 
         Raises TooManyInFlightError, RequestIdReusedError, and CodecError for a request that no record can hold.
         """
@@ -102,13 +105,16 @@ class Asker:
         decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
         waiting = self._find(request.request_id, decision_id)
         if waiting is None:
-            return await self._ask_new(request, decision_id, wait_ms, headers)
+            if after is not None:
+                headers = (*headers, (positions.HEADER, after.encode()))
+            return await self._ask_new(request, decision_id, wait_ms, headers, after is not None)
         if waiting.digest != request.digest:
             raise RequestIdReusedError
         return await self._wait(request.request_id, waiting, wait_ms)
 
     async def _ask_new(
-        self, request: DecisionRequest, decision_id: str, wait_ms: float, headers: tuple[tuple[str, bytes], ...]
+        self, request: DecisionRequest, decision_id: str, wait_ms: float, headers: tuple[tuple[str, bytes], ...],
+        waits_for_events: bool,
     ) -> Answer:
         key = request.subject.encode()
         breaker = self._breakers[partition_of(key, len(self._breakers))]
@@ -131,7 +137,7 @@ class Asker:
             else:
                 answer = await self._wait(request.request_id, waiting, wait_ms)
         finally:
-            self._judge(breaker, permit, answer, wait_ms)
+            self._judge(breaker, permit, answer, 0.0 if waits_for_events else wait_ms)
         return answer
 
     async def _wait(self, request_id: str, waiting: _Waiting, wait_ms: float) -> Answer:
@@ -154,7 +160,8 @@ class Asker:
             future.set_result(Unanswered(PIPELINE_UNAVAILABLE if self._wire.away else DEADLINE))
 
     def _judge(self, breaker: Breaker, permit: int, answer: Answer | None, wait_ms: float) -> None:
-        """Tell the breaker. A caller more impatient than the default proves nothing against the pipeline."""
+        """Tell the breaker. A caller more impatient than the default proves nothing against the pipeline, nor does one
+        who waits for events (nought)."""
         if isinstance(answer, DecisionReply):
             breaker.succeeded(permit)
         elif answer is None or (answer.reason == DEADLINE and wait_ms < self._patience_ms):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from pipeline.bridge.personal_texts import found_in
+from pipeline.codecs import positions
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
@@ -21,6 +22,15 @@ def impersonal(value: str) -> str:
     """The text, if nothing in it is personal: it goes on in clear."""
     if inside := found_in(value):
         raise ValueError(f"holds {inside}: send a text without personal data")
+    return value
+
+
+def token(value: str) -> str:
+    """A token of an answer of /v1/events."""
+    try:
+        positions.read(value)
+    except positions.PositionsError as error:
+        raise ValueError(str(error)) from error
     return value
 
 
@@ -140,6 +150,11 @@ class DecideBody(Strict):
         None,
         description="Your id of this request: repeated within ten minutes it gets the same answer, and no cap is spent "
         "twice. The header Idempotency-Key says the same.",
+    )
+    after: Annotated[str, AfterValidator(token)] | None = Field(
+        None,
+        description="The `token` of an answer of /v1/events: the decision knows of those events of this subject, or is "
+        "not made within the deadline.",
     )
 
 

@@ -94,7 +94,8 @@ class DecideEndpoint:
         try:
             with self._quotas.deciding(asked.tenant):
                 answer = await self._asker.ask(
-                    asked.request, max(asked.wait_ms - waited_ms, 0.0), headers_for(headers.get("traceparent"))
+                    asked.request, max(asked.wait_ms - waited_ms, 0.0), headers_for(headers.get("traceparent")),
+                    after=body.after,
                 )
         except Problem:
             self._metrics.of_tenant(asked.tenant, "decision", "over_quota")

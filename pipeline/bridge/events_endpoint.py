@@ -35,7 +35,7 @@ from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.wire import Wire
 from pipeline.bridge.world import World
-from pipeline.codecs import avro
+from pipeline.codecs import avro, positions
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
 from pipeline.core.accounts import is_account
@@ -72,6 +72,8 @@ class _Outcome:
     errors: tuple[FieldError, ...] = ()
     warnings: list[str] = field(default_factory=list)
     taken: bool = False
+    #: Topic, partition and offset of each record that the broker has taken.
+    places: list[tuple[str, int, int]] = field(default_factory=list)
     #: Subject, event id and a digest of what it says, where it speaks of a person's consent; and whether a worker has
     #: confirmed that.
     speaks: tuple[str, str, bytes] | None = None
@@ -191,7 +193,10 @@ class EventsEndpoint:
             sending = [outcome for outcome in outcomes if not outcome.taken]
             taken = iter(await self._wire.publish([record for outcome in sending for record in outcome.records]))
             for outcome in sending:
-                outcome.taken = all([next(taken) for _ in outcome.records])
+                places = [next(taken) for _ in outcome.records]
+                outcome.taken = None not in places
+                outcome.places = [(record.topic, *place) for record, place in zip(outcome.records, places, strict=True)
+                                  if place is not None]
             for outcome, expected in new:
                 if outcome.taken:
                     expected.sent(now_s)
@@ -219,7 +224,10 @@ class EventsEndpoint:
 
     def _answer(self, outcomes: Sequence[_Outcome], status: int) -> Response:
         counts = Counter(outcome.status for outcome in outcomes)
-        told = {"accepted": counts[ACCEPTED], "rejected": counts[REJECTED], "events": [one.told() for one in outcomes]}
+        told: dict[str, Any] = {
+            "accepted": counts[ACCEPTED], "rejected": counts[REJECTED], "events": [one.told() for one in outcomes]}
+        if token := positions.write(place for outcome in outcomes for place in outcome.places):
+            told["token"] = token
         if counts[NOT_TAKEN]:
             raise Problem(
                 problems.EVENTS_UNAVAILABLE,

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.adapters import kafka
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.wire import ReplyListener, WireFullError
+from pipeline.bridge.wire import Place, ReplyListener, WireFullError
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model import DecisionReply
@@ -98,7 +98,7 @@ class KafkaWire:
         """See Wire."""
         self._produce(self._requests, record, partial(self._on_sent, undelivered))
 
-    async def publish(self, records: Sequence[Outbound]) -> list[bool]:
+    async def publish(self, records: Sequence[Outbound]) -> list[Place | None]:
         """See Wire."""
         if not records:
             return []
@@ -107,7 +107,7 @@ class KafkaWire:
             try:
                 self._produce(self._events, record, partial(self._on_published, group, index))
             except WireFullError:
-                group.settle(index, False)
+                group.settle(index, None)
         return await group.settled
 
     def _produce(
@@ -127,7 +127,8 @@ class KafkaWire:
         self._to_loop.put(undelivered)
 
     def _on_published(self, group: _Group, index: int, error: KafkaError | None, message: Message) -> None:
-        group.settle(index, self._delivered(error, message))
+        place = (message.partition() or 0, message.offset() or 0)
+        group.settle(index, place if self._delivered(error, message) else None)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> bool:
         if error is None:
@@ -240,19 +241,19 @@ class Handover:
 
 
 class _Group:
-    """The records of one `publish`: which of them the broker has taken."""
+    """The records of one `publish`: where the broker has put them."""
 
-    def __init__(self, size: int, settled: asyncio.Future[list[bool]], to_loop: Handover) -> None:
+    def __init__(self, size: int, settled: asyncio.Future[list[Place | None]], to_loop: Handover) -> None:
         self.settled = settled
         self._to_loop = to_loop
-        self._taken = [False] * size
+        self._taken: list[Place | None] = [None] * size
         self._left = size
         self._lock = threading.Lock()
 
-    def settle(self, index: int, taken: bool) -> None:
+    def settle(self, index: int, place: Place | None) -> None:
         """One record's fate; from any thread."""
         with self._lock:
-            self._taken[index] = taken
+            self._taken[index] = place
             self._left -= 1
             last = self._left == 0
         if last:

@@ -99,7 +99,7 @@ class PrivacyEndpoint:
         asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
         record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))
         [taken] = await self._wire.publish([record])
-        if not taken:
+        if taken is None:
             raise Problem(
                 problems.EVENTS_UNAVAILABLE, "The broker did not take the request.", headers={"Retry-After": "2"}
             )

@@ -8,6 +8,9 @@ from typing import Protocol
 from pipeline.core.model import DecisionReply
 from pipeline.ports import Outbound
 
+#: Partition and offset of a record.
+Place = tuple[int, int]
+
 
 class WireFullError(RuntimeError):
     """The client's own queue has no room: the broker has not taken anything for a while."""
@@ -45,6 +48,7 @@ class Wire(Protocol):
         """Send one record; returns at once. `undelivered` is called on the loop, once, where the broker did not take
         it. Raises WireFullError."""
 
-    async def publish(self, records: Sequence[Outbound]) -> list[bool]:
-        """Send records in order and wait until the broker has acknowledged or refused each: which it has taken.
-        Repeatable, for records with an id. Ends in bounded time; never raises for a broker that is away."""
+    async def publish(self, records: Sequence[Outbound]) -> list[Place | None]:
+        """Send records in order and wait until the broker has acknowledged or refused each: where it has put them, None
+        for what it has not taken. Repeatable, for records with an id. Ends in bounded time; never raises for a broker
+        that is away."""

@@ -15,11 +15,12 @@ and `applied` and `outbox` in each key's envelope (see `envelope.py`) make that 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.codecs import avro
+from pipeline.codecs import avro, positions
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.envelope import Envelope, Pending
@@ -36,6 +37,10 @@ from topics.partitions import subject_partition
 #: Decoded keys kept per partition between two steps: saves reading and decoding for subjects that come again at once.
 #: Few, as every one is dozens of objects for the garbage collector to look through.
 KEYS_CACHED_MAX = 256
+
+#: How long a record that nobody waits for waits for those that it is to come after; and of so many keys at a time.
+WAIT_MS_MAX = 10_000
+WAITING_KEYS_MAX = 1_000
 
 #: Outputs waiting in one key's envelope; past it the batch ends early, so that a hot key cannot outgrow a record.
 OUTBOX_BYTES_MAX = 262_144
@@ -65,7 +70,18 @@ class Step:
     #: The next offset to read per input topic once this step is complete.
     reached: dict[str, int] = field(default_factory=dict)
     records: int = 0
+    #: Records that had to wait for others, done with once this step is.
+    waited: list[tuple[str, int]] = field(default_factory=list)
     complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A record that is to come after others: where they lie, and until when it waits for them (epoch ms)."""
+
+    record: Record
+    after: Mapping[str, int]
+    until_ms: int
 
 
 class PartitionLane:
@@ -98,6 +114,10 @@ class PartitionLane:
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
         self._done = dict(positions)
+        #: The same, as if nothing waited; and the offsets that wait, or whose step is not complete.
+        self._reached = dict(positions)
+        self._held: dict[str, set[int]] = {name: set() for name in self._flows}
+        self._waiting: dict[bytes, deque[_Waiting]] = {}
         self._start = {self._inputs[name]: offset for name, offset in positions.items()}
         self._unsent_of = set(healed)
         self._context = LaneContext(live, beside_of=self._beside_of)
@@ -145,13 +165,41 @@ class PartitionLane:
                 break
         else:
             queue = []
+        self._begin(step, dirty)
+        return step, queue
+
+    def resume(self) -> Step | None:
+        """A step over the records whose wait is over: what they were to come after is handled, or did not come in time.
+        None where there is none."""
+        now_ms = self._clock.now_ms()
+        ready = [key for key, queue in self._waiting.items() if self._is_over(queue[0], now_ms)]
+        if not ready:
+            return None
+        self._step_number += 1
+        step = Step(self._step_number)
+        dirty: dict[bytes, _Entry] = {}
+        for key in ready:
+            queue = self._waiting[key]
+            while queue and self._is_over(queue[0], now_ms):
+                waiting = queue.popleft()
+                record = waiting.record
+                self._one(self._flows[record.topic], record, step, dirty, waiting)
+                step.waited.append((record.topic, record.offset))
+                step.records += 1
+            if not queue:
+                del self._waiting[key]
+        self._begin(step, dirty)
+        return step
+
+    def _begin(self, step: Step, dirty: Mapping[bytes, _Entry]) -> None:
         for key, entry in dirty.items():
             step.writes[key] = self._seals.sealed(entry.envelope, entry.cipher)
         self.in_flight += step.records
         self._steps[step.number] = step
-        return step, queue
 
-    def _one(self, flow: Flow, record: Record, step: Step, dirty: dict[bytes, _Entry]) -> bool:
+    def _one(
+        self, flow: Flow, record: Record, step: Step, dirty: dict[bytes, _Entry], waited: _Waiting | None = None
+    ) -> bool:
         """One record's fate; True when its key's outbox is full and the step should end here."""
         try:
             event = self._decode(flow, record)
@@ -178,6 +226,10 @@ class PartitionLane:
             if deadline_ms is not None and self._clock.now_ms() > deadline_ms:
                 self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
                 return False
+        if flow.comes_after and (fate := self._come_after(flow, event, record, waited)) is not None:
+            if not isinstance(fate, _Waiting):
+                self._settle(flow, record, fate, step, entry.cipher)
+            return False
         self._context.now_ms = record.at_ms
         self._current = key
         try:
@@ -199,6 +251,50 @@ class PartitionLane:
         # A dead letter or a repeated answer is kept too: `applied` is one offset, and a later record of this key
         # moves it past this one, which would then be taken for done.
         return self._keep(key, entry, state, data, Pending(source, record.offset, outputs), dirty)
+
+    def _come_after(
+        self, flow: Flow, event: Any, record: Record, waited: _Waiting | None
+    ) -> _Waiting | Drop | DeadLetter | None:
+        """What becomes of a record that may have to come after others: None where its turn is now."""
+        try:
+            after = self._after(record) if waited is None else waited.after
+        except positions.PositionsError as error:
+            return DeadLetter(Reason.INVALID, f"the header {positions.HEADER} {error}")
+        if waited is None:
+            deadline_ms = None if flow.deadline_ms is None else flow.deadline_ms(event)
+            waited = _Waiting(record, after, record.at_ms + WAIT_MS_MAX if deadline_ms is None else deadline_ms)
+            queue = self._waiting.get(record.key or b"")
+            if (queue is not None or not self._is_reached(after)) and len(self._waiting) < WAITING_KEYS_MAX:
+                # Later ones of its key wait too: what is applied of a key is one offset.
+                self._waiting.setdefault(record.key or b"", deque()).append(waited)
+                self._held[record.topic].add(record.offset)
+                return waited
+        if self._is_reached(after):
+            return None
+        if flow.deadline_ms is not None and flow.deadline_ms(event) is not None:
+            return Drop(Reason.NOT_CAUGHT_UP)
+        return DeadLetter(
+            Reason.NOT_CAUGHT_UP,
+            f"it was to come after {positions.write((t, self.partition, o) for t, o in after.items())}, which was not "
+            f"handled within {WAIT_MS_MAX // 1_000} s: send it again, or without the header {positions.HEADER}",
+        )
+
+    def _after(self, record: Record) -> dict[str, int]:
+        """Topic → the offset that the record is to come after, of this partition: other subjects' events are elsewhere,
+        and nobody here knows how far they are."""
+        found: dict[str, int] = {}
+        for name, value in record.headers:
+            if name == positions.HEADER:
+                text = (value or b"").decode("ascii", "replace")
+                found |= {topic: offset for (topic, number), offset in positions.read(text).items()
+                          if number == self.partition and topic in self._position}
+        return found
+
+    def _is_reached(self, after: Mapping[str, int]) -> bool:
+        return all(offset < self._position[topic] for topic, offset in after.items())
+
+    def _is_over(self, waiting: _Waiting, now_ms: int) -> bool:
+        return now_ms > waiting.until_ms or self._is_reached(waiting.after)
 
     def _beside_of(self, name: str) -> bytes | None:
         """What lies beside the state of the key at hand, also where a step under way put it there."""
@@ -344,7 +440,11 @@ class PartitionLane:
             entry = self._entries[key]
             if entry.step == step.number:
                 entry.step = 0
-        self._done.update(step.reached)
+        self._reached.update(step.reached)
+        for topic, offset in step.waited:
+            self._held[topic].discard(offset)
+        for topic in {*step.reached, *(topic for topic, _ in step.waited)}:
+            self._done[topic] = min((self._reached[topic], *self._held[topic]))
         self.in_flight -= step.records
 
 

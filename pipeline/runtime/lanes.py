@@ -322,6 +322,7 @@ class Lanes:
             step, left = driver.lane.process(topic, queue[:STEP_RECORDS_MAX])
             queue = left + queue[STEP_RECORDS_MAX:]
             driver.submit(step)
+            self._resume(driver)
             await self._count_letters(topic, driver.lane.dead_letters - letters, group)
             self._setup.metrics.batch_seconds.observe(time.perf_counter() - started)
             if left:
@@ -329,6 +330,12 @@ class Lanes:
                 await driver.drained(DRAIN_S)
             if queue:
                 await asyncio.sleep(0)
+
+    def _resume(self, driver: LaneDriver) -> None:
+        """Handle what waited for records that are handled now."""
+        step = driver.lane.resume()
+        if step is not None:
+            driver.submit(step)
 
     def _positions(self) -> dict[TopicPartition, int]:
         """Where to go on reading: every input but those that rest."""
@@ -360,6 +367,8 @@ class Lanes:
     def ask_for_due(self) -> None:
         """Ask for another look at the profiles that time alone changes by now; called by the app's timer."""
         if self.active and self.lease.held():
+            for driver in self._drivers.values():
+                self._resume(driver)
             stores = {partition: self._stores[partition] for partition in self._drivers}
             self._publisher.send(self._due.questions(stores), lambda _offset: None)
 

@@ -24,7 +24,7 @@ from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.fates import LaneContext, handle_stateless
-from pipeline.runtime.lane import PartitionLane
+from pipeline.runtime.lane import PartitionLane, Step
 from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
 from topics.partitions import partition_of, subject_partition
 
@@ -154,18 +154,23 @@ class MemoryPipeline:
 
     # -- records in and out ---------------------------------------------------------------------------------------
 
-    def send(self, topic: Topic, key: str | bytes | None, value: object, partition: int | None = None) -> None:
-        """Append a record: a core value (encoded), or bytes or None as they are; `partition` None: by the key.
+    def send(
+        self, topic: Topic, key: str | bytes | None, value: object, partition: int | None = None,
+        headers: tuple[tuple[str, bytes], ...] = (),
+    ) -> int:
+        """Append a record: a core value (encoded), or bytes or None as they are; `partition` None: by the key. Returns
+        its offset.
 
         Compacted topics are followed into the directory at once.
         """
         data = value if isinstance(value, bytes) or value is None else avro.encode(topic, value)
         raw_key = key.encode() if isinstance(key, str) else key
-        offset = self._append(Outbound(topic.name, raw_key or b"", data, partition), raw_key)
+        offset = self._append(Outbound(topic.name, raw_key or b"", data, partition, headers), raw_key)
         if topic.compacted:
             self.directory.apply(
                 topic.name, raw_key or b"", None if value is None else self._decoded(topic, data), offset
             )
+        return offset
 
     def _decoded(self, topic: Topic, data: bytes | None) -> Any:
         try:
@@ -178,7 +183,7 @@ class MemoryPipeline:
         partitions = self.logs.setdefault(topic.name, [[] for _ in range(topic.partitions)])
         number = partition_of(outbound.key, topic.partitions) if outbound.partition is None else outbound.partition
         log = partitions[number]
-        log.append(Record(topic.name, number, len(log), self.clock.at_ms, key, outbound.value))
+        log.append(Record(topic.name, number, len(log), self.clock.at_ms, key, outbound.value, outbound.headers))
         return len(log) - 1
 
     def values(self, topic: Topic) -> list[Any]:
@@ -250,11 +255,19 @@ class MemoryPipeline:
             while records:
                 progress = True
                 step, records = lane.process(flow.reads.name, records)
-                self._effect(lambda writes=step.writes: self.changelog[lane.partition].extend(writes.items()))
-                self._send_all(step.outputs)
-                lane.sent(step)
-                self._effect(lambda: self._commit(lane))
+                self._complete(lane, step)
+                if (resumed := lane.resume()) is not None:
+                    self._complete(lane, resumed)
+        if (resumed := lane.resume()) is not None:
+            self._complete(lane, resumed)
+            progress = True
         return progress
+
+    def _complete(self, lane: PartitionLane, step: Step) -> None:
+        self._effect(lambda: self.changelog[lane.partition].extend(step.writes.items()))
+        self._send_all(step.outputs)
+        lane.sent(step)
+        self._effect(lambda: self._commit(lane))
 
     def _commit(self, lane: PartitionLane) -> None:
         for topic, offset in lane.done().items():

@@ -23,7 +23,7 @@ from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
-from pipeline.bridge.wire import WireFullError
+from pipeline.bridge.wire import Place, WireFullError
 from pipeline.bridge.world import no_policy
 from pipeline.codecs import avro
 from pipeline.core import identity
@@ -35,6 +35,7 @@ from pipeline.settings import Settings
 from pipeline.topology import FLOWS
 from tests.support import shop
 from topics.catalog import BY_NAME, DECISION_REPLIES, DECISION_REQUESTS, PROFILES_BY_ID, SUBJECT_PARTITIONS
+from topics.partitions import partition_of
 
 Mode = Literal["answers", "is silent", "refuses", "has no room"]
 
@@ -71,7 +72,7 @@ class WireDouble:
 
     def deliver(self, record: Outbound) -> None:
         """The pipeline gets the record and does what it does."""
-        self.pipeline.send(BY_NAME[record.topic], record.key, record.value)
+        self.pipeline.send(BY_NAME[record.topic], record.key, record.value, headers=record.headers)
         self.pipeline.run()
 
     def hand_over(self) -> None:
@@ -86,15 +87,19 @@ class WireDouble:
         replies = [avro.decode(DECISION_REPLIES, record.value) for record in wanted]
         asyncio.get_running_loop().call_soon(self.asker.replied, replies)
 
-    async def publish(self, records: Sequence[Outbound]) -> list[bool]:
-        taken = [record.topic not in self.refused_topics for record in records]
-        for record, was_taken in zip(records, taken, strict=True):
-            if was_taken:
-                self.published.append(record)
-                if self.mode == "answers":
-                    self.deliver(record)
+    async def publish(self, records: Sequence[Outbound]) -> list[Place | None]:
+        places: list[Place | None] = []
+        for record in records:
+            if record.topic in self.refused_topics:
+                places.append(None)
+                continue
+            self.published.append(record)
+            number = partition_of(record.key, BY_NAME[record.topic].partitions)
+            places.append((number, len(self.pipeline.logs.get(record.topic, [[]] * 99)[number])))
+            if self.mode == "answers":
+                self.deliver(record)
         self.hand_over()
-        return taken
+        return places
 
 
 class WorkersDouble:

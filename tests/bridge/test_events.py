@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.bridge.breaker import FAILURES_MAX
 from pipeline.bridge.confirmations import AGAIN_S, KEPT_S
 from pipeline.codecs import avro
 from pipeline.core.model import FeedbackKind, IdentityKind
 from pipeline.ports import Outbound
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
+from topics.partitions import subject_partition
 
 pytestmark = pytest.mark.anyio
 
@@ -32,6 +34,7 @@ async def test_an_event_is_accepted_once_the_broker_has_it(bridge: BridgeDouble,
     assert reply.status_code == 202
     assert reply.json() == {
         "accepted": 1, "rejected": 0, "events": [{"message_id": "m1", "status": "accepted"}],
+        "token": f"feedback.events:{subject_partition(bridge.subject('ann').encode())}:0",
     }
     [record], [event] = bridge.wire.published, bridge.events()
     assert (record.topic, record.key) == (FEEDBACK_EVENTS.name, bridge.subject("ann").encode())
@@ -277,3 +280,37 @@ async def test_a_request_may_have_the_id_of_an_event(bridge: BridgeDouble, clien
         client.post(PATH, json=says(True, "same")), client.post("/personalization/decide", json=asked))
     assert (said.status_code, decided.status_code) == (202, 200)
     assert decided.json()["decision_id"] and decided.json()["decisions"]
+
+
+async def test_a_decision_that_names_the_token_knows_of_the_events(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    batch = {"batch": [click("m1"), click("m2"), says(True, "m3"), click("m4", "bob")]}
+    token = (await client.post(PATH, json=batch)).json()["token"]
+    ann, bob = (subject_partition(bridge.subject(name).encode()) for name in ("ann", "bob"))
+    assert ann != bob
+    assert token == ",".join(sorted(
+        [f"feedback.events:{ann}:1", f"feedback.events:{bob}:0", f"identity.events:{ann}:0"]))
+    reply = await client.post("/personalization/decide", json=decide_body() | {"after": token})
+    assert reply.json()["reason"] == "decided"
+    assert ("after", token.encode()) in bridge.wire.sent[-1].headers
+
+
+async def test_events_that_do_not_come_in_time_mean_the_fallback_and_open_no_circuit(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    ann = subject_partition(bridge.subject("ann").encode())
+    for _ in range(FAILURES_MAX + 1):
+        reply = await client.post("/personalization/decide", json=decide_body() | {
+            "after": f"identity.events:{ann}:99"})
+        assert (reply.json()["reason"], reply.json()["fallback"]) == ("deadline", True)
+    bridge.clock.at_ms += 1_000
+    bridge.pipeline.run()
+    assert (await client.post("/personalization/decide", json=decide_body())).json()["reason"] == "no_consent"
+
+
+@pytest.mark.parametrize("token", ["", "mine", "identity.events:1", "decisions:0:1", "identity.events:0:x", 7])
+async def test_what_is_no_token_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient, token: Any) -> None:
+    reply = await client.post("/personalization/decide", json=decide_body() | {"after": token})
+    assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "/after")
+    assert bridge.wire.sent == []

@@ -18,6 +18,7 @@ from pipeline.bridge.asking import Asker, Unanswered
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
+from pipeline.bridge.wire import Place
 from pipeline.codecs import avro
 from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
@@ -145,21 +146,29 @@ def test_published_events_are_on_the_broker_when_it_says_so(settings: Settings) 
     records = [Outbound(FEEDBACK_EVENTS.name, e.subject.encode(), avro.encode(FEEDBACK_EVENTS, e)) for e in events]
     too_large = Outbound(FEEDBACK_EVENTS.name, b"shop/large", os.urandom(5_000_000))
 
-    async def publish() -> list[bool]:
+    async def publish() -> list[Place | None]:
         wire, _ = asker_on(settings, "publisher")
         try:
             return await wire.publish([*records[:150], too_large, *records[150:]])
         finally:
             await asyncio.to_thread(wire.stop)
 
-    assert asyncio.run(publish()) == [True] * 150 + [False] + [True] * 150
+    places = asyncio.run(publish())
+    assert [place is not None for place in places] == [True] * 150 + [False] + [True] * 150
+    assert [place for place in places if place] == _places(client, since, [record.key for record in records])
     assert {event.event_id for event in client.values(FEEDBACK_EVENTS, since)} == {event.event_id for event in events}
+
+
+def _places(client: Client, since: list[int], keys: list[bytes]) -> list[Place]:
+    """Where records of these keys lie that were sent in this order and alone."""
+    by_key = {message.key(): (message.partition(), message.offset()) for message in client.read(FEEDBACK_EVENTS, since)}
+    return [by_key[key] for key in keys]  # type: ignore[misc]
 
 
 def test_a_broker_that_is_not_there_refuses_within_bounds(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"bootstrap": "127.0.0.1:1"})
 
-    async def ask() -> tuple[object, list[bool]]:
+    async def ask() -> tuple[object, list[Place | None]]:
         wire, asker = asker_on(nowhere, "nowhere")
         try:
             return (
@@ -170,7 +179,7 @@ def test_a_broker_that_is_not_there_refuses_within_bounds(settings: Settings) ->
             await asyncio.to_thread(wire.stop)
 
     started = time.monotonic()
-    assert asyncio.run(ask()) == (Unanswered("pipeline_unavailable"), [False])
+    assert asyncio.run(ask()) == (Unanswered("pipeline_unavailable"), [None])
     assert time.monotonic() - started < 15
 
 
