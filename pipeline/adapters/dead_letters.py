@@ -40,6 +40,7 @@ ADVICE: Final[dict[str, str]] = {
     Reason.NULL_VALUE: "This topic takes no tombstones: correct the producer; a replay fails again.",
     Reason.INVALID: "Correct what the detail names in the producer and let it send again, or replay after an upgrade "
     "that allows it.",
+    Reason.NOT_CAUGHT_UP: "See whether the workers are behind, or the offset was made up; then replay.",
     Reason.FAILED: "Publish the release before the one it names, or upgrade the workers; then replay. Report it.",
 }
 
