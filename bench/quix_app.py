@@ -3,7 +3,7 @@
 The core, the handlers, the codecs and the seals are ours; everything else is Quix Streams as its documentation
 recommends it: one StreamingDataFrame, `apply(stateful=True)` on RocksDB with a changelog topic, (de)serializers of
 one's own, default checkpoints (every 5 s, at least once). State is kept as bytes, so that its JSON encoder is not in
-the way, and sealed as Nextbest's is, each subject's key with her value, decisions and audits under her pseudonym
+the way, and sealed as Nextbest's is, each subject's key with the value, decisions and audits under the pseudonym
 (bench/quix_deciding.py). On which partition they are is left to that key: `to_topic` takes none.
 """
 

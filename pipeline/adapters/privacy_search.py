@@ -1,6 +1,7 @@
 """What the logs hold about somebody, and what is left of it after an erasure. Over records as they are read.
 
-Two readings of the same records: `Dossier` opens everything that is hers, `Verifier` looks for what should be gone.
+Two readings of the same records: `Dossier` opens everything that is the person's, `Verifier` looks for what should be
+gone.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ from topics.catalog import (
     TOPICS,
 )
 
-#: Where what lies there about a subject is nobody's any more once her key is destroyed.
+#: Topics whose records about a subject cannot be read any more once the subject's key is destroyed (crypto-shredding).
 ERASED_WITH_THE_KEY: Final = (PROFILES_BY_ID.name, *(topic.name for topic in TOPICS if topic.sealed))
 
 

@@ -1,4 +1,4 @@
-"""`erasure.requests`: forget a subject, or say which identifiers are hers so that everything can be given out."""
+"""`erasure.requests`: forget a subject, or say which identifiers are theirs so that everything can be given out."""
 
 from __future__ import annotations
 

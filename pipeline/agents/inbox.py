@@ -139,7 +139,7 @@ def _step(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
 
 
 def _refused(event: InboxRecord, step: LinkStep) -> Outcome:
-    """Nothing joins or leaves somebody erased. Whoever waits for her identifier is told, and holds no place for it."""
+    """Nothing joins or leaves somebody erased. Who waits for such an identifier is told, and holds no place for it."""
     if step.kind is LinkKind.SPLIT and event.merge is not None:
         return forget_the_given(event, event.merge)
     if step.kind not in (LinkKind.CLAIM, LinkKind.ACCEPT) or step.owner == event.profile_id:

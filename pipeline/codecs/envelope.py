@@ -59,7 +59,7 @@ class Envelope:
     applied: dict[str, int] = field(default_factory=dict)
     outbox: list[Pending] = field(default_factory=list)
     state: bytes | None = None
-    #: The subject's key, wrapped; None where there is nothing of hers to keep: the installation's seals the value then.
+    #: The subject's key, wrapped; None where nothing of theirs is to be kept: the installation's seals the value then.
     key: bytes | None = None
     #: State and outbox as they are sealed, while they are not opened.
     unopened: tuple[bytes, bytes] | None = None

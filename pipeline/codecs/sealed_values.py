@@ -14,7 +14,7 @@ def sealed(envelope: Envelope, cipher: Cipher) -> bytes:
 
 
 def opened(vault: Vault, subject: bytes, data: bytes, nonces: Nonces | None = None) -> tuple[Envelope, Cipher | None]:
-    """The value of a subject's key, and her key at work; None where the installation's own seals it.
+    """The value of a subject's key, and that key at work; None where the installation's own seals it.
 
     `nonces` None: for reading only. Raises SealError, and EnvelopeError where the bytes are something else.
     """

@@ -11,7 +11,7 @@ from pipeline.core.words import Basis
 
 def erased(profile_id: str, now_ms: int, state: Profile | None = None) -> Profile:
     """All that stays: that the identifier's subject was erased, and when, and by which other hashes it is known. Due at
-    once, so that what still waited to be sent about her is gone from the table too once it was."""
+    once, so that what still waited to be sent about the subject is gone from the table too once it was."""
     rotation = None if state is None else state.rotation
     successor = None if rotation is None else rotation.successor or None
     return Profile(profile_id=profile_id, alias_of=successor, erased_at_ms=now_ms, suppressed=True,
@@ -21,7 +21,7 @@ def erased(profile_id: str, now_ms: int, state: Profile | None = None) -> Profil
 def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> list[str]:
     """Every identifier whose records are the subject's: the profile's own first.
 
-    One that is claimed, without an answer yet, is not hers; if it gives itself up after all, it is forgotten then.
+    One that is claimed, without an answer yet, is not theirs; if it gives itself up after all, it is forgotten then.
     """
     if profile is None:
         return list(dict.fromkeys((profile_id, asked_about)))
@@ -56,7 +56,7 @@ def refused(profile: Profile | None, at_ms: int) -> bool:
 
 
 def begins_again(profile: Profile, event: IdentityEvent) -> bool:
-    """Whether the subject herself came back: a consent given after the erasure, not an old one imported again."""
+    """Whether the subject came back: by a consent given after the erasure, not by an old one imported again."""
     since_ms = profile.erased_at_ms or 0
     return event.at_ms > since_ms and any(
         grant.granted and grant.basis is Basis.CONSENT and grant.at_ms > since_ms for grant in event.consent

@@ -1,7 +1,7 @@
 """Frozen values that every request makes, and cheap to make.
 
 `@value_type(frozen=True, slots=True)` is `@dataclass(frozen=True, slots=True)` but for one thing: nothing stops an
-assignment at run time, which would make each value five times as dear. mypy stops it, over the whole project.
+assignment at run time, which would make each value five times as expensive. mypy stops it, over the whole project.
 
 `Value` is the base of those that a decision makes by the hundred, one for each candidate: made in C, a quarter of the
 time again, and passed over by the garbage collector, as values of texts and numbers are never part of a cycle.

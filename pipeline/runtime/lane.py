@@ -54,7 +54,7 @@ class _Entry:
     state: Any
     step: int = 0
     outbox_bytes: int = 0
-    #: Seals the value and what is said of its subject; None where there is nothing of hers to keep.
+    #: Seals the value and what is said of its subject; None where there is nothing of theirs to keep.
     cipher: Cipher | None = None
 
 

@@ -1,8 +1,8 @@
 """One lane's keys: which one seals a subject's value and outputs, when a key is made, and when it is let go.
 
-A subject's key lies in her value, wrapped: made with the first state, carried over into every later one, and missing
-from the one that says that she was erased. So the broker has it before anything else that it seals, and no crash can
-part the two (docs/adr/0016-a-key-per-subject.md).
+A subject's key lies in the subject's value, wrapped: made with the first state, carried over into every later one, and
+missing from the one that says that the subject was erased. So the broker has it before anything else that it seals, and
+no crash can part the two (docs/adr/0016-a-key-per-subject.md).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Seals:
         return (Envelope(), None) if data is None else sealed_values.opened(self._vault, key, data, self._nonces)
 
     def after(self, key: bytes, cipher: Cipher | None, state: Any) -> Cipher | None:
-        """What seals a new state: the key there is, one made now where there is none, none where she was erased."""
+        """What seals a new state: the key there is, one made now where there is none, none for an erased subject."""
         if state.suppressed:
             return None
         return cipher or self._vault.new_key(key, self._nonces)

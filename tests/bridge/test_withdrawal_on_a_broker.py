@@ -55,7 +55,7 @@ def worker(settings: Settings, tmp_path: Path) -> Iterator[int]:
 
 
 class Ann:
-    """Somebody who changes her mind, and asks."""
+    """Somebody who changes their mind, and asks."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client

@@ -1,4 +1,4 @@
-"""Days without a time: the same day wherever somebody lives, and `today` where she lives."""
+"""Days without a time: the same day wherever somebody lives, and `today` where they live."""
 
 from __future__ import annotations
 

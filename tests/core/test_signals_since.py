@@ -37,9 +37,9 @@ def rule(text: str, profile: Profile, signal: Signal = COUNT, now_ms: int = NOW)
 @pytest.mark.parametrize(("since_ms", "heard_ms", "count"), [
     (0, 50, 0),  # it always counted
     (NOW - 10, 0, 0),  # nobody ever told us anything of this subject
-    (NOW - 10, NOW - 5, 0),  # she came after it
+    (NOW - 10, NOW - 5, 0),  # they came after it
     (NOW - 10, NOW - 10, 0),
-    (NOW - 10, NOW - 11, None),  # what she did before was not counted
+    (NOW - 10, NOW - 11, None),  # what they did before was not counted
     (NOW - WITHIN, 50, 0),  # its window has passed
     (NOW - WITHIN + 1, 50, None),
 ])

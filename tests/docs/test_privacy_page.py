@@ -23,7 +23,7 @@ def test_every_topic_with_people_in_it_is_listed_with_its_retention() -> None:
         days = topic.retention_ms / DAY_MS
         said = f"{days:g} day" if days >= 1 else f"{topic.retention_ms // MINUTE_MS} minutes"
         assert (said in row) or ("3 years" in row and days == 1_095), (topic.name, said)
-        assert ("her own key" in row) == topic.sealed, topic.name
+        assert ("their own key" in row) == topic.sealed, topic.name
 
 
 def test_its_links_lead_somewhere_and_its_commands_exist() -> None:

@@ -29,7 +29,7 @@ ANN = f"shop/{blake2b(b'ann', digest_size=16).hexdigest()}".encode()
 
 
 def profile_of(key: bytes, text: str = "x" * 300) -> bytes:
-    """Somebody's value as it lies in the table, with her key."""
+    """Somebody's value as it lies in the table, with its key."""
     data = state.encode(Profile(profile_id=key.decode(), traits={"name": Trait(text)}))
     return sealed_values.sealed(Envelope(1, state=data), VAULT.new_key(key, NONCES))
 
@@ -44,7 +44,7 @@ def somebody(number: int) -> bytes:
 
 
 def left_of(path: Path, key: bytes = ANN) -> list[tuple[Kind, str]]:
-    """What a verification finds in one copy, but that she was erased, with the kind of file."""
+    """What a verification finds in one copy, but that the subject was erased, with the kind of file."""
     verifier = Verifier(VAULT, "changelog", [key])
     look_into(path, [key.decode()], verifier)
     return [(place.kind, Path(place.topic).suffix) for place in verifier.done() if place.kind is not Kind.KEPT]
@@ -66,7 +66,7 @@ def test_a_key_in_the_write_ahead_log_is_found_and_then_is_gone(store: RocksStor
     crowded(store, 200)
     store.apply({ANN: profile_of(ANN)}, 1_000)
     store.write()
-    assert left_of(store.path) == [(Kind.TRACE, "")], "she can be read: that is said once"
+    assert left_of(store.path) == [(Kind.TRACE, "")], "the subject can be read: that is said once"
     store.apply({ANN: erased(ANN)}, 1_001)
     store.write()
     assert left_of(store.path) == [(Kind.EXPIRES, ".log")]

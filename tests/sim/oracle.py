@@ -190,7 +190,7 @@ class Oracle:
             self.wrong.append(f"no reply to {lost}")
 
     def _forgotten_is_gone(self) -> None:
-        """Whoever asked has a receipt for every identifier that was hers; nothing of these is left or comes back."""
+        """Whoever asked has a receipt for every identifier that was theirs; nothing of these is left or comes back."""
         receipts = [e for _, e in self._outputs(ERASURE_RECEIPTS)]
         for _, request in self._inputs(ERASURE_REQUESTS.name):
             mine = [e for e in receipts if e.job_id == request.job_id]

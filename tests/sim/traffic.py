@@ -84,7 +84,7 @@ class Traffic:
         if fate is not None and fate.random() < 0.3 and not accounts and not self._undoes:
             self._erase_after = fate.randint(3, 50)
             self._doomed = fate.choice(self.subjects)
-        #: Who belongs to her, whatever is known of it: after her request nothing new joins them, nobody consents again.
+        #: Who belongs to the subject, whatever is known of it: after the request nothing joins them, nobody consents.
         self.forgotten: set[str] = set()
 
     def _plan_aliases(self) -> dict[str, str]:

@@ -114,7 +114,7 @@ def test_a_membership_that_runs_out_does_so_without_a_new_event(published) -> No
     assert memberships() == [("keen", True, 0), ("keen", False, 3_600_000)]
     pipeline.advance(3_600_000)
     assert len(memberships()) == 2
-    # From now on one look a day, so that a new release reaches her.
+    # From now on one look a day, so that a new release reaches the subject.
     assert 0 < pipeline.state("shop/ann").segments_due_ms - pipeline.clock.at_ms <= 86_400_000
 
 
