@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
+from confluent_kafka import Message, TopicPartition
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,6 +22,9 @@ from pipeline.settings import Settings
 from topics.catalog import Topic
 
 _ANSWER_S = 15.0
+#: How long the workers are waited for once the broker has everything; and how often they are asked.
+APPLIED_S = 10.0
+_LOOK_S = 0.1
 _Found = TypeVar("_Found", bound=Import)
 
 Tenant = Annotated[str | None, typer.Option(help="The tenant they belong to; default: the configured one.")]
@@ -50,15 +55,20 @@ def tell(file: Path, found: Import) -> None:
 
 
 def send(settings: Settings, records: list[Outbound], what: str) -> None:
-    """Send the records, and wait until the broker has acknowledged each. Exits with 1 where it does not."""
+    """Send the records, wait until the broker has acknowledged each, and for a while until the workers have applied
+    them, so that the next command sees them. Exits with 1 where the broker does not take them."""
     producer = kafka.producer(settings, what)
     failed: list[str] = []
+    ends: dict[tuple[str, int], int] = {}
     with Progress(console=err, transient=True) as progress:
         bar = progress.add_task(what, total=len(records))
 
-        def delivered(error: object, _message: object) -> None:
+        def delivered(error: object, message: Message) -> None:
             if error:
                 failed.append(str(error))
+            else:
+                place = (message.topic() or "", message.partition() or 0)
+                ends[place] = max(ends.get(place, 0), (message.offset() or 0) + 1)
             progress.advance(bar)
 
         for record in records:
@@ -73,6 +83,26 @@ def send(settings: Settings, records: list[Outbound], what: str) -> None:
     if failed or left:
         stop(f"{len(failed) + left} of {len(records)} {what} were not taken by {settings.bootstrap} "
              f"({failed[0] if failed else 'no answer'}): import the file again, what was taken does not change by it")
+    if not _applied(settings, ends):
+        err.print(f"the broker has all {what}, the workers have not applied them yet: are they running?", markup=False)
+
+
+def _applied(settings: Settings, ends: Mapping[tuple[str, int], int]) -> bool:
+    """Whether the workers have committed up to these offsets, after a while at most."""
+    if not ends:
+        return True
+    consumer = kafka.consumer(settings, settings.app_id, "import")
+    try:
+        end_s = time.monotonic() + APPLIED_S
+        while True:
+            places = consumer.committed([TopicPartition(*place) for place in ends], timeout=_ANSWER_S)
+            if all(place.offset >= ends[place.topic, place.partition] for place in places):
+                return True
+            if time.monotonic() > end_s:
+                return False
+            time.sleep(_LOOK_S)
+    finally:
+        consumer.close()
 
 
 def followed(settings: Settings, topics: tuple[Topic, ...]) -> Directory:
