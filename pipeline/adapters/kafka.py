@@ -43,8 +43,9 @@ class _Unrepeated(logging.Filter):
         self._last: dict[tuple[object, ...], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        # librdkafka's lines come as (facility, client, text).
-        kind = record.args[:2] if isinstance(record.args, tuple) else (record.msg,)
+        # librdkafka's lines come as (facility, client, text); aiokafka's with the text first.
+        args = record.args
+        kind = args[:2] if record.name == _logger.name and isinstance(args, tuple) else (record.msg,)
         if record.created - self._last.get(kind, 0.0) < REPEATED_LOG_S:
             return False
         self._last[kind] = record.created
@@ -53,6 +54,8 @@ class _Unrepeated(logging.Filter):
 
 _logger = logging.getLogger("nextbest.kafka")
 _logger.addFilter(_Unrepeated())
+# While no broker answers it logs every attempt, hundreds a second.
+logging.getLogger("aiokafka").addFilter(_Unrepeated())
 
 
 def client_config(settings: Settings, name: str = "") -> dict[str, Any]:
