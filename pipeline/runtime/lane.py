@@ -261,12 +261,14 @@ class PartitionLane:
         except positions.PositionsError as error:
             return DeadLetter(Reason.INVALID, f"the header {positions.HEADER} {error}")
         if waited is None:
+            key = record.key or b""
+            if key not in self._waiting and self._is_reached(after):
+                return None
             deadline_ms = None if flow.deadline_ms is None else flow.deadline_ms(event)
             waited = _Waiting(record, after, record.at_ms + WAIT_MS_MAX if deadline_ms is None else deadline_ms)
-            queue = self._waiting.get(record.key or b"")
-            if (queue is not None or not self._is_reached(after)) and len(self._waiting) < WAITING_KEYS_MAX:
+            if len(self._waiting) < WAITING_KEYS_MAX:
                 # Later ones of its key wait too: what is applied of a key is one offset.
-                self._waiting.setdefault(record.key or b"", deque()).append(waited)
+                self._waiting.setdefault(key, deque()).append(waited)
                 self._held[record.topic].add(record.offset)
                 return waited
         if self._is_reached(after):

@@ -157,9 +157,8 @@ class MemoryPipeline:
     def send(
         self, topic: Topic, key: str | bytes | None, value: object, partition: int | None = None,
         headers: tuple[tuple[str, bytes], ...] = (),
-    ) -> int:
-        """Append a record: a core value (encoded), or bytes or None as they are; `partition` None: by the key. Returns
-        its offset.
+    ) -> None:
+        """Append a record: a core value (encoded), or bytes or None as they are; `partition` None: by the key.
 
         Compacted topics are followed into the directory at once.
         """
@@ -170,7 +169,6 @@ class MemoryPipeline:
             self.directory.apply(
                 topic.name, raw_key or b"", None if value is None else self._decoded(topic, data), offset
             )
-        return offset
 
     def _decoded(self, topic: Topic, data: bytes | None) -> Any:
         try:
