@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from pipeline.runtime.takeover import TableStore
+from pipeline.runtime.takeover import TableStore, change_of
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,7 @@ class Standby:
             error = message.error()
             if error is not None:
                 raise KafkaException(error)
-            partition, offset, key = message.partition(), message.offset(), message.key()
-            if partition is None or offset is None or not isinstance(key, bytes):
-                raise ValueError(f"{self._changelog}[{partition}]: a record without key at {offset}")
-            changes.setdefault(partition, []).append((key, message.value(), offset))
+            changes.setdefault(message.partition() or 0, []).append(change_of(message))
         with self._lock:
             if self._following[0] == number:
                 for partition, records in changes.items():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.ports import StateStore
 
@@ -114,11 +114,17 @@ def _batches(consumer: Consumer, high: int) -> Iterator[list[tuple[bytes, bytes 
                 # Compaction may have removed the last records before `high`.
                 at = high
                 continue
-            offset, key = message.offset(), message.key()
-            if offset is None or key is None:
-                raise ChangelogUnreadableError(f"a changelog record without key at {offset}")
-            at = max(at, offset + 1)
-            batch.append((key, message.value(), offset))
+            change = change_of(message)
+            at = max(at, change[2] + 1)
+            batch.append(change)
         if time.monotonic() - heard_s > READ_TIMEOUT_S:
             raise ChangelogUnreadableError(f"no changelog record within {READ_TIMEOUT_S:.0f} s at offset {at}")
         yield batch
+
+
+def change_of(message: Message) -> tuple[bytes, bytes | None, int]:
+    """A changelog record's key, value and offset. Raises ChangelogUnreadableError for one without key."""
+    offset, key = message.offset(), message.key()
+    if offset is None or not isinstance(key, bytes):
+        raise ChangelogUnreadableError(f"{message.topic()}[{message.partition()}]: a record without key at {offset}")
+    return key, message.value(), offset
