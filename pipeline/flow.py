@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from typing import Any, Protocol
 
 from pipeline.core.live import Live
-from pipeline.core.values import value_type
+from pipeline.core.values import Value
 from topics.catalog import Table, Topic
 
 
@@ -73,8 +73,7 @@ class Reason(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value, frozen=True):
     """One Kafka record as it came: bytes, where from, and the broker's time of appending it (epoch ms)."""
 
     topic: str
@@ -88,8 +87,7 @@ class Record:
     unreadable: str = ""
 
 
-@value_type(frozen=True, slots=True)
-class Emit:
+class Emit(Value, frozen=True):
     """One record to publish: a core type, encoded with the topic's schema. `partition`: only if not the key's."""
 
     topic: Topic
@@ -98,8 +96,7 @@ class Emit:
     partition: int | None = None
 
 
-@value_type(frozen=True, slots=True)
-class Accept:
+class Accept(Value, frozen=True):
     """The record was used: `state` replaces the key's state (None: unchanged), `emits` go out once that is durable.
 
     `beside`: by name, what is put beside the state, durable before it: large, rarely read, never changed. Empty bytes
@@ -112,24 +109,21 @@ class Accept:
     beside: Mapping[str, bytes] | None = None
 
 
-@value_type(frozen=True, slots=True)
-class Drop:
+class Drop(Value, frozen=True):
     """The record is rightly not used."""
 
     reason: Reason
     emits: tuple[Emit, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Value, frozen=True):
     """The record cannot be used; `detail` tells its producer what to do about it."""
 
     reason: Reason
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Value, frozen=True):
     """The record belongs to another key's partition and is sent on there."""
 
     reason: Reason

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from pipeline.core.values import value_type
+from pipeline.core.values import Value
 
 
-@value_type(frozen=True, slots=True)
-class Outbound:
+class Outbound(Value, frozen=True, array_like=True):
     """One encoded record to send. `partition` None: by the key (murmur2)."""
 
     topic: str

@@ -17,6 +17,7 @@ from pipeline.adapters.keys import Keys
 from pipeline.adapters.messages import headers_of
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model import DeadLetterRecord
+from pipeline.core.values import replaced
 from pipeline.flow import Reason
 from pipeline.settings import Settings
 from topics.catalog import DEAD_LETTERS
@@ -115,7 +116,7 @@ def find(settings: Settings, wanted: Filter, progress: Progress | None = None) -
             if letter is None:
                 unreadable += 1
             elif wanted.takes(letter) and letter.origin not in letters:
-                letters[letter.origin] = replace(letter, record=replace(letter.record, value=None))
+                letters[letter.origin] = replace(letter, record=replaced(letter.record, value=None))
     counted = (replace(letter, replays=replays.get(origin, 0)) for origin, letter in letters.items())
     return Found(tuple(sorted(counted, key=lambda letter: (letter.written_at_ms, letter.id))), unreadable)
 

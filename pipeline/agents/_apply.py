@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from pipeline.agents._lending import asked, given_back, published, settlement
@@ -41,6 +40,7 @@ from pipeline.core.profile import (
     remembered_reply,
 )
 from pipeline.core.segments import Change
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import (
     DECISION_AUDIT,
@@ -170,7 +170,7 @@ def _decided(
         return Accept(Reason.INVALID, kept, (*back, *_reply(request, reply))) if kept is not None else Drop(
             Reason.INVALID, _reply(request, reply))
     if result.asks:
-        question = replace(loan or Loan(account, 0), wanted=result.asks, trips=loan.trips + 1 if loan else 1)
+        question = replaced(loan or Loan(account, 0), wanted=result.asks, trips=loan.trips + 1 if loan else 1)
         ask = asked(request, profile_id, result.decision_id, question, before.accounts[question.account].earlier)
         return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
     reply = _answer(request, result, live)
@@ -220,7 +220,7 @@ def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | Non
 def _parts(request: ErasureRequest, profile_id: str, names: Sequence[str]) -> tuple[Emit, ...]:
     return tuple(
         Emit(PROFILE_INBOX, name, InboxRecord(request.job_id, name, profile_id,
-                                              erasure=replace(request, part_of=profile_id)))
+                                              erasure=replaced(request, part_of=profile_id)))
         for name in names[1:] if name != request.part_of
     )
 
@@ -237,7 +237,7 @@ def forget_the_given(event: InboxRecord, given: Profile) -> Drop:
 def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outcome:
     """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
     winner = stub.forwarded.get(request_id)
-    onward = replace(record, profile_id=winner or stub.alias_of or "", earlier=[])
+    onward = replaced(record, profile_id=winner or stub.alias_of or "", earlier=[])
     emit = Emit(PROFILE_INBOX, onward.profile_id, onward)
     if winner is not None:
         return Redirect(Reason.FORWARDED, emit)
@@ -249,7 +249,7 @@ def forward_event(record: InboxRecord, stub: Profile) -> Outcome:
     """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
     own = stub.links.get(links.hash_of(stub.profile_id))
     # What its subject was called earlier, the profile it goes to was not.
-    emit = Emit(PROFILE_INBOX, record.profile_id, replace(record, earlier=[]) if record.earlier else record)
+    emit = Emit(PROFILE_INBOX, record.profile_id, replaced(record, earlier=[]) if record.earlier else record)
     if own is None or own.outcome != links.ASKED_BACK:
         return Redirect(Reason.FORWARDED, emit)
     seen = changed(stub, forwarded=remember_forwarded(stub, record.event_id, record.profile_id))
@@ -284,7 +284,7 @@ def _unremembered(request: DecisionRequest, profile_id: str, live: Live | None, 
     """What somebody of whom nothing may be known is shown: the declared default content."""
     if live is None:
         return _no_policy(request)
-    result = decide(replace(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
+    result = decide(replaced(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
     if result.error is not None:
         return _error(request, result.error)
     return _answer(request, result, live)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.agents import _undo
 from pipeline.agents._apply import apply_account, apply_identity, forward_event, way_of
 from pipeline.core import erasure, links, rotation
@@ -11,6 +9,7 @@ from pipeline.core.accounts import is_account
 from pipeline.core.identity import tenant_of
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
+from pipeline.core.values import replaced
 from pipeline.flow import Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -20,11 +19,11 @@ def take(event: IdentityEvent, key: str, state: Profile | None, ctx: Context) ->
     if is_account(key):
         return apply_account(event, key, state, ctx)
     if event.kind is IdentityKind.ALIAS:
-        return _alias(replace(event, subject=key), state)
+        return _alias(replaced(event, subject=key), state)
     if event.kind is IdentityKind.LOGOUT:
-        return _undo.log_out(replace(event, subject=key), _named(event, key, state), state, ctx)
+        return _undo.log_out(replaced(event, subject=key), _named(event, key, state), state, ctx)
     if event.kind is IdentityKind.UNMERGE:
-        return _undo.ask_back(replace(event, subject=key), _named(event, key, state), state)
+        return _undo.ask_back(replaced(event, subject=key), _named(event, key, state), state)
     to = way_of(event.event_id, state)
     if state is not None and to is not None:
         return forward_event(InboxRecord(event.event_id, to, event.subject, identity=event), state)

@@ -6,13 +6,13 @@ Every loan is settled once: by the decision that spent it, or by whoever finds t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pipeline.core import lending, rotation
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import beside, tenant_of
 from pipeline.core.model import Account, DecisionRequest, InboxRecord, Loan, Scalar, Settlement
 from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
@@ -59,7 +59,7 @@ def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     if event.request is None or event.loan is None:
         return DeadLetter(Reason.INVALID, "an account's inbox takes loans that are asked for, and their settlements")
     after, loan = lending.lent(account, event.loan, limits, ctx.now_ms)
-    back = replace(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
+    back = replaced(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
                    from_subject=event.profile_id, loan=loan, earlier=[])
     return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)),
                   (Emit(PROFILE_INBOX, back.profile_id, back),))

@@ -7,7 +7,6 @@ identifiers or merges of its own is first offered, so that the claimant, who alo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from pipeline.core import erasure, links, rotation
 from pipeline.core.identity import beside, key_of, tenant_of
@@ -24,6 +23,7 @@ from pipeline.core.profile import (
     changed,
     remember_event,
 )
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -91,7 +91,7 @@ def claim(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
 
 
 def _offered(event: InboxRecord, step: LinkStep, bring: list[Identifier]) -> Outcome:
-    offer = replace(step, kind=LinkKind.OFFER, identifiers=bring)
+    offer = replaced(step, kind=LinkKind.OFFER, identifiers=bring)
     return Redirect(Reason.OFFERED, to_inbox(event.event_id, step.owner, event.profile_id, offer))
 
 
@@ -132,7 +132,7 @@ def _led_straight(event: InboxRecord, step: LinkStep, state: Profile | None, ctx
         return Accept(Reason.LINKED, after, told)
     own, forgotten = mentioned(state, step.owner, event.event_id, ctx.now_ms)
     gone = to_inbox(event.event_id, step.owner, event.profile_id,
-                    replace(step, kind=LinkKind.LEFT, claimed_by=state.alias_of or ""))
+                    replaced(step, kind=LinkKind.LEFT, claimed_by=state.alias_of or ""))
     if own is state:
         return Redirect(Reason.NOT_LINKED, gone)
     return Accept(Reason.NOT_LINKED, own, (gone, *forgotten))
@@ -155,14 +155,14 @@ def _claim_alias(event: InboxRecord, step: LinkStep, stub: Profile, ctx: Context
     winner = stub.alias_of or ""
     if step.owner == event.profile_id:
         # The claimant was given up itself meanwhile, and its claims with it.
-        step = replace(step, owner=winner)
+        step = replaced(step, owner=winner)
     direct = links.is_of(step.identifier, event.profile_id)
     known = stub.links.get(hash_of(event.profile_id))
     if direct and step.owner != winner and (step.explicit or rules_of(winner, ctx).of(step.identifier.type).follows):
         if claim_id(event) in stub.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
         if known is not None and not step.explicit and known.at_ms > step.at_ms:
-            left = replace(step, kind=LinkKind.LEFT, cause=LATER_LOGIN, at_ms=known.at_ms)
+            left = replaced(step, kind=LinkKind.LEFT, cause=LATER_LOGIN, at_ms=known.at_ms)
             return Redirect(Reason.LATER_LOGIN, to_inbox(event.event_id, step.owner, event.profile_id, left))
         return give_up(event, step, stub, ctx)
     return Redirect(Reason.FORWARDED, to_inbox(event.event_id, winner, event.from_subject, step))
@@ -202,7 +202,7 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
     )
     emits = [Emit(PROFILE_INBOX, winner, InboxRecord(event.event_id, winner, key, merge=sent))]
     if state is not None and state.alias_of is not None:
-        left = replace(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN,
+        left = replaced(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN,
                        claimed_by=winner)
         emits.append(to_inbox(event.event_id, state.alias_of, key, left))
         stub, forgotten = mentioned(stub, state.alias_of, event.event_id, ctx.now_ms)
@@ -276,14 +276,14 @@ def offer(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
         said = not_held(event.event_id, event.profile_id, step.identifier, step.at_ms, step.source, cause)
         return Accept(Reason.IDENTIFIER_LIMITED, after, (said,))
     after = links.reserved(state, more, claimed, event.event_id, step.at_ms, ctx.now_ms, step.source)
-    accept = replace(step, kind=LinkKind.ACCEPT, owner=event.profile_id)
+    accept = replaced(step, kind=LinkKind.ACCEPT, owner=event.profile_id)
     return Accept(Reason.LINKED, after, (to_inbox(event.event_id, event.from_subject, event.profile_id, accept),))
 
 
 def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """The claimant has room: give up; offer again where more would come along by now."""
     if state is not None and state.alias_of is not None:
-        again = replace(step, kind=LinkKind.CLAIM, identifiers=[])
+        again = replaced(step, kind=LinkKind.CLAIM, identifiers=[])
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, again))
     if step.owner == event.profile_id:
         return Drop(Reason.ALREADY_ONE)

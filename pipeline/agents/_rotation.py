@@ -7,7 +7,6 @@ behind the state that it is about.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from pipeline.agents._apply import forget_the_given
@@ -30,6 +29,7 @@ from pipeline.core.model import (
     LinkStep,
 )
 from pipeline.core.profile import NO_REPLIES, Profile, carrying_replies, changed
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -58,7 +58,7 @@ def elsewhere(record: InboxRecord, state: Profile | None) -> Outcome | None:
     by_way_of = beside(key, missing[0])
     # It comes back from the earlier hash: a repeat of what an alias sent on before goes the same way.
     origin = by_way_of if record.from_subject == key else record.from_subject
-    detour = Emit(PROFILE_INBOX, by_way_of, replace(record, profile_id=by_way_of, from_subject=origin))
+    detour = Emit(PROFILE_INBOX, by_way_of, replaced(record, profile_id=by_way_of, from_subject=origin))
     new = [name for name in missing if name not in known.taking]
     if not new:
         return Redirect(Reason.FORWARDED, detour)
@@ -94,10 +94,10 @@ def _take_over(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: C
         asks = _asked(event.event_id, step.owner, key)
         return Accept(Reason.FORWARDED, rotation.asking(state, key, (asker,)), (asks,))
     if state is not None and state.alias_of is not None and step.cause != state.alias_event:
-        fence = replace(step, kind=LinkKind.FENCE, identifier=Identifier("", hash_of(key)), cause=state.alias_event,
+        fence = replaced(step, kind=LinkKind.FENCE, identifier=Identifier("", hash_of(key)), cause=state.alias_event,
                         identifiers=[step.identifier])
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, key, fence))
-    over = replace(step, kind=LinkKind.HAND_OVER)
+    over = replaced(step, kind=LinkKind.HAND_OVER)
     given = Profile(profile_id=key) if state is None else carrying_replies(state, ctx.beside)
     return Accept(Reason.FORWARDED, rotation.stub(key, step.owner, state), (
         Emit(PROFILE_INBOX, step.owner, InboxRecord(event.event_id, step.owner, key, merge=given, link=over)),))
@@ -106,10 +106,10 @@ def _take_over(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: C
 def _fence(event: InboxRecord, step: LinkStep, state: Profile | None) -> Outcome:
     """Whoever is no alias has all that the asked one gave up: it may be handed over."""
     if state is not None and state.alias_of is not None:
-        onward = replace(event, profile_id=state.alias_of)
+        onward = replaced(event, profile_id=state.alias_of)
         return Redirect(Reason.FORWARDED, Emit(PROFILE_INBOX, onward.profile_id, onward))
     asked = beside(event.profile_id, step.identifier.hash)
-    again = replace(step, kind=LinkKind.TAKE_OVER, identifier=step.identifiers[0], identifiers=[])
+    again = replaced(step, kind=LinkKind.TAKE_OVER, identifier=step.identifiers[0], identifiers=[])
     return Redirect(Reason.FORWARDED, to_inbox(event.event_id, asked, event.profile_id, again))
 
 
@@ -164,11 +164,11 @@ def known_as(
     key = event.profile_id
     if rotation.of(state).taken:
         if rotation.is_own(event.from_subject, key, state):
-            event = replace(event, from_subject=key)
+            event = replaced(event, from_subject=key)
         if rotation.is_own(step.owner, key, state):
-            step = replace(step, owner=key)
+            step = replaced(step, owner=key)
         if rotation.is_own(beside(key, step.identifier.hash), key, state):
-            step = replace(step, identifier=links.identifier(key, step.identifier.type, state))
+            step = replaced(step, identifier=links.identifier(key, step.identifier.type, state))
     return event, step, None if state is None else links.known_as(state, step.identifier)
 
 
@@ -177,11 +177,11 @@ def _sent_on(record: InboxRecord, to: str) -> Emit:
     key, given = record.profile_id, record.merge
     if given is not None and given.profile_id == key:
         origin = to if record.from_subject == key else record.from_subject
-        record = replace(record, merge=rotation.renamed(given, to), from_subject=origin)
+        record = replaced(record, merge=rotation.renamed(given, to), from_subject=origin)
     identity = record.identity
     if identity is not None and identity.kind is IdentityKind.ALIAS and identity.subject == key:
-        record = replace(record, identity=replace(identity, subject=to))
-    return Emit(PROFILE_INBOX, to, replace(record, profile_id=to))
+        record = replaced(record, identity=replaced(identity, subject=to))
+    return Emit(PROFILE_INBOX, to, replaced(record, profile_id=to))
 
 
 def _asked(event_id: str, earlier: str, key: str) -> Emit:

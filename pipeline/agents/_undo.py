@@ -7,8 +7,6 @@ identifier go on to the holder, so that nothing is lost or counted twice on the 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pipeline.agents._apply import segment_changes
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
 from pipeline.core import merge, segments, undo
@@ -16,6 +14,7 @@ from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.links import ASKED_BACK, hash_of, settled
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
 from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -82,18 +81,18 @@ def split(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | N
         if own is None or not undo.contains(own.state, given, step.cause, name):
             to = own.to if own is not None else state.alias_of
             return Redirect(Reason.FORWARDED, _onward(event, to))
-        kept = replace(own, state=undo.without(own.state, given, step.at_ms, name))
+        kept = replaced(own, state=undo.without(own.state, given, step.at_ms, name))
         return Accept(Reason.FORWARDED, changed(state, given=kept), (_onward(event, own.to),))
     if not undo.contains(state, given, step.cause, name):
         return Drop(Reason.NOTHING_TO_UNDO)
     after = undo.without(state, given, step.at_ms, name)
     back = InboxRecord(event.event_id, given.profile_id, event.profile_id, merge=undo.returned(given, state),
-                       link=replace(step, kind=LinkKind.REVIVE))
+                       link=replaced(step, kind=LinkKind.REVIVE))
     return refreshed(Reason.UNMERGED, event, after, ctx, (Emit(PROFILE_INBOX, given.profile_id, back),))
 
 
 def _onward(event: InboxRecord, to: str) -> Emit:
-    return Emit(PROFILE_INBOX, to, replace(event, profile_id=to))
+    return Emit(PROFILE_INBOX, to, replaced(event, profile_id=to))
 
 
 def revive(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | None, ctx: Context) -> Outcome:

@@ -9,7 +9,6 @@ records arrive in, nothing travels for ever, and no state is lost or doubled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from pipeline.agents import _identity, _links, _rotation, _undo
@@ -30,6 +29,7 @@ from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord, LinkKind, LinkStep
 from pipeline.core.profile import Profile, changed, lasting_name, remember_event
 from pipeline.core.routing import Payload, Route
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
@@ -78,7 +78,7 @@ def _step_of(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome
 
 def _send_on(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
     alias = _present(state)
-    return forward_event(replace(event, profile_id=alias.forwarded.get(event.event_id, alias.alias_of or "")), alias)
+    return forward_event(replaced(event, profile_id=alias.forwarded.get(event.event_id, alias.alias_of or "")), alias)
 
 
 def _send_request_on(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
@@ -101,7 +101,7 @@ def _unless_sent_on(handler: Handler) -> Handler:
     def handled(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
         if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
             to = state.forwarded[event.event_id]
-            return forward_event(replace(event, profile_id=to, from_subject=event.profile_id), state)
+            return forward_event(replaced(event, profile_id=to, from_subject=event.profile_id), state)
         return handler(event, state, ctx)
 
     return handled
@@ -144,7 +144,7 @@ def _refused(event: InboxRecord, step: LinkStep) -> Outcome:
         return forget_the_given(event, event.merge)
     if step.kind not in (LinkKind.CLAIM, LinkKind.ACCEPT) or step.owner == event.profile_id:
         return Drop(Reason.ERASED)
-    left = replace(step, kind=LinkKind.LEFT, cause=_links.ERASED, identifiers=[])
+    left = replaced(step, kind=LinkKind.LEFT, cause=_links.ERASED, identifiers=[])
     return Drop(Reason.ERASED, (_links.to_inbox(event.event_id, step.owner, event.profile_id, left),))
 
 
@@ -180,13 +180,13 @@ def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> 
     """Send a given-up profile on. Where this alias is later than the one that gave it up, it may not undo its own."""
     if (stub.alias_at, lasting_name(stub)) > (given.alias_at, lasting_name(given)):
         given = changed(given, alias_event="")
-    onward = replace(event, profile_id=winner, merge=given)
+    onward = replaced(event, profile_id=winner, merge=given)
     seen = changed(stub, alias_clock=max(stub.alias_clock, given.alias_clock))
     kept = stub.given
     if kept is not None and kept.event_id == stub.alias_event and kept.to == winner:
         # It belongs to what this alias gave up, and would go back with it.
         whole = _arrived(merge.merged(kept.state, given, event.event_id, kept.at_ms), given)
-        seen = changed(seen, given=replace(kept, state=whole))
+        seen = changed(seen, given=replaced(kept, state=whole))
     return Accept(Reason.FORWARDED, seen, (Emit(PROFILE_INBOX, winner, onward),))
 
 

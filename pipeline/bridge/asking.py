@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.bridge.breaker import Breaker, State
@@ -18,6 +18,7 @@ from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro, positions
 from pipeline.core.hashing import decision_id_of
 from pipeline.core.model import DecisionReply, DecisionRequest
+from pipeline.core.values import replaced
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
 from topics.partitions import partition_of
@@ -124,7 +125,7 @@ class Asker:
         answer: Answer | None = None
         try:
             wanted_by_ms = self._clock.now_ms() + wait_ms - min(wait_ms * _RETURN_SHARE, _RETURN_MS_MAX)
-            asked = replace(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
+            asked = replaced(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
             record = Outbound(DECISION_REQUESTS.name, key, avro.encode(DECISION_REQUESTS, asked), headers=headers)
             waiting = _Waiting(decision_id, request.digest)
             # Before it is sent: the thread that reads replies drops what nobody waits for, and may be faster than this.

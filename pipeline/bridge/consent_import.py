@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -28,6 +28,7 @@ from pipeline.core.hashing import digest
 from pipeline.core.identity import TenantKeys
 from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind
 from pipeline.core.statements import of_tc_string
+from pipeline.core.values import astuple, replaced
 
 SOURCE: Final = "consent import"
 
@@ -212,7 +213,7 @@ def _unknown(names: Iterable[str]) -> str:
 
 
 def _event(said: _Said) -> IdentityEvent:
-    grants = [grant if grant.source else replace(grant, source=SOURCE) for grant in said.grants]
+    grants = [grant if grant.source else replaced(grant, source=SOURCE) for grant in said.grants]
     content = json.dumps([astuple(grant) for grant in grants])
     event_id = digest("consent import", identity.oldest_key(said.subject, said.earlier), content)
     return IdentityEvent(event_id, said.subject, IdentityKind.CONSENT, max(grant.at_ms for grant in grants),

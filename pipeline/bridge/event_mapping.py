@@ -36,6 +36,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.statements import of_category, of_tc_string
 from pipeline.core.tcf import TcfError
+from pipeline.core.values import replaced
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
@@ -200,7 +201,7 @@ class EventMapper:
         return events
 
     def _membership(self, account: Identifier, *more: Any) -> Membership:
-        return replace(Membership(self._key(account), *more), earlier=account.earlier)
+        return replaced(Membership(self._key(account), *more), earlier=account.earlier)
 
     def _page(self, said: _Said, subject: Identifier) -> FeedbackEvent:
         properties = kept(said.event.properties, "properties", said.warnings)

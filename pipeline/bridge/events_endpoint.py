@@ -14,7 +14,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ from pipeline.core import identity
 from pipeline.core.accounts import is_account
 from pipeline.core.identity_rules import DEFAULT
 from pipeline.core.model import FeedbackEvent, IdentityEvent
+from pipeline.core.values import replaced
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -218,7 +219,7 @@ class EventsEndpoint:
         """The event as a record of its topic. Raises CodecError for one that no record can hold."""
         topic = FEEDBACK_EVENTS if isinstance(event, FeedbackEvent) else IDENTITY_EVENTS
         if isinstance(event, IdentityEvent) and event.consent and not is_account(event.subject):
-            event = replace(event, reply_partition=self._wire.reply_partition)
+            event = replaced(event, reply_partition=self._wire.reply_partition)
             outcome.speaks = event.subject, event.event_id, _said(event)
         return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
 
@@ -302,7 +303,7 @@ def _parts_leniently(body: bytes) -> _Parts:
 
 def _said(event: IdentityEvent) -> bytes:
     """A digest of everything but the times, which are worked out anew for a repeat, from when it is sent."""
-    said = replace(event, at_ms=0, consent=[replace(grant, at_ms=0) for grant in event.consent])
+    said = replaced(event, at_ms=0, consent=[replaced(grant, at_ms=0) for grant in event.consent])
     return hashlib.blake2b(avro.encode(IDENTITY_EVENTS, said), digest_size=16).digest()
 
 

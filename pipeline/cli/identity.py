@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from pipeline.core import identity
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind
 from pipeline.core.profile import Profile
+from pipeline.core.values import asdict
 from pipeline.identity_tools.come_over import come_over
 from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
 from pipeline.policy.load import PolicyError, load

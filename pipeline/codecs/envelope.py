@@ -31,6 +31,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from pipeline.core.values import Value
 from pipeline.ports import Outbound
 
 #: The key of the record by which a new owner of a partition announces its epoch. No subject key starts with NUL.
@@ -40,8 +41,7 @@ EPOCH_KEY = b"\x00epoch"
 STALE_MARK = b"\x00stale/"
 
 
-@dataclass(slots=True)
-class Pending:
+class Pending(Value, frozen=True, array_like=True):
     """The outputs of one applied input record, until the broker has acknowledged them."""
 
     source: str
@@ -80,7 +80,7 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _head_decoder = msgspec.msgpack.Decoder(_Head)
-_outbox_decoder = msgspec.msgpack.Decoder(list[tuple[str, int, list[tuple[str, bytes, bytes | None, int | None]]]])
+_outbox_decoder = msgspec.msgpack.Decoder(list[Pending])
 _VERSION: Final = 4
 #: Version, whether there is a key (1, 0), the head's length, epoch, due time (epoch ms; -1: none). Big-endian.
 _FRONT: Final = struct.Struct(">BBIIq")
@@ -114,7 +114,7 @@ def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
         state, outbox = envelope.unopened
     elif seal is not None:
         state = seal(envelope.state, STATE) if envelope.state else b""
-        outbox = seal(_packed(envelope.outbox), OUTBOX, False) if envelope.outbox else b""
+        outbox = seal(_encoder.encode(envelope.outbox), OUTBOX, False) if envelope.outbox else b""
     elif envelope.outbox:
         raise TypeError("an outbox is sealed")
     else:
@@ -172,21 +172,11 @@ def settled(data: bytes) -> bytes:
     return data[: _FRONT.size + _front(data)[2]]
 
 
-def _packed(outbox: list[Pending]) -> bytes:
-    return _encoder.encode(
-        [(p.source, p.offset, [(o.topic, o.key, o.value, o.partition) for o in p.outputs]) for p in outbox]
-    )
-
-
 def _unpacked(data: bytes) -> list[Pending]:
     try:
-        found = _outbox_decoder.decode(data)
+        return _outbox_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"not an envelope's outbox: {error}") from error
-    return [
-        Pending(source, offset, tuple(Outbound(t, k, v, p) for t, k, v, p in outputs))
-        for source, offset, outputs in found
-    ]
 
 
 def _joined(epoch: int, due_ms: int | None, head: _Head) -> bytes:

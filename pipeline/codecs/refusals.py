@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from typing import Any, Final
@@ -15,6 +14,7 @@ from fastavro.read import SchemaResolutionError
 from pipeline.codecs.errors import CodecError
 from pipeline.codecs.plain import Plain, allowed
 from pipeline.codecs.registry import BY_ID, Schema
+from pipeline.core.values import replaced
 from pipeline.flow import Reason
 
 #: What fastavro and the way to and from its dicts raise for data, as against bugs.
@@ -82,7 +82,7 @@ def unwritable(error: Exception, schema: Schema, plain: Plain, value: Any) -> Co
 
     def fits(entry: dict[str, Any]) -> bool:
         try:
-            write(parse_schema(schema.definition), replace(value, **{at: entry}))
+            write(parse_schema(schema.definition), replaced(value, **{at: entry}))
         except UNWRITABLE:
             return False
         return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from pipeline.core import answers, consent, identity
@@ -18,6 +17,7 @@ from pipeline.core.identity import TenantKeys
 from pipeline.core.model import Account, Identifier, Membership
 from pipeline.core.profile import Member, Profile
 from pipeline.core.rules import encode_json
+from pipeline.core.values import replaced
 
 #: Accounts that one person is remembered to belong to, or to have left.
 MEMBERSHIPS_MAX: Final = 32
@@ -62,7 +62,7 @@ def _renamed(members: dict[str, Member]) -> dict[str, Member]:
         for name in member.earlier:
             before = members.pop(identity.beside(key, name), None)
             if before is not None:
-                members[key] = replace(_newer(before, members[key]), earlier=member.earlier)
+                members[key] = replaced(_newer(before, members[key]), earlier=member.earlier)
     return members
 
 

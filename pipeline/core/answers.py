@@ -16,10 +16,10 @@ order, and however often, statements come. What they permit is for `pipeline.cor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pipeline.core.definitions import Purpose
+from pipeline.core.values import replaced
 from pipeline.core.words import Basis, ConsentGrant, OptIn
 
 Answers = Mapping[str, ConsentGrant]
@@ -68,7 +68,7 @@ def as_received(answers: Answers, grants: list[ConsentGrant]) -> list[ConsentGra
     Clocks of browsers and phones are slow and fast: within `SKEW_MS` the order in which a yes and a no were received
     counts, where that makes it a no.
     """
-    return [grant if grant.granted else replace(grant, at_ms=_bound_ms(answers, grant)) for grant in grants]
+    return [grant if grant.granted else replaced(grant, at_ms=_bound_ms(answers, grant)) for grant in grants]
 
 
 def _bound_ms(answers: Answers, refusal: ConsentGrant) -> int:
@@ -81,7 +81,7 @@ def recorded(answers: Answers, grants: list[ConsentGrant], purposes: Mapping[str
     """The answers with some statements more. A time ahead is now; a confirmation that comes too late is none."""
     result = dict(answers)
     for grant in grants:
-        one = grant if grant.at_ms <= now_ms else replace(grant, at_ms=now_ms)
+        one = grant if grant.at_ms <= now_ms else replaced(grant, at_ms=now_ms)
         if not _too_late(result, one, purposes.get(one.purpose)):
             for key in registers(one):
                 result[key] = newer(result.get(key), one)

@@ -24,7 +24,7 @@ CONSENTS_PER_EVENT_MAX: Final = 128
 IDENTIFIERS_PER_EVENT_MAX: Final = 64
 
 #: Bytes of remembered replies that stay in the state: as many as somebody has who asks now and then.
-REPLIES_INLINE_BYTES_MAX: Final = 1_024
+REPLIES_INLINE_BYTES_MAX: Final = 4_096
 #: Bytes of one remembered reply, and of all that a profile takes along when it leaves its key.
 REPLY_BYTES_MAX: Final = 262_144
 REPLIES_BYTES_MAX: Final = 524_288

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
@@ -17,6 +17,7 @@ from pipeline.core.model import CandidateAudit, Chosen
 from pipeline.core.ranking import Score
 from pipeline.core.rules import encode_json
 from pipeline.core.templates import UnboundError, bind
+from pipeline.core.values import replaced
 from pipeline.core.words import Scalar
 
 _WEIGHT_MIN: Final = 1e-300
@@ -147,10 +148,13 @@ def _shown(
     """The candidate as it is answered, its caps spent."""
     candidate = bound.candidate
     item = candidate.item
-    named = {**arms, **{one.id: arm.id for one in candidate.experiments if (arm := ctx.arm(one)) is not None}}
+    named = dict(arms)
+    for one in candidate.experiments:
+        if (arm := ctx.arm(one)) is not None:
+            named[one.id] = arm.id
     end_ms = _end_ms(ctx, placement, candidate)
     _spend(ctx, candidate, placement, end_ms)
-    tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) or None
+    tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) if named else None
     return Chosen(item.id, item.kind, placement.id, bound.variant.id, item.priority,
                   max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, chance)
 
@@ -287,5 +291,5 @@ def fallen_back(ctx: DecisionContext, placement: Placement) -> Chosen:
         ctx.expose(bound.candidate.experiments)
         shown = _shown(ctx, placement, bound, {}, 0.0, 1.0)
         ctx.audits.append(CandidateAudit(shown.item_id, placement.id, "chosen", "ranking", "fallback chain", {}))
-        return replace(shown, ttl_s=min(shown.ttl_s, placement.fallback.ttl_s), fallback=True)
+        return replaced(shown, ttl_s=min(shown.ttl_s, placement.fallback.ttl_s), fallback=True)
     return default(placement)

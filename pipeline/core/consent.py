@@ -12,20 +12,18 @@ from typing import Final
 from pipeline.core.answers import CONFIRMED, OBJECTABLE, PENDING, REGISTER, TCF, Answers, key_of, lapses_ms
 from pipeline.core.definitions import Purpose
 from pipeline.core.rules import as_json
-from pipeline.core.values import value_type
-from pipeline.core.words import Basis, ConsentGrant, Scalar
+from pipeline.core.values import Value
+from pipeline.core.words import Basis, ConsentGrant
 
 
-@value_type(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value, frozen=True):
     """`proof`: for every purpose what was found, as JSON, for the audit."""
 
     passed: bool
     proof: str
 
 
-@value_type(frozen=True, slots=True)
-class Finding:
+class Finding(Value, frozen=True):
     """What the gate found for one purpose and channel, and the statement that settled it.
 
     `why`: granted; or missing, refused, expired, unconfirmed, pending, pending_expired, objected, basis_not_permitted.
@@ -42,6 +40,7 @@ class Finding:
 GRANTED: Final = "granted"
 _MISSING: Final = Finding("missing")
 _DAY_MS: Final = 86_400_000
+_BOOL: Final = ("false", "true")
 
 
 def given(answers: Answers, purpose: Purpose, channel: str, now_ms: int) -> bool:
@@ -66,14 +65,15 @@ def check(answers: Answers, purposes: Iterable[Purpose], channel: str, now_ms: i
     """The gate: every purpose must be lawful, unless the caller does not require it."""
     passed = True
     looked_at = []
+    where = as_json(channel)
     for purpose in purposes:
         finding = found(answers, purpose, channel, now_ms)
         passed = passed and finding.given
         told = "null" if finding.answer is None else _told(finding.answer, purpose)
-        looked_at.append(f'{{"purpose": {_json(purpose.id)}, "channel": {_json(channel)}, "given": '
-                         f'{_json(finding.given)}, "why": "{finding.why}", "answer": {told}}}')
+        looked_at.append(f'{{"purpose": {as_json(purpose.id)}, "channel": {where}, "given": '
+                         f'{_BOOL[finding.given]}, "why": "{finding.why}", "answer": {told}}}')
     return Verdict(passed or not required,
-                   f'{{"required": {_json(required)}, "purposes": [{", ".join(looked_at)}]}}')
+                   f'{{"required": {_BOOL[required]}, "purposes": [{", ".join(looked_at)}]}}')
 
 
 def _by_consent(answers: Answers, purpose: Purpose, channel: str, now_ms: int, _: Basis) -> Finding:
@@ -162,10 +162,8 @@ def _elsewhere(answers: Answers, purpose: Purpose, channel: str) -> Finding:
 
 def _told(answer: ConsentGrant, purpose: Purpose) -> str:
     until_ms = lapses_ms(answer, purpose.lasts_ms) if answer.granted else None
-    return (f'{{"channel": {_json(answer.channel)}, "granted": {_json(answer.granted)}, '
+    where = "null" if answer.channel is None else as_json(answer.channel)
+    return (f'{{"channel": {where}, "granted": {_BOOL[answer.granted]}, '
             f'"basis": "{answer.basis.value}", "opt_in": "{answer.opt_in.value}", "at_ms": {answer.at_ms}, '
-            f'"source": {_json(answer.source)}, "proof": {_json(answer.proof)}, "expires_at_ms": {_json(until_ms)}}}')
-
-
-def _json(value: Scalar) -> str:
-    return "null" if value is None else as_json(value)
+            f'"source": {as_json(answer.source)}, "proof": {as_json(answer.proof)}, '
+            f'"expires_at_ms": {"null" if until_ms is None else until_ms}}}')

@@ -8,7 +8,6 @@ diversity, variant and late binding, caps spent, reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Final
 
 from pipeline.core import accounts, caps, consent, gates, hashing, ranking, segments, sessions
@@ -22,7 +21,7 @@ from pipeline.core.live import Candidate, Live
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
 from pipeline.core.profile import Profile, changed
 from pipeline.core.rules import stop_of
-from pipeline.core.values import value_type
+from pipeline.core.values import Value, value_field
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
 ENGINE: Final = "nextbest-2"
@@ -35,8 +34,7 @@ _STAGES: Final = {
 }
 
 
-@value_type(frozen=True, slots=True)
-class DecisionResult:
+class DecisionResult(Value, frozen=True):
     """What was decided and everything needed to explain it.
 
     `profile` is the new one; the old one, or None, where nothing may be learnt. `exposures`: experiment and arm, for
@@ -56,8 +54,8 @@ class DecisionResult:
     account: Account | None = None
     #: Places of the account's caps that were taken, by counter key; and those among them that nobody has lent yet:
     #: where there are any, the result may not be used before the account was asked.
-    counted: dict[str, int] = field(default_factory=dict)
-    asks: dict[str, int] = field(default_factory=dict)
+    counted: dict[str, int] = value_field(default_factory=dict)
+    asks: dict[str, int] = value_field(default_factory=dict)
 
 
 def decide(

@@ -34,10 +34,17 @@ BUILT_IN_CANDIDATE: Final[dict[str, str]] = {
 _LOCAL: Final = frozenset(("today", "local.hour", "local.minute", "local.weekday", "local.date"))
 
 
+
+def _fits_as_it_is(type_: str) -> Callable[[Scalar], Any]:
+    """The type's reader, not asked for what it would give back as it is: most of what comes."""
+    read, native = readers.READERS[type_], {"string": str, "bool": bool, "double": float}.get(type_)
+    if native is None:
+        return partial(readers.fitting, read)
+    return lambda value: value if type(value) is native else readers.fitting(read, value)
+
+
 #: By attribute type: a stored scalar as the rules see it, or None where it does not fit (it is then unknown).
-CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {
-    type_: partial(readers.fitting, read) for type_, read in readers.READERS.items()
-}
+CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {type_: _fits_as_it_is(type_) for type_ in readers.READERS}
 
 
 def zone_of(profile: Profile, policy: Policy) -> tuple[str, tzinfo]:
@@ -105,15 +112,18 @@ def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, accoun
 
 
 def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, policy: Policy, now_ms: int) -> None:
+    now = windows.moment(now_ms)
     if "now" in reads:
-        facts["now"] = windows.moment(now_ms)
-    if "zone" in reads or not _LOCAL.isdisjoint(reads):
-        name, local = zone_of(profile, policy)
-        here = windows.moment(now_ms).astimezone(local)
-        facts["zone"] = name
-        facts["today"] = here.date()
-        facts["local.hour"], facts["local.minute"] = here.hour, here.minute
-        facts["local.weekday"], facts["local.date"] = here.isoweekday(), here.date().isoformat()
+        facts["now"] = now
+    if "zone" not in reads and _LOCAL.isdisjoint(reads):
+        return
+    facts["zone"], local = zone_of(profile, policy)
+    if _LOCAL.isdisjoint(reads):
+        return
+    here = now.astimezone(local)
+    facts["today"] = here.date()
+    facts["local.hour"], facts["local.minute"] = here.hour, here.minute
+    facts["local.weekday"], facts["local.date"] = here.isoweekday(), here.date().isoformat()
 
 
 def add_context(

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pipeline.core import accounts, segments
 from pipeline.core.catalog import item_reads
 from pipeline.core.definitions import Experiment, Item, Placement, Policy, Ranking
-from pipeline.core.model import Account, DecisionRequest
+from pipeline.core.model import Account
 from pipeline.core.profile import Merge, Profile, Rotation
 from pipeline.core.rules import Rule
-from pipeline.core.words import ConsentGrant
 
 if TYPE_CHECKING:
     from pipeline.core.live import Candidate
@@ -27,8 +26,8 @@ _NOT_NAMED: Final = Merge("", 0)
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Fact paths, counter keys, suppression keys and experiment names within reach; and which traits, behaviour keys
-    and segments the facts come from. No segments: all of them."""
+    """Fact paths, counter keys, suppression keys and experiment names within reach; the purposes asked for; and which
+    traits, behaviour keys and segments the facts come from. No segments: all of them."""
 
     facts: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
@@ -37,12 +36,18 @@ class Footprint:
     traits: frozenset[str] = frozenset()
     behaviour: frozenset[str] = frozenset()
     segments: frozenset[str] | None = frozenset()
+    purposes: frozenset[str] = frozenset()
+    #: Traits and behaviour keys that are also read where memberships are worked out anew.
+    all_traits: frozenset[str] = frozenset()
+    all_behaviour: frozenset[str] = frozenset()
 
     def __or__(self, other: Footprint) -> Footprint:
         own, others = self.segments, other.segments
         return Footprint(self.facts | other.facts, self.counters | other.counters, self.rests | other.rests,
                          self.experiments | other.experiments, self.traits | other.traits,
-                         self.behaviour | other.behaviour, None if own is None or others is None else own | others)
+                         self.behaviour | other.behaviour, None if own is None or others is None else own | others,
+                         self.purposes | other.purposes, self.all_traits | other.all_traits,
+                         self.all_behaviour | other.all_behaviour)
 
 
 def of_candidates(policy: Policy, placement: Placement, channel: str, reached: Iterable[Candidate]) -> Footprint:
@@ -62,10 +67,14 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
         for arm in one.variations:
             if arm.ranking is not None:
                 facts |= _of_ranking(arm.ranking)
+    traits, behaviour = _traits(policy, facts), _behaviour(policy, facts)
     return Footprint(frozenset(facts), frozenset(counters), frozenset(rests), frozenset(experiments),
-                     _traits(policy, facts), _behaviour(policy, facts),
+                     traits, behaviour,
                      None if "segments" in facts else frozenset(
-                         name for name, path in policy.segment_paths.items() if path in facts))
+                         name for name, path in policy.segment_paths.items() if path in facts),
+                     frozenset(placement.purposes or policy.channels[channel].purposes),
+                     traits | _traits(policy, policy.segment_reads),
+                     behaviour | _behaviour(policy, policy.segment_reads))
 
 
 def _traits(policy: Policy, facts: Set[str]) -> frozenset[str]:
@@ -92,25 +101,23 @@ def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Place
 
 
 def read_of(
-    profile: Profile, policy: Policy, footprint: Footprint, request: DecisionRequest, now_ms: int,
-    account: Account | None,
+    profile: Profile, policy: Policy, footprint: Footprint, channel: str, now_ms: int, account: Account | None
 ) -> Profile:
-    """The profile reduced to what deciding the request can read: `decide()` gives the same over it.
+    """The profile reduced to what a decision on the channel can read: `decide()` gives the same over it.
 
     Where memberships are worked out anew, what segments and stages read is part of it.
     """
     traits, behaviour, members = footprint.traits, footprint.behaviour, profile.segments
     if policy.timed or segments.stale(profile, policy, now_ms, account):
-        traits |= _traits(policy, policy.segment_reads)
-        behaviour |= _behaviour(policy, policy.segment_reads)
+        traits, behaviour = footprint.all_traits, footprint.all_behaviour
     elif footprint.segments is not None:
         members = _kept(members, footprint.segments)
-    session = profile.sessions.get(request.channel)
+    session = profile.sessions.get(channel)
     primary = accounts.primary(profile) if profile.accounts else ""
     return Profile(
         profile_id=profile.profile_id,
         traits=_kept(profile.traits, traits),
-        consent=_consent(profile, policy, request),
+        consent={key: grant for key, grant in profile.consent.items() if grant.purpose in footprint.purposes},
         accounts={primary: profile.accounts[primary]} if primary else {},
         segments=members,
         segments_release=profile.segments_release,
@@ -119,12 +126,12 @@ def read_of(
         stages=profile.stages[-1:],
         behaviour=_kept(profile.behaviour, behaviour),
         heard_ms=profile.heard_ms,
-        sessions={request.channel: session} if session is not None else {},
+        sessions={channel: session} if session is not None else {},
         counters=_kept(profile.counters, footprint.counters),
         rests=_kept(profile.rests, footprint.rests),
         assignments=_kept(profile.assignments, footprint.experiments),
         # How many merges there were, which decides how many timestamps a counter keeps; not whose.
-        merged={str(number): _NOT_NAMED for number in range(len(profile.merged))},
+        merged={str(number): _NOT_NAMED for number in range(len(profile.merged))} if profile.merged else {},
         rotation=None if profile.rotation is None else Rotation(first=profile.rotation.first),
     )
 
@@ -132,12 +139,6 @@ def read_of(
 def _kept(parts: dict[str, _T], names: Set[str]) -> dict[str, _T]:
     """Those of these names; in their own order, so that the same profile always gives the same bytes."""
     return {name: part for name, part in parts.items() if name in names} if parts else parts
-
-
-def _consent(profile: Profile, policy: Policy, request: DecisionRequest) -> dict[str, ConsentGrant]:
-    usual = policy.channels[request.channel].purposes
-    asked = {purpose for name in request.placements for purpose in policy.placements[name].purposes or usual}
-    return {key: grant for key, grant in profile.consent.items() if grant.purpose in asked}
 
 
 def _of_rules(*rules: Rule | None) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, assert_never
 
 from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
@@ -12,6 +11,7 @@ from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
 from pipeline.core.profile import Counter, Profile, Trait, appended, changed, remember_event
+from pipeline.core.values import replaced
 
 Learnt = tuple[Profile, tuple[segments.Change, ...]]
 
@@ -116,7 +116,7 @@ def _located(profile: Profile, event: FeedbackEvent, policy: Policy) -> tuple[Fe
         placement, channel = shown[0], shown[1] or channel
     if (placement, channel) == (event.placement, event.channel):
         return event, True
-    return replace(event, placement=placement, channel=channel), True
+    return replaced(event, placement=placement, channel=channel), True
 
 
 def _counted(

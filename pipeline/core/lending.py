@@ -8,7 +8,6 @@ the clock of another partition. Pure arithmetic on the account's own counters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC
 from typing import Final
 
@@ -16,6 +15,7 @@ from pipeline.core import caps
 from pipeline.core.definitions import Cap, Rest
 from pipeline.core.model import Loan, Settlement
 from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, appended, changed, newest
+from pipeline.core.values import replaced
 
 #: A loan that was not settled by then counts as spent. A member spends none that is older than `SPEND_MS`: so clocks of
 #: brokers may be 23 hours apart.
@@ -41,7 +41,7 @@ def lent(account: Profile, asked: Loan, limits: Mapping[str, Cap], now_ms: int) 
             counter = caps.reserved(counter, f"{loan_id}#{number}.{place}", at_ms + SETTLED_MS, at_ms)
         counters[key] = counter
     after = changed(account, loans=number, counters=caps.bounded(counters, limits, _NO_RESTS, at_ms))
-    return after, replace(asked, loan_id=loan_id, at_ms=at_ms, wanted={}, lent=given, used=used)
+    return after, replaced(asked, loan_id=loan_id, at_ms=at_ms, wanted={}, lent=given, used=used)
 
 
 def settled(account: Profile, end: Settlement, limits: Mapping[str, Cap], now_ms: int) -> Profile:

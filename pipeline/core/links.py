@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
 from pipeline.core.identity_rules import LINKS_MAX, USER_ID, IdentityRules
 from pipeline.core.model import Identifier, IdentityEvent
 from pipeline.core.profile import Link, Profile, changed
+from pipeline.core.values import replaced
 
 #: Held: the profile's own id; claimed, with the answer outstanding; it had nothing to bring; it brought a state.
 SELF: Final = "self"
@@ -200,7 +200,7 @@ def forgotten(state: Profile, one: Identifier, key: str) -> Profile:
         mentions={other: at for other, at in state.mentions.items() if not of_it(other)},
         merged={other: merge for other, merge in state.merged.items() if not of_it(other)},
         forwarded={event: to for event, to in state.forwarded.items() if not of_it(to)},
-        given=None if state.given is None or of_it(state.given.to) else replace(
+        given=None if state.given is None or of_it(state.given.to) else replaced(
             state.given, state=forgotten(state.given.state, one, key)),
     )
     return state if after == state else after

@@ -115,8 +115,9 @@ def read_by(
     profile: Profile, request: DecisionRequest, live: Live, now_ms: int, account: Account | None
 ) -> Profile:
     """The profile reduced to what the decision can read; see `footprint.read_of`."""
-    there = [live.slots[name, request.channel].footprint for name in dict.fromkeys(request.placements)]
-    return read_of(profile, live.policy, reduce(or_, there), request, now_ms, account)
+    channel = request.channel
+    there = reduce(or_, [live.slots[name, channel].footprint for name in dict.fromkeys(request.placements)])
+    return read_of(profile, live.policy, there, channel, now_ms, account)
 
 
 def _weighs_too_much(cap: Cap) -> bool:

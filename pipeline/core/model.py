@@ -6,11 +6,10 @@ identifier the producer knows. A profile id has the same shape: the subject key 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pipeline.core.profile import Profile
-from pipeline.core.values import Value, value_type
+from pipeline.core.values import Value, value_field
 from pipeline.core.words import Basis as Basis
 from pipeline.core.words import Chosen as Chosen
 from pipeline.core.words import ConsentGrant as ConsentGrant
@@ -46,25 +45,23 @@ class ErasureAction(StrEnum):
     EXPORT = "export"
 
 
-@dataclass(frozen=True, slots=True)
-class Identifier:
+class Identifier(Value, frozen=True):
     """One hashed identifier: its type (`email`, `device`, `user_id`, …) and the keyed hash, never the raw value."""
 
     type: str
     hash: str
     #: The hashes of the same identifier under earlier tenant keys that are still listed, the newest first.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityEvent:
+class IdentityEvent(Value, frozen=True):
     event_id: str
     subject: str
     kind: IdentityKind
     at_ms: int
-    traits: dict[str, Scalar] = field(default_factory=dict)
-    consent: list[ConsentGrant] = field(default_factory=list)
-    identifiers: list[Identifier] = field(default_factory=list)
+    traits: dict[str, Scalar] = value_field(default_factory=dict)
+    consent: list[ConsentGrant] = value_field(default_factory=list)
+    identifiers: list[Identifier] = value_field(default_factory=list)
     #: The account that the person joined, changed the role in, or left; None: unchanged.
     membership: Membership | None = None
     #: alias only: `subject` is the identifier given up, `alias_of` the profile id it belongs to from now on.
@@ -75,12 +72,11 @@ class IdentityEvent:
     #: The type of the identifier that `subject` is; "": the producer does not say.
     subject_type: str = ""
     #: The subject's hashes, and those of `alias_of`, under earlier tenant keys that are still listed, the newest first.
-    earlier: list[str] = field(default_factory=list)
-    alias_earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
+    alias_earlier: list[str] = value_field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedbackEvent:
+class FeedbackEvent(Value, frozen=True):
     event_id: str
     subject: str
     kind: FeedbackKind
@@ -92,14 +88,13 @@ class FeedbackEvent:
     placement: str | None = None
     channel: str | None = None
     value: float | None = None
-    properties: dict[str, Scalar] = field(default_factory=dict)
+    properties: dict[str, Scalar] = value_field(default_factory=dict)
     source: str = ""
     #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRequest:
+class DecisionRequest(Value, frozen=True):
     request_id: str
     subject: str
     channel: str
@@ -108,7 +103,7 @@ class DecisionRequest:
     max_variants: int = 1
     require_consent: bool = True
     #: Facts of this moment only (page, device, weather): rules read them as `context.<name>`; never stored.
-    attributes: dict[str, Scalar] = field(default_factory=dict)
+    attributes: dict[str, Scalar] = value_field(default_factory=dict)
     #: Past this nobody waits for the answer any more; None: no one is waiting.
     deadline_ms: int | None = None
     #: The partition of `decision.replies` that the asking bridge reads; None: no reply wanted.
@@ -116,11 +111,10 @@ class DecisionRequest:
     #: Hash of everything the caller sent except the request id: tells a retry from a reused id.
     digest: str = ""
     #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@value_type(frozen=True, slots=True)
-class Decision:
+class Decision(Value, frozen=True):
     """What was decided, for downstream consumers."""
 
     decision_id: str
@@ -136,7 +130,7 @@ class Decision:
     release: str
     catalog_version: int
     #: `experiment:variation`, for each experiment that decided for this profile for the first time.
-    exposures: list[str] = field(default_factory=list)
+    exposures: list[str] = value_field(default_factory=list)
     #: On the topic: the personal fields, encrypted; None where they are open.
     sealed: bytes | None = None
 
@@ -158,20 +152,18 @@ class CandidateAudit(Value, frozen=True):
     terms: dict[str, float] = {}  # noqa: RUF012
 
 
-@value_type(frozen=True, slots=True)
-class Account:
+class Account(Value, frozen=True):
     """An account as its owner last published it: what members' rules read. `version` counts its changes."""
 
     account_id: str
     version: int
     at_ms: int
-    traits: dict[str, Scalar] = field(default_factory=dict)
+    traits: dict[str, Scalar] = value_field(default_factory=dict)
     #: Whether the account, beside its members, may be contacted.
-    consent: list[ConsentGrant] = field(default_factory=list)
+    consent: list[ConsentGrant] = value_field(default_factory=list)
 
 
-@value_type(frozen=True, slots=True)
-class Loan:
+class Loan(Value, frozen=True):
     """Places of an account's caps on their way to one decision of a member; counts are by counter key."""
 
     account: str
@@ -180,23 +172,21 @@ class Loan:
     loan_id: str = ""
     #: The account's time of lending: the decision counts as made no earlier.
     at_ms: int = 0
-    wanted: dict[str, int] = field(default_factory=dict)
-    lent: dict[str, int] = field(default_factory=dict)
+    wanted: dict[str, int] = value_field(default_factory=dict)
+    lent: dict[str, int] = value_field(default_factory=dict)
     #: Places that were taken before, for explanations.
-    used: dict[str, int] = field(default_factory=dict)
+    used: dict[str, int] = value_field(default_factory=dict)
 
 
-@value_type(frozen=True, slots=True)
-class Settlement:
+class Settlement(Value, frozen=True):
     """The end of a loan: what the decision spent of it, and when; the rest is given back."""
 
     loan_id: str
     at_ms: int
-    spent: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = value_field(default_factory=dict)
 
 
-@value_type(frozen=True, slots=True)
-class AuditRecord:
+class AuditRecord(Value, frozen=True):
     """Everything needed to explain a decision and to replay it bit for bit."""
 
     decision_id: str
@@ -221,8 +211,7 @@ class AuditRecord:
     sealed: bytes | None = None
 
 
-@value_type(frozen=True, slots=True)
-class SegmentChange:
+class SegmentChange(Value, frozen=True):
     profile_id: str
     segment: str
     entered: bool
@@ -234,8 +223,7 @@ class SegmentChange:
     sealed: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogItem:
+class CatalogItem(Value, frozen=True):
     """One action, offer or content as published; `body` is its checked definition as canonical JSON."""
 
     tenant: str
@@ -243,8 +231,7 @@ class CatalogItem:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyRelease:
+class PolicyRelease(Value, frozen=True):
     """An immutable release (`body` set) or, under the key `tenant/@active`, the one that is live (`body` empty)."""
 
     tenant: str
@@ -253,7 +240,7 @@ class PolicyRelease:
     at_ms: int
     by: str = ""
     #: Of the one that is live: when each behaviour key of its signals began to be counted, epoch ms.
-    signals_since: dict[str, int] = field(default_factory=dict)
+    signals_since: dict[str, int] = value_field(default_factory=dict)
 
 
 class LinkKind(StrEnum):
@@ -280,8 +267,7 @@ class LinkKind(StrEnum):
     HAND_OVER = "hand_over"
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStep:
+class LinkStep(Value, frozen=True):
     """One step about one identifier. `owner`: the profile that claims it, or that it left."""
 
     kind: LinkKind
@@ -293,15 +279,14 @@ class LinkStep:
     #: An alias: somebody's word that two are one. Limits of types do not hold, and an alias may be aliased anew.
     explicit: bool = False
     #: offer, accept: what comes along.
-    identifiers: list[Identifier] = field(default_factory=list)
+    identifiers: list[Identifier] = value_field(default_factory=list)
     #: split, revive: the event that made the merge that is undone; fence, take_over: that made the alias. left: why.
     cause: str = ""
     #: left: the profile that claimed it; "": nobody did.
     claimed_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ErasureRequest:
+class ErasureRequest(Value, frozen=True):
     """Somebody's data is to be erased or given out (`action`: erase, export)."""
 
     job_id: str
@@ -313,11 +298,10 @@ class ErasureRequest:
     #: The profile whose erasure this is a part of; None: the whole job.
     part_of: str | None = None
     #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class ErasureReceipt:
+class ErasureReceipt(Value, frozen=True):
     """What was done about one identifier of a subject."""
 
     job_id: str
@@ -329,12 +313,11 @@ class ErasureReceipt:
     at_ms: int
     known: bool
     #: Topics and tables whose records about it cannot be opened any more.
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[str] = value_field(default_factory=list)
     part_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InboxRecord:
+class InboxRecord(Value, frozen=True):
     """A record on its way to the profile it belongs to. Exactly one of the payloads is set (a split, a revival and a
     handing over are `link` with `merge`), or it is due: nothing happened, but time alone changes the profile now.
     """
@@ -355,11 +338,10 @@ class InboxRecord:
     link: LinkStep | None = None
     erasure: ErasureRequest | None = None
     #: The hashes of `profile_id` under earlier tenant keys, where who sends it knows them.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterRecord:
+class DeadLetterRecord(Value, frozen=True):
     """The original bytes of a record that could not be used, and why."""
 
     reason: str

@@ -6,12 +6,11 @@ Every field has a default, so that a profile written by an older worker decodes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.core.bounds import REPLIES_BYTES_MAX, REPLIES_INLINE_BYTES_MAX, REPLY_BYTES_MAX
 from pipeline.core.seen import NOTHING, Seen
-from pipeline.core.values import Value, packed, replaced, unpacked, value_field, value_type
+from pipeline.core.values import Value, packed, replaced, unpacked, value_field
 from pipeline.core.words import ConsentGrant, DecisionReply, Scalar
 
 #: How many recent requests are remembered for their retries, and for how long.
@@ -31,16 +30,14 @@ STAGES_MAX: Final = 16
 MENTIONS_MAX: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Trait:
+class Trait(Value, frozen=True, omit_defaults=True):
     """A value and the event time that set it: the newest wins."""
 
     value: Scalar
     at_ms: int = 0
 
 
-@value_type(frozen=True, slots=True)
-class Counter:
+class Counter(Value, frozen=True, omit_defaults=True):
     """What one cap has counted for one thing: the newest timestamps, never more than its limit needs."""
 
     #: Ascending, epoch ms.
@@ -49,11 +46,10 @@ class Counter:
     total: int = 0
     #: Places taken by decisions whose event has not come yet, by `caps.holder` → given back at (epoch ms); some that
     #: were given back are kept for late events.
-    held: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = value_field(default_factory=dict)
 
 
-@value_type(frozen=True, slots=True)
-class Session:
+class Session(Value, frozen=True, omit_defaults=True):
     """A session on one channel: its first and its last moment so far, epoch ms."""
 
     start_ms: int
@@ -71,16 +67,14 @@ class Remembered(Value, frozen=True, omit_defaults=True):
     reply: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Value, frozen=True, omit_defaults=True):
     """One step of the lifecycle's history."""
 
     name: str
     entered_at_ms: int
 
 
-@value_type(frozen=True, slots=True)
-class Member:
+class Member(Value, frozen=True, omit_defaults=True):
     """What is known of belonging to one account: the newest event about it wins."""
 
     roles: tuple[str, ...] = ()
@@ -92,8 +86,7 @@ class Member:
     earlier: tuple[str, ...] = ()
 
 
-@value_type(frozen=True, slots=True)
-class Link:
+class Link(Value, frozen=True, omit_defaults=True):
     """What tied an identifier to a profile, or kept it off: the evidence. `outcome`: see `pipeline.core.links`."""
 
     type: str
@@ -107,19 +100,17 @@ class Link:
     cause: str = ""
 
 
-@value_type(frozen=True, slots=True)
-class Merge:
+class Merge(Value, frozen=True, omit_defaults=True):
     """A state that was merged into this one: by which event, when, and what it put out of force."""
 
     event_id: str
     at_ms: int
-    displaced: dict[str, Trait] = field(default_factory=dict)
-    accounts: dict[str, Member] = field(default_factory=dict)
-    consent: dict[str, ConsentGrant] = field(default_factory=dict)
+    displaced: dict[str, Trait] = value_field(default_factory=dict)
+    accounts: dict[str, Member] = value_field(default_factory=dict)
+    consent: dict[str, ConsentGrant] = value_field(default_factory=dict)
 
 
-@value_type(frozen=True, slots=True)
-class Given:
+class Given(Value, frozen=True, omit_defaults=True):
     """What an identifier gave up, kept at its own key to undo it: to whom, by which event, when."""
 
     to: str
@@ -128,8 +119,7 @@ class Given:
     state: Profile
 
 
-@value_type(frozen=True, slots=True)
-class Rotation:
+class Rotation(Value, frozen=True, omit_defaults=True):
     """What became of a key as the key of the hashes was changed (`pipeline.core.rotation`). Names are hashes."""
 
     #: The key that has taken this one over: all that comes here goes there. "": none.

@@ -6,7 +6,6 @@ What is kept keeps its name where chance or an order goes by it (`profile.lastin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from pipeline.core import merge
@@ -14,6 +13,7 @@ from pipeline.core.identity import key_of, tenant_of
 from pipeline.core.links import hash_of
 from pipeline.core.model import Identifier
 from pipeline.core.profile import Profile, Rotation, changed, lasting_name
+from pipeline.core.values import replaced
 
 #: How many earlier hashes a profile remembers as its own: one forgotten is asked again, and says that it leads here.
 TAKEN_MAX: Final = 8
@@ -36,7 +36,7 @@ def asking(state: Profile | None, key: str, names: Iterable[str]) -> Profile:
     """The profile that has asked these earlier hashes for what they keep."""
     rotation = of(state)
     return changed(state or Profile(profile_id=key),
-                   rotation=replace(rotation, taking=(*rotation.taking, *names)))
+                   rotation=replaced(rotation, taking=(*rotation.taking, *names)))
 
 
 def led_here(state: Profile, name: str, now_ms: int) -> Profile:
@@ -68,7 +68,7 @@ def arrived(state: Profile | None, given: Profile, key: str, name: str, now_ms: 
     if state is not None and not blank(state):
         return changed(state, rotation=rotation)
     first = "" if blank(given) else lasting_name(given)
-    return changed(renamed(given, key), rotation=replace(rotation, first=first))
+    return changed(renamed(given, key), rotation=replaced(rotation, first=first))
 
 
 def joined(state: Profile, given: Profile, now_ms: int) -> Profile:

@@ -113,16 +113,18 @@ def _stages(
         return history
     present = history[-1].name if history else ""
     reached = next((stage.name for stage in reversed(lifecycle.stages) if passes(stage.rule, facts, _NO_ITEM)), "")
-    order = [stage.name for stage in lifecycle.stages]
-    back = lifecycle.forward_only and present in order and (
-        not reached or order.index(reached) < order.index(present))
-    if reached == present or back or not reached:
+    if reached in ("", present) or (lifecycle.forward_only and _goes_back(lifecycle, present, reached)):
         return history
     if present:
         changes.append(Change(f"lifecycle:{present}", False))
     changes.append(Change(f"lifecycle:{reached}", True))
     facts["lifecycle"] = reached
     return (*history[-STAGES_MAX + 1:], Stage(reached, now_ms))
+
+
+def _goes_back(lifecycle: Lifecycle, present: str, reached: str) -> bool:
+    order = [stage.name for stage in lifecycle.stages]
+    return present in order and order.index(reached) < order.index(present)
 
 
 def _due_ms(profile: Profile, policy: Policy, now_ms: int) -> int | None:

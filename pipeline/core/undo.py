@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections import Counter as Multiset
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from pipeline.core import sessions
 from pipeline.core.links import HELD, UNMERGED, hash_of, settled
 from pipeline.core.merge import substantial
 from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Merge, Profile, changed
+from pipeline.core.values import replaced
 from pipeline.core.words import ConsentGrant
 
 _T = TypeVar("_T")
@@ -84,7 +84,7 @@ def _answers(
 
 def _less(merge: Merge, given: Profile, undone: Merge) -> Merge:
     """A later merge that put out of force what the undone one had brought: that is nothing to go back to any more."""
-    return replace(merge, displaced=_restored(merge.displaced, given.traits, undone.displaced),
+    return replaced(merge, displaced=_restored(merge.displaced, given.traits, undone.displaced),
                    accounts=_restored(merge.accounts, given.accounts, undone.accounts),
                    consent=_answers(merge.consent, given.consent, undone.consent))
 

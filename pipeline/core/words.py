@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pipeline.core.values import value_type
+from pipeline.core.values import Value, value_field
 
 Scalar = None | bool | int | float | str
 
@@ -29,8 +28,7 @@ class OptIn(StrEnum):
     CONFIRMED = "confirmed"
 
 
-@dataclass(frozen=True, slots=True)
-class ConsentGrant:
+class ConsentGrant(Value, frozen=True):
     """One statement about one purpose: a yes, a no, or that another legal basis holds. `channel` None: every channel.
 
     Not granted: the consent is withdrawn, or (legitimate interest, public task) the person objects.
@@ -48,21 +46,19 @@ class ConsentGrant:
     proof: str = ""
 
 
-@value_type(frozen=True, slots=True)
-class Membership:
+class Membership(Value, frozen=True):
     """Somebody belongs to an account (by its key, `tenant/@hash`), or has left it."""
 
     account: str
-    roles: list[str] = field(default_factory=list)
+    roles: list[str] = value_field(default_factory=list)
     left: bool = False
     #: Declared the one account that counts for this person, from now on.
     primary: bool = False
     #: What stands after the tenant in the account's keys under earlier tenant keys that are still listed.
-    earlier: list[str] = field(default_factory=list)
+    earlier: list[str] = value_field(default_factory=list)
 
 
-@value_type(frozen=True, slots=True)
-class Chosen:
+class Chosen(Value, frozen=True):
     """One decision for one slot. `ttl_s`: seconds the caller may show it without asking again."""
 
     item_id: str
@@ -73,15 +69,14 @@ class Chosen:
     ttl_s: int
     experiment: str | None = None
     #: The variant's content after late binding, by field name.
-    content: dict[str, Scalar] = field(default_factory=dict)
+    content: dict[str, Scalar] = value_field(default_factory=dict)
     score: float = 0.0
     #: Probability with which this item was chosen (1.0 where nothing was random): for off-policy evaluation.
     propensity: float = 1.0
     fallback: bool = False
 
 
-@value_type(frozen=True, slots=True)
-class DecisionReply:
+class DecisionReply(Value, frozen=True):
     """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
 
     request_id: str

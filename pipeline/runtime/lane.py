@@ -119,6 +119,8 @@ class PartitionLane:
         self._held: dict[str, set[int]] = {name: set() for name in self._flows}
         self._waiting: dict[bytes, deque[_Waiting]] = {}
         self._start = {self._inputs[name]: offset for name, offset in positions.items()}
+        #: `_done` by what an envelope calls the topic.
+        self._acknowledged = dict(self._start)
         self._unsent_of = set(healed)
         self._context = LaneContext(live, beside_of=self._beside_of)
         self._clock = clock
@@ -226,7 +228,8 @@ class PartitionLane:
             if deadline_ms is not None and self._clock.now_ms() > deadline_ms:
                 self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
                 return False
-        if flow.comes_after and (fate := self._come_after(flow, event, record, waited)) is not None:
+        may_wait = flow.comes_after and (record.headers or self._waiting)
+        if may_wait and (fate := self._come_after(flow, event, record, waited)) is not None:
             if not isinstance(fate, _Waiting):
                 self._settle(flow, record, fate, step, entry.cipher)
             return False
@@ -389,10 +392,12 @@ class PartitionLane:
             envelope.due_ms = state.segments_due_ms
         if key not in dirty:
             # The first write of this step forgets what the broker has acknowledged since the last one.
-            sources = {self._inputs[topic]: offset for topic, offset in self._done.items()}
-            envelope.outbox = [p for p in envelope.outbox if p.offset >= sources.get(p.source, p.offset + 1)]
-            envelope.applied = {s: o for s, o in envelope.applied.items() if s in sources}
-            entry.outbox_bytes = sum(map(size, envelope.outbox))
+            sources = self._acknowledged
+            if envelope.outbox:
+                envelope.outbox = [p for p in envelope.outbox if p.offset >= sources.get(p.source, p.offset + 1)]
+                entry.outbox_bytes = sum(map(size, envelope.outbox))
+            if not envelope.applied.keys() <= sources.keys():
+                envelope.applied = {s: o for s, o in envelope.applied.items() if s in sources}
             dirty[key] = entry
             # From now on it may not be forgotten: the store does not have it.
             entry.step = self._step_number
@@ -446,7 +451,8 @@ class PartitionLane:
         for topic, offset in step.waited:
             self._held[topic].discard(offset)
         for topic in {*step.reached, *(topic for topic, _ in step.waited)}:
-            self._done[topic] = min((self._reached[topic], *self._held[topic]))
+            self._done[topic] = self._acknowledged[self._inputs[topic]] = min(
+                (self._reached[topic], *self._held[topic]))
         self.in_flight -= step.records
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.vault import Vault
 from pipeline.core.model import Decision, DecisionRequest
+from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime.fates import LaneContext
 from pipeline.runtime.memory import MemoryPipeline, counting_chance
@@ -118,7 +119,7 @@ def test_a_decision_that_differs_fails_the_benchmark(sides: tuple[MemoryPipeline
     assert isinstance(decision, Decision)
     subject = SUBJECTS[0].encode()
     cipher = peer.vault.unwrapped(subject, ring.wrapped[subject], peer.vault.nonces(9))
-    other = avro.encode(DECISIONS, replace(decision, decisions=[]), cipher)
+    other = avro.encode(DECISIONS, replaced(decision, decisions=[]), cipher)
     theirs = compared.decisions(ring, [(key, other), *peer.records()[1:]])
     with pytest.raises(BenchError, match="decided 1 of 6 requests differently"):
         compared.require_same("nextbest", decided(ours), "quix", theirs)

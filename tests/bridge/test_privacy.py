@@ -67,7 +67,7 @@ async def test_an_export_has_every_remembered_reply_wherever_it_is_kept(
     bridge: BridgeDouble, client: httpx.AsyncClient
 ) -> None:
     await known(bridge, client)
-    for _ in range(9):
+    for _ in range(20):
         await client.post("/personalization/decide", json=decide_body())
     document = (await done(client, "/privacy/export", ANN))["document"]
     remembered = document["profiles"][bridge.subject("ann")]["requests"].values()

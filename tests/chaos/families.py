@@ -6,13 +6,13 @@ So a family's part of the logs can be judged by the simulation's oracle, as one 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from functools import cache
 from typing import Final
 
 from pipeline.codecs import avro
 from pipeline.core.identity import subject_key
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent
+from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
 from tests.sim.traffic import Traffic
@@ -67,21 +67,21 @@ class Family(Traffic):
         topic = BY_NAME[out.topic]
         value: Value = avro.decode(topic, out.value or b"")
         if isinstance(value, DecisionRequest):
-            return topic, replace(value, request_id=self.name + value.request_id)
-        return topic, replace(value, event_id=self.name + value.event_id)
+            return topic, replaced(value, request_id=self.name + value.request_id)
+        return topic, replaced(value, event_id=self.name + value.event_id)
 
     def next_poison(self) -> Outbound:
         """A record that nobody can read."""
         self.has_poison = False
         out = self.poison()
-        return replace(out, key=key_of(self.raw_ids()[out.key.decode()]).encode())
+        return replaced(out, key=key_of(self.raw_ids()[out.key.decode()]).encode())
 
     def keyed(self, topic: Topic, value: Value) -> Outbound:
         """The record for the topic's endpoint."""
         raw = self.raw_ids()
-        value = replace(value, subject=key_of(raw[value.subject]))
+        value = replaced(value, subject=key_of(raw[value.subject]))
         if isinstance(value, IdentityEvent) and value.alias_of:
-            value = replace(value, alias_of=key_of(raw[value.alias_of]))
+            value = replaced(value, alias_of=key_of(raw[value.alias_of]))
         return Outbound(topic.name, value.subject.encode(), avro.encode(topic, value))
 
     def _subject(self) -> str:

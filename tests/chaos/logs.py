@@ -6,7 +6,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from confluent_kafka import KafkaException, Message, TopicPartition
@@ -16,6 +16,7 @@ from pipeline.adapters.keys import vault_of
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.keyring import Keyring
+from pipeline.core.values import replaced
 from pipeline.flow import Record
 from pipeline.settings import Settings
 from tests.sim.cluster import Change
@@ -133,7 +134,7 @@ def _opened(topic: Topic, record: Record, keyring: Keyring) -> Record:
         return record
     # A letter about somebody who has no key yet lies under nobody's.
     subject = value.key if topic is DEAD_LETTERS else keyring.subject_of(record.key or b"") or record.key
-    return replace(record, key=subject, value=avro.encode(topic, value))
+    return replaced(record, key=subject, value=avro.encode(topic, value))
 
 
 def _read_changelog(settings: Settings, logs: Logs) -> Keyring:

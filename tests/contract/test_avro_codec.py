@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import types
 import typing
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import pytest
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.core import model
 from pipeline.core.profile import Profile
-from pipeline.core.values import Value
+from pipeline.core.values import Value, replaced
 from pipeline.flow import Reason
 from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
 from topics import catalog
@@ -47,7 +47,7 @@ def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
         return st.lists(values_of(typing.get_args(hint)[0]), max_size=4)
     if typing.get_origin(hint) is dict:
         return st.dictionaries(TEXT, values_of(typing.get_args(hint)[1]), max_size=4)
-    if isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, Value)):
+    if isinstance(hint, type) and issubclass(hint, Value):
         hints = typing.get_type_hints(hint)
         return st.builds(hint, **{field: values_of(inner, field) for field, inner in hints.items()})
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -62,8 +62,6 @@ def as_fastavro(value: Any) -> Any:
         return state.encode(value)
     if isinstance(value, Value):
         return {name: as_fastavro(getattr(value, name)) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_fastavro(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return [as_fastavro(item) for item in value] if isinstance(value, list) else value
 
 
@@ -106,13 +104,13 @@ def test_a_value_comes_back_equal_and_of_the_same_types(subject: str) -> None:
     "value", [None, True, False, 0, 1, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, 1.0, -0.5, "", "1", "true"], ids=repr
 )
 def test_a_scalar_keeps_its_type(value: model.Scalar) -> None:
-    event = dataclasses.replace(IDENTITY, traits={"x": value})
+    event = replaced(IDENTITY, traits={"x": value})
     back = avro.decode(IDENTITY_EVENTS, avro.encode(IDENTITY_EVENTS, event)).traits["x"]
     assert (back, type(back)) == (value, type(value))
 
 
 def test_a_member_of_a_text_enumeration_is_written_as_its_text() -> None:
-    event = dataclasses.replace(IDENTITY, traits={"x": Reason.INVALID})
+    event = replaced(IDENTITY, traits={"x": Reason.INVALID})
     assert avro.decode(IDENTITY_EVENTS, avro.encode(IDENTITY_EVENTS, event)).traits == {"x": "invalid"}
 
 
@@ -130,10 +128,10 @@ def test_an_older_version_is_resolved_to_the_newest(subject: str, monkeypatch: p
         assert refused(header(older) + out.getvalue(), TOPIC_OF[subject]).reason is Reason.INVALID
         return
     value = avro.decode(TOPIC_OF[subject], header(older) + out.getvalue())
-    for field in dataclasses.fields(VALUE_TYPES[subject]):
+    for field in msgspec.structs.fields(VALUE_TYPES[subject]):
         if field.name not in optional:
             assert getattr(value, field.name) == getattr(VALUES[subject], field.name)
-        elif field.default is not dataclasses.MISSING:
+        elif field.default is not msgspec.NODEFAULT:
             assert getattr(value, field.name) == field.default
     error = refused(header(older) + out.getvalue()[:1], TOPIC_OF[subject])
     assert error.reason is Reason.TRUNCATED
@@ -141,7 +139,7 @@ def test_an_older_version_is_resolved_to_the_newest(subject: str, monkeypatch: p
 
 
 def test_arrays_and_maps_in_several_blocks_with_their_sizes_are_read() -> None:
-    plain = avro.encode(DECISION_REQUESTS, dataclasses.replace(REQUEST, placements=["a", "b"], attributes={}))
+    plain = avro.encode(DECISION_REQUESTS, replaced(REQUEST, placements=["a", "b"], attributes={}))
     one_block = b"\x04\x02a\x02b\x00"
     assert plain.count(one_block) == 1
     two_blocks = b"\x01\x04\x02a" + b"\x02\x02b" + b"\x00"
@@ -242,7 +240,7 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
     ],
 )
 def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any], said: str) -> None:
-    error = refused(avro.encode(IDENTITY_EVENTS, dataclasses.replace(IDENTITY, **change)))
+    error = refused(avro.encode(IDENTITY_EVENTS, replaced(IDENTITY, **change)))
     assert error.reason is Reason.INVALID
     assert said in error.detail
 
@@ -261,7 +259,7 @@ def test_a_well_formed_event_that_would_do_harm_is_invalid(change: dict[str, Any
     ],
 )
 def test_a_request_that_could_not_be_answered_is_invalid(change: dict[str, Any], said: str) -> None:
-    error = refused(avro.encode(DECISION_REQUESTS, dataclasses.replace(REQUEST, **change)), DECISION_REQUESTS)
+    error = refused(avro.encode(DECISION_REQUESTS, replaced(REQUEST, **change)), DECISION_REQUESTS)
     assert error.reason is Reason.INVALID
     assert said in error.detail
 
@@ -277,9 +275,9 @@ def test_an_inbox_record_carries_exactly_one_payload() -> None:
 @pytest.mark.parametrize(
     ("payload", "said"),
     [
-        ({"identity": dataclasses.replace(IDENTITY, at_ms=-1)}, "at_ms is -1"),
-        ({"feedback": dataclasses.replace(FEEDBACK, value=float("inf"))}, "value is inf"),
-        ({"request": dataclasses.replace(REQUEST, reply_partition=2**20)}, "send 0 to 15"),
+        ({"identity": replaced(IDENTITY, at_ms=-1)}, "at_ms is -1"),
+        ({"feedback": replaced(FEEDBACK, value=float("inf"))}, "value is inf"),
+        ({"request": replaced(REQUEST, reply_partition=2**20)}, "send 0 to 15"),
         ({"merge": PROFILE, "from_subject": "d/" + "b" * 600}, "from_subject has 602 characters"),
     ],
 )
@@ -304,7 +302,7 @@ def test_an_inbox_record_is_judged_like_what_it_carries(payload: dict[str, Any],
 )
 def test_a_value_that_does_not_fit_its_schema_is_refused_naming_the_field(change: dict[str, Any], said: str) -> None:
     with pytest.raises(avro.CodecError) as caught:
-        avro.encode(IDENTITY_EVENTS, dataclasses.replace(IDENTITY, **change))
+        avro.encode(IDENTITY_EVENTS, replaced(IDENTITY, **change))
     assert caught.value.reason is Reason.WRONG_TYPE
     assert said in caught.value.detail
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.codecs import avro
@@ -19,6 +19,7 @@ from pipeline.core.model import (
     Identifier,
     IdentityEvent,
 )
+from pipeline.core.values import replaced
 from tests.support.golden import FEEDBACK, IDENTITY, REQUEST
 from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS
 
@@ -27,8 +28,8 @@ _TOPICS: dict[type, Any] = {IdentityEvent: IDENTITY_EVENTS, FeedbackEvent: FEEDB
 _INPUTS: list[Any] = [IDENTITY, FEEDBACK, REQUEST]
 #: Fields that hold a member of an enumeration.
 _ENUMS = {"kind", "action"}
-_TEXTS = [(one, field.name) for one in _INPUTS for field in fields(one)
-          if field.type in ("str", "str | None") and field.name not in _ENUMS]
+_TEXTS = [(one, field.name) for one in _INPUTS for field in msgspec.structs.fields(one)
+          if field.type in (str, str | None) and field.name not in _ENUMS]
 _LISTS: list[tuple[Any, str, Any]] = [
     (IDENTITY, "traits", {f"t{n}": 1 for n in range(257)}),
     (IDENTITY, "consent", [ConsentGrant(f"p{n}", True, 1) for n in range(129)]),
@@ -52,24 +53,24 @@ def test_a_text_past_its_limit_is_refused(value: Any, name: str) -> None:
     long = "x" * (ID_CHARS_MAX + 1)
     if name in ("subject", "alias_of"):
         long = f"default/{long}"
-    assert name in _refused(replace(value, **{name: long}))
+    assert name in _refused(replaced(value, **{name: long}))
 
 
 @pytest.mark.parametrize(("value", "name", "many"), _LISTS, ids=[name for _, name, _ in _LISTS])
 def test_more_parts_than_an_event_may_have_are_refused(value: Any, name: str, many: Any) -> None:
-    assert name in _refused(replace(value, **{name: many}))
+    assert name in _refused(replaced(value, **{name: many}))
 
 
 def test_what_is_within_a_list_is_bounded_too() -> None:
     long = "x" * (ID_CHARS_MAX + 1)
     for grant in (ConsentGrant(long, True, 1), ConsentGrant("p", True, 1, long),
                   ConsentGrant("p", True, 1, source=long), ConsentGrant("p", True, 1, proof=long)):
-        assert "consent." in _refused(replace(IDENTITY, consent=[grant]))
+        assert "consent." in _refused(replaced(IDENTITY, consent=[grant]))
     for one in (Identifier(long, "h"), Identifier("email", long)):
-        assert "identifiers." in _refused(replace(IDENTITY, identifiers=[one]))
-    assert "traits" in _refused(replace(IDENTITY, traits={long: 1}))
-    assert "traits" in _refused(replace(IDENTITY, traits={"t": "x" * 1_025}))
-    assert "placements" in _refused(replace(REQUEST, placements=[long]))
+        assert "identifiers." in _refused(replaced(IDENTITY, identifiers=[one]))
+    assert "traits" in _refused(replaced(IDENTITY, traits={long: 1}))
+    assert "traits" in _refused(replaced(IDENTITY, traits={"t": "x" * 1_025}))
+    assert "placements" in _refused(replaced(REQUEST, placements=[long]))
 
 
 def test_every_input_is_checked() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import msgspec
 import pytest
 from fastavro import parse_schema
 from hypothesis import given, settings
@@ -16,6 +16,7 @@ from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.codecs.vault import Vault
+from pipeline.core.values import Value, replaced
 from pipeline.runtime.memory import counting_chance
 from tests.contract.test_avro_codec import values_of
 from tests.support.golden import TOPIC_OF, VALUES
@@ -31,7 +32,7 @@ every_sealed_subject = pytest.mark.parametrize("subject", [topic.schema for topi
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_value_is_sealed_and_opened_equal_and_of_the_same_types(subject: str, data: st.DataObject) -> None:
-    value = replace(data.draw(values_of(VALUE_TYPES[subject])), sealed=None)
+    value = replaced(data.draw(values_of(VALUE_TYPES[subject])), sealed=None)
     written = avro.encode(TOPIC_OF[subject], value, KEY)
     parsed: Any = parse_schema(NEWEST[subject].definition)
     codec = avro._codec_of(TOPIC_OF[subject])
@@ -51,7 +52,7 @@ def test_without_the_key_what_is_open_can_be_read_and_what_is_personal_is_empty(
     read = avro.decode(TOPIC_OF[subject], avro.encode(TOPIC_OF[subject], value, KEY))
     personal = personal_fields(NEWEST[subject].definition)
     assert read.sealed is not None
-    for field in fields(value):
+    for field in msgspec.structs.fields(value):
         if field.name not in (*personal, "sealed"):
             assert getattr(read, field.name) == getattr(value, field.name)
     emptied = {name: getattr(read, name) for name in personal if getattr(value, name)}
@@ -81,6 +82,6 @@ def test_what_an_older_version_has_sealed_is_raised_as_avro_raises_the_rest(subj
 
 def _says(value: Any) -> bool:
     """Whether anything is in it: texts, numbers, entries."""
-    if is_dataclass(value):
-        return any(_says(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, Value):
+        return any(_says(getattr(value, field.name)) for field in msgspec.structs.fields(value))
     return bool(value)

@@ -27,6 +27,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Profile, changed
 from pipeline.core.replay import decided_again, differences
+from pipeline.core.values import replaced
 from pipeline.flow import Accept
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX
@@ -177,7 +178,7 @@ class Story:
         behaviour = kind in (FeedbackKind.TRACK, FeedbackKind.PAGE)
         event = FeedbackEvent(f"f{self._serial}", SUBJECT, kind, self.now_ms, name if behaviour else kind.value,
                               None if behaviour else name, self._decisions.get(name), channel="web")
-        return self._take(feedback.handle(replace(event, **more), self.profile, self))
+        return self._take(feedback.handle(replaced(event, **more), self.profile, self))
 
     def _ask(self, options: Mapping[str, Any]) -> str:
         self._serial += 1

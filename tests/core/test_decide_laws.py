@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -14,6 +13,7 @@ from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import Basis, ConsentGrant, OptIn
 from pipeline.core.profile import Profile, Trait
+from pipeline.core.values import replaced
 
 from .build import agreed, asked, made
 
@@ -98,7 +98,7 @@ def test_deciding_does_not_change_its_arguments(
     profile: Profile = _subject(traits)
     for number, request in enumerate(requests):
         before = repr(profile)
-        result = decide(replace(request, request_id=str(number)), profile, live, NOW_MS + number)
+        result = decide(replaced(request, request_id=str(number)), profile, live, NOW_MS + number)
         assert repr(profile) == before
         profile = result.profile or profile
 

@@ -14,7 +14,7 @@ from pipeline.core import readers
 from pipeline.core.facts import CONVERT
 from pipeline.core.identity import IdentifierError, normalised
 from pipeline.core.identity_rules import DEFAULT, TYPES
-from pipeline.core.readers import READERS, Unreadable
+from pipeline.core.readers import READERS, Unreadable, fitting
 
 GERMAN = replace(DEFAULT, phone_region="DE")
 
@@ -136,3 +136,9 @@ def test_an_identifier_is_read_as_it_was_read(type_: str, value: str) -> None:
     except IdentifierError:
         return
     assert normalised(type_, once, GERMAN) == once
+
+
+@given(st.sampled_from(sorted(READERS)), st.none() | st.booleans() | st.integers() | st.floats() | st.text())
+def test_rules_see_what_the_reader_gives_also_where_it_is_not_asked(type_: str, value: Any) -> None:
+    seen, read = CONVERT[type_](value), fitting(READERS[type_], value)
+    assert (type(seen), repr(seen)) == (type(read), repr(read))

@@ -41,6 +41,7 @@ from pipeline.core.release import second_opinion
 from pipeline.core.release.limits import describe
 from pipeline.core.rules import compile_rule, passes
 from pipeline.core.templates import compile_template
+from pipeline.core.values import replaced
 from pipeline.core.words import Basis
 from pipeline.flow import Accept, Reason
 from pipeline.runtime.fates import LaneContext
@@ -144,7 +145,7 @@ def test_what_is_given_up_by_a_newer_name_says_the_newer_key() -> None:
     state = Profile(profile_id="shop/old", rotation=Rotation(taken=("older",), first="shop/older", at_ms=7))
     newer = rotation.named(state, Identifier("email", "new", ["old"]))
     assert newer == Rotation("shop/new", (), ("older",), "shop/older", 7)
-    assert rotation.named(state, Identifier("email", "old")) == replace(newer, successor="")
+    assert rotation.named(state, Identifier("email", "old")) == replaced(newer, successor="")
     assert rotation.named(changed(state, rotation=None), Identifier("email", "old")) is None
 
 

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
 from pipeline.core.model import Decision
+from pipeline.core.values import replaced
 from pipeline.runtime import membership
 from pipeline.settings import Settings
 from pipeline.topology import FLOWS
@@ -82,7 +82,7 @@ def workers(start: Callable[[str], WorkerProcess]) -> list[WorkerProcess]:
 def consented(client: Client, subjects: list[str]) -> None:
     """They agree, and it is applied: two topics keep no order between them."""
     since = client.ends(DECISION_REPLIES)
-    events = [replace(shop.consent(subject, 1), reply_partition=0) for subject in subjects]
+    events = [replaced(shop.consent(subject, 1), reply_partition=0) for subject in subjects]
     for event in events:
         client.send(IDENTITY_EVENTS, event.subject, event)
     client.flush()

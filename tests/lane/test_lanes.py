@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.codecs.vault import Vault
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.profile import Profile, Trait
+from pipeline.core.values import replaced
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
@@ -121,7 +121,7 @@ def test_a_step_that_writes_nothing_waits_for_the_writes_before_it(world: World)
     async def run() -> None:
         await world.take_over(at_once=False)
         await world.feed(fetched(0))
-        await world.feed(replace(fetched(1), value=b"broken"))
+        await world.feed(replaced(fetched(1), value=b"broken"))
         assert world.publisher.topics() == [CHANGELOG]
         world.publisher.acknowledge()
         assert world.publisher.topics() == [CHANGELOG, SEGMENTS, DEAD_LETTERS.name]
@@ -225,7 +225,7 @@ def test_a_state_past_its_limit_is_a_dead_letter_and_the_state_stays(world: Worl
 def test_a_record_that_could_not_be_read_whole_is_a_dead_letter(world: World) -> None:
     async def run() -> None:
         await world.take_over()
-        await world.feed(replace(fetched(0), unreadable="a header's name is not UTF-8"), fetched(1))
+        await world.feed(replaced(fetched(0), unreadable="a header's name is not UTF-8"), fetched(1))
 
     asyncio.run(run())
     assert sorted(set(world.publisher.topics()) - {CHANGELOG}) == sorted([DEAD_LETTERS.name, SEGMENTS])
@@ -238,9 +238,9 @@ def test_too_many_dead_letters_rest_their_topic_and_nothing_else(
 
     async def run() -> None:
         await world.take_over()
-        await world.feed(*[replace(fetched(n), value=b"broken") for n in range(5)])
+        await world.feed(*[replaced(fetched(n), value=b"broken") for n in range(5)])
         assert world.group.reading == {place: 0}
-        await world.feed(replace(fetched(5), value=b"broken"))
+        await world.feed(replaced(fetched(5), value=b"broken"))
         assert world.group.reading == {}
         # What was fetched before is not taken, and read again later.
         await world.feed(fetched(6))

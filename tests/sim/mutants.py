@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +19,7 @@ from pipeline.core.gates import DecisionContext
 from pipeline.core.links import hash_of
 from pipeline.core.model import InboxRecord
 from pipeline.core.profile import Profile, changed
+from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
 from pipeline.runtime.lane import PartitionLane, Step
@@ -73,11 +73,11 @@ def _with_done(offset: int) -> Any:
     """What was acknowledged, as a key's outbox is pruned by it, replaced by this offset."""
 
     def before(lane: PartitionLane) -> dict[str, int]:
-        done, lane._done = lane._done, dict.fromkeys(lane._done, offset)
+        done, lane._acknowledged = lane._acknowledged, dict.fromkeys(lane._acknowledged, offset)
         return done
 
     def after(lane: PartitionLane, _entry: Any, saved: dict[str, int]) -> None:
-        lane._done = saved
+        lane._acknowledged = saved
 
     return _around_keep(before, after)
 
@@ -140,7 +140,7 @@ def _take_over_again() -> Any:
 
     def again(event: InboxRecord, step: Any, given: Profile, state: Profile | None, ctx: Any) -> Any:
         if state is not None and not rotation.of(state).successor:
-            state = changed(state, rotation=replace(rotation.of(state), taking=(step.identifier.hash,), taken=()))
+            state = changed(state, rotation=replaced(rotation.of(state), taking=(step.identifier.hash,), taken=()))
         return taken_over(event, step, given, state, ctx)
 
     return _patched((_rotation, "_taken_over", again))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from pipeline.core.model import IdentityEvent
+from pipeline.core.values import replaced
 
 
 def newly(name: str) -> str:
@@ -21,11 +21,11 @@ def early(name: str) -> str:
 
 def as_early(event: Any) -> Any:
     """The event with every identifier as under the old tenant key."""
-    event = replace(event, subject=early(event.subject))
+    event = replaced(event, subject=early(event.subject))
     if not isinstance(event, IdentityEvent):
         return event
-    return replace(event, alias_of=event.alias_of and early(event.alias_of),
-                   identifiers=[replace(one, hash=early(one.hash)) for one in event.identifiers])
+    return replaced(event, alias_of=event.alias_of and early(event.alias_of),
+                   identifiers=[replaced(one, hash=early(one.hash)) for one in event.identifiers])
 
 
 def sets_of(names: Iterable[str], pairs: Iterable[tuple[str, str | None]]) -> dict[str, str]:

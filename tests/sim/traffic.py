@@ -7,7 +7,7 @@ everything the oracle expects, do not depend on the order in which records are a
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipeline.codecs import avro
 from pipeline.core.model import (
@@ -22,6 +22,7 @@ from pipeline.core.model import (
     IdentityKind,
     Membership,
 )
+from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from tests.sim.names import newly
 from topics.catalog import DECISION_REQUESTS, ERASURE_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
@@ -218,7 +219,7 @@ class Traffic:
         request = self._chosen(recent).value
         assert isinstance(request, DecisionRequest)
         if request.deadline_ms is not None:
-            request = replace(request, deadline_ms=now_ms + 2_000)
+            request = replaced(request, deadline_ms=now_ms + 2_000)
         return self._again(DECISION_REQUESTS, request)
 
     def _repeat(self, now_ms: int) -> Outbound:
@@ -238,11 +239,12 @@ class Traffic:
             known = [Identifier(one.type, newly(one.hash), [one.hash]) for one in value.identifiers]
             joins = value.membership
             if joins is not None:
-                joins = replace(joins, account=newly(joins.account), earlier=[joins.account.partition("/")[2]])
-            value = replace(value, identifiers=known, membership=joins)
+                joins = replaced(joins, account=newly(joins.account), earlier=[joins.account.partition("/")[2]])
+            value = replaced(value, identifiers=known, membership=joins)
             if value.alias_of is not None and self._endpoints.random() < self._restarted:
-                value = replace(value, alias_of=newly(value.alias_of), alias_earlier=[value.alias_of.partition("/")[2]])
-        return replace(value, subject=newly(value.subject), earlier=[value.subject.partition("/")[2]])
+                value = replaced(value, alias_of=newly(value.alias_of),
+                                 alias_earlier=[value.alias_of.partition("/")[2]])
+        return replaced(value, subject=newly(value.subject), earlier=[value.subject.partition("/")[2]])
 
     def _out(self, topic: Topic, value: Event, now_ms: int) -> Outbound:
         self.sent.append(Sent(topic, value, now_ms))

@@ -7,7 +7,6 @@ makes the newest versions' samples anew, for versions that nobody has used yet.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import sys
@@ -151,8 +150,6 @@ def plain(value: Any) -> Any:
     """The value as JSON would hold it; bytes as hex."""
     if isinstance(value, Value):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {key: plain(held) for key, held in value.items()}
     if isinstance(value, list | tuple):

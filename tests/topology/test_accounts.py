@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Profile
 from pipeline.core.replay import decided_again, differences
+from pipeline.core.values import replaced
 from pipeline.policy.load import PolicyError
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline
@@ -345,7 +345,7 @@ def test_a_cap_holds_over_all_members_while_the_key_of_the_hashes_is_changed(pub
     firm = Shop(published)
     ann, ben, cid, dan, eve = firm.members
     assert firm.asks(ann) == "renewal"
-    later = replace(Membership("shop/@acme-2", ["buyer"]), earlier=["@acme"])
+    later = replaced(Membership("shop/@acme-2", ["buyer"]), earlier=["@acme"])
     firm.send(ben, IdentityKind.GROUP, membership=later)
     firm.pipeline.run()
     assert firm.asks(ben) == "renewal", "the account is known by its earlier key before it has come over"

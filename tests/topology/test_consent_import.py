@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.bridge import consent_import
@@ -10,6 +9,7 @@ from pipeline.bridge.consent_import import Format
 from pipeline.codecs import avro
 from pipeline.core.identity import subject_key
 from pipeline.core.model import IdentityEvent
+from pipeline.core.values import replaced
 from pipeline.runtime.memory import MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop
@@ -64,6 +64,6 @@ def test_importing_again_does_not_undo_what_was_said_since(tmp_path: Path) -> No
     pipeline.run()
     answers = pipeline.state(subject).consent
     assert answers and not any(one.granted for one in answers.values())
-    pipeline.send(IDENTITY_EVENTS, subject, replace(event, event_id="after the id of the first was forgotten"))
+    pipeline.send(IDENTITY_EVENTS, subject, replaced(event, event_id="after the id of the first was forgotten"))
     pipeline.run()
     assert pipeline.state(subject).consent == answers

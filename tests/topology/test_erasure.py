@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import sealed_values
 from pipeline.core.model import ErasureAction, ErasureReceipt, ErasureRequest
+from pipeline.core.values import replaced
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop
@@ -104,7 +103,7 @@ def test_late_records_and_old_imports_do_not_bring_anybody_back(pipeline: Memory
         pipeline.send(IDENTITY_EVENTS, who, shop.consent(who, erased_ms - 10, event_id=f"old-{who}"))
         pipeline.send(FEEDBACK_EVENTS, who, shop.click(who, "tips", erased_ms + 10, f"click-{who}"))
     # An old answer wrapped into a new event is an old answer.
-    wrapped = replace(shop.consent(ANN, erased_ms - 10, event_id="wrapped"), at_ms=erased_ms + 20)
+    wrapped = replaced(shop.consent(ANN, erased_ms - 10, event_id="wrapped"), at_ms=erased_ms + 20)
     pipeline.send(IDENTITY_EVENTS, ANN, wrapped)
     reply = reply_to(pipeline, "again", PHONE)
     assert reply.fallback and reply.reason == "no_consent"

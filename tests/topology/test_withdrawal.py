@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.hashing import applied_id_of
+from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import BATCH_FLOWS, FLOWS
@@ -42,7 +42,7 @@ class Story:
     def withdraw(self, subject: str) -> None:
         event = shop.consent(subject, self.pipeline.clock.at_ms + 1, False, "no")
         self.pipeline.clock.at_ms += 2
-        self.pipeline.send(IDENTITY_EVENTS, subject, replace(event, reply_partition=0))
+        self.pipeline.send(IDENTITY_EVENTS, subject, replaced(event, reply_partition=0))
 
     def ask(self, subject: str) -> str:
         request_id = f"r{len(self.asked)}"
