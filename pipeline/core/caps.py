@@ -7,7 +7,7 @@ from datetime import tzinfo
 from typing import Final, assert_never
 
 from pipeline.core import windows
-from pipeline.core.definitions import Cap, CapUse, Item, Reach, Rest, Window
+from pipeline.core.definitions import Cap, CapUse, Item, Reach, Suppression, Window
 from pipeline.core.profile import TIMESTAMPS_MAX, Counter, appended, newest
 from pipeline.core.sessions import LENGTH_MS_MAX
 
@@ -47,7 +47,7 @@ def uses(caps: tuple[Cap, ...], item: Item, placement: str, channel: str) -> tup
     )
 
 
-def keys(cap: Cap | Rest, item: Item, placement: str, channel: str) -> tuple[str, ...]:
+def keys(cap: Cap | Suppression, item: Item, placement: str, channel: str) -> tuple[str, ...]:
     """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item. What counts within a
     session is counted by channel."""
     scope = cap.scope
@@ -202,22 +202,23 @@ def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Coun
 
 
 def bounded(
-    counters: dict[str, Counter], limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
+    counters: dict[str, Counter], limits: Mapping[str, Cap], suppressions: Mapping[str, Suppression], now_ms: int
 ) -> dict[str, Counter]:
     """The counters; past a number, without those that can no longer stop anything: no reservation, nothing within the
     longest look back. What can still stop something is never forgotten.
     """
     if len(counters) <= _COUNTERS_MAX:
         return counters
-    return {key: one for key, one in counters.items() if _matters(key.partition("|")[0], one, limits, rests, now_ms)}
+    return {key: one for key, one in counters.items()
+            if _matters(key.partition("|")[0], one, limits, suppressions, now_ms)}
 
 
 def _matters(
-    name: str, counter: Counter, limits: Mapping[str, Cap], rests: Mapping[str, Rest], now_ms: int
+    name: str, counter: Counter, limits: Mapping[str, Cap], suppressions: Mapping[str, Suppression], now_ms: int
 ) -> bool:
-    cap, rest = limits.get(name), rests.get(name)
+    cap, suppression = limits.get(name), suppressions.get(name)
     if cap is None:
-        return rest is not None and bool(counter.times) and counter.times[-1] > now_ms - rest.within_ms
+        return suppression is not None and bool(counter.times) and counter.times[-1] > now_ms - suppression.within_ms
     if cap.window.kind == "lifetime" or any(until > now_ms for until in counter.held.values()):
         return True
     return bool(counter.times) and counter.times[-1] > now_ms - _look_back_ms(cap.window)

@@ -185,7 +185,7 @@ def _after(ctx: DecisionContext, exposures: tuple[tuple[str, str], ...]) -> Prof
             running = {one.id for one in live.policy.experiments}
             assignments = {name: arm for name, arm in assignments.items() if name in running}
     if ctx.spent:
-        counters = caps.bounded({**counters, **ctx.spent}, live.caps, live.rests, ctx.now_ms)
+        counters = caps.bounded({**counters, **ctx.spent}, live.caps, live.suppressions, ctx.now_ms)
     return changed(own, assignments=assignments, counters=counters, sessions=ctx.sessions)
 
 

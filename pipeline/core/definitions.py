@@ -44,7 +44,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a cap, rest or experiment is about; an empty part means all."""
+    """What a cap, suppression or experiment is about; an empty part means all."""
 
     items: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
@@ -98,15 +98,15 @@ class CapUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    """Outcome-triggered suppression: `at_least` of `counted` within a time rest the thing for `rest_ms`."""
+class Suppression:
+    """Outcome-triggered suppression: `at_least` of `counted` within a time suppress the thing for `lasts_ms`."""
 
     id: str
     counted: str
     scope: Scope
     at_least: int
     within_ms: int
-    rest_ms: int
+    lasts_ms: int
     reach: Reach = Reach()
     text: str = ""
 
@@ -384,7 +384,7 @@ class Policy:
     segments: tuple[Segment, ...]
     segment_paths: dict[str, str]
     caps: tuple[Cap, ...]
-    rests: tuple[Rest, ...]
+    suppressions: tuple[Suppression, ...]
     experiments: tuple[Experiment, ...]
     holdouts: tuple[Holdout, ...]
     lifecycle: Lifecycle

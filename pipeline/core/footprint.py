@@ -31,7 +31,7 @@ class Footprint:
 
     facts: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
-    rests: frozenset[str] = frozenset()
+    suppressions: frozenset[str] = frozenset()
     experiments: frozenset[str] = frozenset()
     traits: frozenset[str] = frozenset()
     behaviour: frozenset[str] = frozenset()
@@ -43,8 +43,9 @@ class Footprint:
 
     def __or__(self, other: Footprint) -> Footprint:
         own, others = self.segments, other.segments
-        return Footprint(self.facts | other.facts, self.counters | other.counters, self.rests | other.rests,
-                         self.experiments | other.experiments, self.traits | other.traits,
+        return Footprint(self.facts | other.facts, self.counters | other.counters,
+                         self.suppressions | other.suppressions, self.experiments | other.experiments,
+                         self.traits | other.traits,
                          self.behaviour | other.behaviour, None if own is None or others is None else own | others,
                          self.purposes | other.purposes, self.all_traits | other.all_traits,
                          self.all_behaviour | other.all_behaviour)
@@ -55,12 +56,12 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
     facts = {*_of_rules(placement.applicability, policy.channels[channel].do_not_contact),
              *_of_ranking(placement.ranking)}
     counters: set[str] = set()
-    rests: set[str] = set()
+    suppressions: set[str] = set()
     experiments: dict[str, Experiment] = {}
     for candidate in reached:
         facts |= item_reads(candidate.item)
         counters.update(use.key for uses in (candidate.spending, candidate.stopping) for use in uses)
-        rests.update(key for _, key in candidate.rests)
+        suppressions.update(key for _, key in candidate.suppressions)
         experiments.update((one.id, one) for one in candidate.experiments)
     for one in experiments.values():
         facts.update(_of_rules(one.target))
@@ -68,7 +69,7 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
             if arm.ranking is not None:
                 facts |= _of_ranking(arm.ranking)
     traits, behaviour = _traits(policy, facts), _behaviour(policy, facts)
-    return Footprint(frozenset(facts), frozenset(counters), frozenset(rests), frozenset(experiments),
+    return Footprint(frozenset(facts), frozenset(counters), frozenset(suppressions), frozenset(experiments),
                      traits, behaviour,
                      None if "segments" in facts else frozenset(
                          name for name, path in policy.segment_paths.items() if path in facts),
@@ -128,7 +129,7 @@ def read_of(
         heard_ms=profile.heard_ms,
         sessions={channel: session} if session is not None else {},
         counters=_kept(profile.counters, footprint.counters),
-        rests=_kept(profile.rests, footprint.rests),
+        suppressions=_kept(profile.suppressions, footprint.suppressions),
         assignments=_kept(profile.assignments, footprint.experiments),
         # How many merges there were, which decides how many timestamps a counter keeps; not whose.
         merged={str(number): _NOT_NAMED for number in range(len(profile.merged))} if profile.merged else {},

@@ -196,7 +196,7 @@ def _stopped(
     """Every gate in its order. Whatever is shown has passed here, by whichever way it came.
 
     :param limiting: the subject's arms that keep items out.
-    :param watched: whether the contact policy, rests or these arms may stop anything at all.
+    :param watched: whether the contact policy, suppressions or these arms may stop anything at all.
     """
     if candidate.limited and (stop := _not_available(ctx, placement, candidate.item)) is not None:
         return stop
@@ -213,7 +213,7 @@ def _stopped(
                 stage, broken.clause, broken.values)
     if watched or candidate.watched or not candidate.cap_keys.isdisjoint(ctx.tight):
         return (
-            _kept_quiet(ctx, placement, candidate.item) or _resting(ctx, placement, candidate)
+            _kept_quiet(ctx, placement, candidate.item) or _suppressed(ctx, placement, candidate)
             or capped(ctx, placement, candidate) or _kept_out(ctx, placement, candidate, limiting)
         )
     return None
@@ -221,15 +221,16 @@ def _stopped(
 
 def _watches(ctx: DecisionContext, limiting: list[tuple[Experiment, Variation]]) -> bool:
     channel = ctx.channel
-    return bool(limiting or ctx.profile.rests or channel.quiet is not None or channel.do_not_contact is not None)
+    policy = channel.quiet is not None or channel.do_not_contact is not None
+    return policy or bool(limiting or ctx.profile.suppressions)
 
 
-def _resting(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    rests = ctx.profile.rests
-    for rest, key in candidate.rests:
-        if rests.get(key, 0) > ctx.now_ms:
-            return CandidateAudit(candidate.item.id, placement.id, "resting", "caps", rest.text,
-                                  {"until_ms": str(rests[key]), "counter": key})
+def _suppressed(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    suppressions = ctx.profile.suppressions
+    for suppression, key in candidate.suppressions:
+        if suppressions.get(key, 0) > ctx.now_ms:
+            return CandidateAudit(candidate.item.id, placement.id, "suppressed", "caps", suppression.text,
+                                  {"until_ms": str(suppressions[key]), "counter": key})
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
 from pipeline.core.bounds import SIGNALS_KEPT_MAX
-from pipeline.core.definitions import Cap, Item, Policy, Rest
+from pipeline.core.definitions import Cap, Item, Policy, Suppression
 from pipeline.core.live import Live
 from pipeline.core.merge import newer_trait
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
@@ -70,12 +70,12 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
     counters = _counted(profile, event, policy, item, at_ms, now_ms, allowed) if decided else None
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), ())
-    rests = None
-    if policy.rests:
+    suppressions = None
+    if policy.suppressions:
         counters = dict(profile.counters if counters is None else counters)
-        rests = _rested(profile, event, policy, item, at_ms, counters)
+        suppressions = _after_outcome(profile, event, policy, item, at_ms, counters)
     if counters is not None:
-        counters = caps.bounded(counters, live.caps, live.rests, now_ms)
+        counters = caps.bounded(counters, live.caps, live.suppressions, now_ms)
     behaviour, touched = signals.recorded(policy, profile.behaviour, event, item.tags, at_ms, len(profile.merged))
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
@@ -85,12 +85,12 @@ def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: 
         known_sessions = sessions.after(known_sessions, policy.channels, event.channel, at_ms)
     after = changed(known, counters=profile.counters if counters is None else counters, sessions=known_sessions,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
-                    rests=profile.rests if rests is None else _running(rests, now_ms))
+                    suppressions=profile.suppressions if suppressions is None else _running(suppressions, now_ms))
     return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))
 
 
-def _running(rests: dict[str, int], now_ms: int) -> dict[str, int]:
-    return {key: until for key, until in rests.items() if until > now_ms}
+def _running(suppressions: dict[str, int], now_ms: int) -> dict[str, int]:
+    return {key: until for key, until in suppressions.items() if until > now_ms}
 
 
 def _unlisted(item_id: str) -> Item:
@@ -145,7 +145,7 @@ def _counted(
     return result
 
 
-def _countable(limit: Cap | Rest, item: Item, placement: str, channel: str) -> bool:
+def _countable(limit: Cap | Suppression, item: Item, placement: str, channel: str) -> bool:
     """Whether there is a counter for it: an id that is nothing of the catalog's, or no place of ours, has none."""
     match limit.scope:
         case "item":
@@ -159,22 +159,24 @@ def _countable(limit: Cap | Rest, item: Item, placement: str, channel: str) -> b
     assert_never(limit.scope)
 
 
-def _rested(
+def _after_outcome(
     profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, counters: dict[str, Counter]
 ) -> dict[str, int] | None:
-    """The rests after the event: `at_least` outcomes within a time rest the thing. Counts into `counters`."""
+    """The suppressions after the event: `at_least` outcomes within a time suppress the thing. Counts into `counters`.
+    """
     name = COUNTED.get(event.kind) or f"event:{event.name}"
-    rests: dict[str, int] | None = None
-    for rest in policy.rests:
-        if rest.counted != name or not caps.reaches(rest.reach, item, event.placement or "", event.channel or ""):
+    suppressions: dict[str, int] | None = None
+    placement, channel = event.placement or "", event.channel or ""
+    for suppression in policy.suppressions:
+        if suppression.counted != name or not caps.reaches(suppression.reach, item, placement, channel):
             continue
-        if not _countable(rest, item, event.placement or "", event.channel or ""):
+        if not _countable(suppression, item, placement, channel):
             continue
-        for key in caps.keys(rest, item, event.placement or "", event.channel or ""):
+        for key in caps.keys(suppression, item, placement, channel):
             old = counters.get(key, caps.EMPTY)
-            times = appended(old.times, at_ms, rest.at_least)
+            times = appended(old.times, at_ms, suppression.at_least)
             counters[key] = Counter(times, old.total + 1)
-            if len(times) == rest.at_least and times[-1] - times[0] < rest.within_ms:
-                rests = dict(profile.rests) if rests is None else rests
-                rests[key] = max(rests.get(key, 0), times[-1] + rest.rest_ms)
-    return rests
+            if len(times) == suppression.at_least and times[-1] - times[0] < suppression.within_ms:
+                suppressions = dict(profile.suppressions) if suppressions is None else suppressions
+                suppressions[key] = max(suppressions.get(key, 0), times[-1] + suppression.lasts_ms)
+    return suppressions

@@ -12,7 +12,7 @@ from datetime import UTC
 from typing import Final
 
 from pipeline.core import caps
-from pipeline.core.definitions import Cap, Rest
+from pipeline.core.definitions import Cap, Suppression
 from pipeline.core.model import Loan, Settlement
 from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, appended, changed, newest
 from pipeline.core.values import replaced
@@ -22,7 +22,7 @@ from pipeline.core.values import replaced
 SETTLED_MS: Final = 86_400_000
 SPEND_MS: Final = 3_600_000
 
-_NO_RESTS: Final[dict[str, Rest]] = {}
+_NO_SUPPRESSIONS: Final[dict[str, Suppression]] = {}
 
 
 def lent(account: Profile, asked: Loan, limits: Mapping[str, Cap], now_ms: int) -> tuple[Profile, Loan]:
@@ -40,7 +40,7 @@ def lent(account: Profile, asked: Loan, limits: Mapping[str, Cap], now_ms: int) 
         for place in range(given[key]):
             counter = caps.reserved(counter, f"{loan_id}#{number}.{place}", at_ms + SETTLED_MS, at_ms)
         counters[key] = counter
-    after = changed(account, loans=number, counters=caps.bounded(counters, limits, _NO_RESTS, at_ms))
+    after = changed(account, loans=number, counters=caps.bounded(counters, limits, _NO_SUPPRESSIONS, at_ms))
     return after, replaced(asked, loan_id=loan_id, at_ms=at_ms, wanted={}, lent=given, used=used)
 
 
@@ -59,7 +59,7 @@ def settled(account: Profile, end: Settlement, limits: Mapping[str, Cap], now_ms
         times = newest(counter.times, (end.at_ms,) * min(spent, TIMESTAMPS_MAX),
                        keep=TIMESTAMPS_MAX if cap is None else caps.kept(cap))
         counters[key] = Counter(times, counter.total + spent, kept)
-    return changed(account, counters=caps.bounded(counters, limits, _NO_RESTS, now_ms))
+    return changed(account, counters=caps.bounded(counters, limits, _NO_SUPPRESSIONS, now_ms))
 
 
 def spendable(loan: Loan, now_ms: int) -> bool:

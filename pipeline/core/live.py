@@ -20,7 +20,7 @@ from pipeline.core.definitions import (
     Item,
     Placement,
     Policy,
-    Rest,
+    Suppression,
     Variant,
     Window,
 )
@@ -52,7 +52,7 @@ class Candidate:
     #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
     rolling_ms: int | None
     calendars: tuple[Window, ...]
-    rests: tuple[tuple[Rest, str], ...]
+    suppressions: tuple[tuple[Suppression, str], ...]
     experiments: tuple[Experiment, ...]
     holdouts: tuple[Holdout, ...]
     #: By ranking: the product of its terms that only read the item.
@@ -84,7 +84,7 @@ class Live:
     #: (placement, channel) → candidates in the order of their ids, whatever order the catalog came in.
     slots: dict[tuple[str, str], Slot]
     caps: dict[str, Cap]
-    rests: dict[str, Rest]
+    suppressions: dict[str, Suppression]
     #: Counters that are full before anything is counted: of caps that have no room for one.
     barred: frozenset[str]
     #: Account key → what was last published of it. Shared between the tenant's arrangements and kept up to date.
@@ -105,7 +105,7 @@ def arrange(
         for placement in policy.placements.values() for channel in sorted(policy.channels)
     }
     return Live(tenant, policy.release, catalog_version, policy, known, slots,
-                limits, {rest.id: rest for rest in policy.rests},
+                limits, {one.id: one for one in policy.suppressions},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
                           if _weighs_too_much(limits[key.partition("|")[0]])),
                 {} if accounts is None else accounts)
@@ -196,8 +196,8 @@ def candidate_for(
         account_caps, bool(account_caps or holdouts), frozenset(use.key for use in uses if not use.bypass),
         min((length for one in windows if (length := _length_ms(one, policy, channel)) is not None), default=None),
         tuple(one for one in windows if one.kind == "calendar"),
-        tuple((rest, key) for rest in policy.rests if caps.reaches(rest.reach, item, placement.id, channel)
-              for key in caps.keys(rest, item, placement.id, channel)),
+        tuple((one, key) for one in policy.suppressions if caps.reaches(one.reach, item, placement.id, channel)
+              for key in caps.keys(one, item, placement.id, channel)),
         tested, holdouts,
         {order.id: of_item(order, item) for order in orders},
     )

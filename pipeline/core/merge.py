@@ -53,7 +53,7 @@ def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) ->
         heard_ms=min(filter(None, (own.heard_ms, given.heard_ms)), default=0),
         counters=caps.merged(own.counters, given.counters),
         sessions=sessions.merged(own.sessions, given.sessions),
-        rests=_combined(own.rests, given.rests, max),
+        suppressions=_combined(own.suppressions, given.suppressions, max),
         assignments={**given.assignments, **own.assignments},
         requests=_requests(own.requests, given.requests),
         event_ids=own.event_ids.beside(given.event_ids),
@@ -66,8 +66,8 @@ def merged(own: Profile, given: Profile, event_id: str = "", now_ms: int = 0) ->
 
 def substantial(given: Profile) -> bool:
     """Whether a given-up profile held anything but identifiers: what is empty leaves nothing to undo."""
-    return bool(given.traits or given.consent or given.accounts or given.behaviour or given.counters or given.rests
-                or given.assignments or given.requests or given.merged)
+    return bool(given.traits or given.consent or given.accounts or given.behaviour or given.counters
+                or given.suppressions or given.assignments or given.requests or given.merged)
 
 
 def _ledger(own: Profile, given: Profile, merge: Merge) -> dict[str, Merge]:

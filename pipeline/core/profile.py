@@ -160,8 +160,8 @@ class Profile(Value, frozen=True, gc=True, omit_defaults=True):
     #: By channel: the last session (`pipeline.core.sessions`).
     sessions: dict[str, Session] = value_field(default_factory=dict)
     counters: dict[str, Counter] = value_field(default_factory=dict)
-    #: Outcome-triggered rests: suppression key → until (epoch ms).
-    rests: dict[str, int] = value_field(default_factory=dict)
+    #: Outcome-triggered suppressions: suppression key → until (epoch ms).
+    suppressions: dict[str, int] = value_field(default_factory=dict)
     #: Experiment → variation, once assigned: survives merges and traffic changes.
     assignments: dict[str, str] = value_field(default_factory=dict)
     requests: dict[str, Remembered] = value_field(default_factory=dict)

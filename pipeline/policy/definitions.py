@@ -318,12 +318,12 @@ class LifecycleDefinition(Definition):
     forward_only: bool = False
 
 
-class RestDefinition(Definition):
+class SuppressionDefinition(Definition):
     counted: Annotated[Outcome, Field(alias="when")]
     scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
     at_least: int = Field(1, ge=1, le=1_000)
     within_ms: Annotated[Span, Field(alias="within")]
-    rest_ms: Annotated[Span, Field(alias="rest")]
+    lasts_ms: Annotated[Span, Field(alias="lasts")]
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     doc: Doc = ""
 
@@ -402,7 +402,7 @@ class PolicyDefinition(Definition):
     signals: dict[Name, SignalDefinition] = {}
     segments: dict[Name, SegmentDefinition] = {}
     caps: dict[Id, CapDefinition] = {}
-    rests: dict[Id, RestDefinition] = {}
+    suppressions: dict[Id, SuppressionDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}
     identity: IdentityDefinition = IdentityDefinition()
     lifecycle: LifecycleDefinition = LifecycleDefinition()

@@ -41,7 +41,7 @@ def doubtful(definition: PolicyDefinition) -> list[Problem]:
 
 def _reaches(definition: PolicyDefinition) -> Iterator[tuple[Path, ReachDefinition]]:
     sections: Mapping[str, Mapping[str, object]] = {
-        "caps": definition.caps, "rests": definition.rests, "experiments": definition.experiments,
+        "caps": definition.caps, "suppressions": definition.suppressions, "experiments": definition.experiments,
         "holdouts": definition.holdouts,
     }
     for section, declared in sections.items():

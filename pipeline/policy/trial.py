@@ -56,7 +56,7 @@ def _trials(live: Live) -> Iterator[tuple[Profile, Live, DecisionRequest]]:
             accounts={_ACCOUNT: Member(("owner",), 1)})
         account = Account(_ACCOUNT, 1, _AT_MS, _values(policy.account, number))
         there = Live(live.tenant, live.release, live.catalog_version, policy, live.items, live.slots, live.caps,
-                     live.rests, live.barred, {_ACCOUNT: account})
+                     live.suppressions, live.barred, {_ACCOUNT: account})
         yield profile, there, DecisionRequest(
             f"trial-{number}", "trial/subject", channel, [placement], max_variants=100, require_consent=False,
             attributes=_values(policy.context, number))

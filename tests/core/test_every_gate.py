@@ -30,7 +30,7 @@ POLICY: dict[str, Any] = {
     "caps": {"item": {"count": "decision", "per": "item", "limit": 2, "window": "1d"},
              "seen": {"count": "impression", "per": "tag", "limit": 2, "window": "1d"},
              "place": {"count": "decision", "per": "placement", "limit": 4, "window": "1d"}},
-    "rests": {"bored": {"when": "dismissal", "per": "item", "at_least": 1, "within": "1d", "rest": "1d"}},
+    "suppressions": {"bored": {"when": "dismissal", "per": "item", "at_least": 1, "within": "1d", "lasts": "1d"}},
     "experiments": {"e": {"variations": {"control": {}, "narrow": {"without": ["b", "c"]}}}},
     "holdouts": {"h": {"share": 40, "for": {"tag": "u"}}},
     "placements": {"tiles": {"diversity": [{"per": "campaign", "at_most": 1}]}},
@@ -73,7 +73,7 @@ class _Oracle:
         arm = assigned(experiment, subject, {}, {}, NOW_MS)
         self.narrow = arm is not None and arm.id == "narrow"
         self.counts: Counter[str] = Counter()
-        self.resting: set[str] = set()
+        self.suppressed: set[str] = set()
 
     def may_show(self, name: str, page: str) -> None:
         one = self.items[name]
@@ -81,7 +81,7 @@ class _Oracle:
         assert one.get("valid_until") != NOW and one.get("valid_from") != LATER, "not valid now"
         assert one["suitability"] == "true" or (one["suitability"] != "false" and page == "/"), "its rule"
         assert one["variants"] is not UNBINDABLE, "cannot be bound"
-        assert name not in self.resting, "resting"
+        assert name not in self.suppressed, "suppressed"
         assert not (self.held_out and "u" in one["tags"]), "held out"
         assert not (self.narrow and name in "bc"), "not in the arm"
 
@@ -111,7 +111,7 @@ def test_whatever_is_shown_has_passed_every_gate(
             outcome = feedback.handle(event, profile, _Context(live, NOW_MS))
             assert isinstance(outcome, Accept)
             profile = outcome.state or profile
-            oracle.resting.add(what)
+            oracle.suppressed.add(what)
             continue
         placements = ["hero", "tiles"] if what == "both" else [what]
         result = decide(asked(f"r{number}", placements, max_variants=wanted, attributes={"page": page}), profile, live,

@@ -36,7 +36,7 @@ POLICY: dict[str, Any] = {
                               "variations": {"as_is": {}, "by_spending": {"ranking": "spent"}}}},
     "caps": {"once": {"count": "decision", "per": "item", "limit": 2, "window": "1d"},
              "visit": {"count": "decision", "per": "campaign", "limit": 1, "window": "session"}},
-    "rests": {"tired": {"when": "dismissal", "per": "item", "within": "1d", "rest": "1d"}},
+    "suppressions": {"tired": {"when": "dismissal", "per": "item", "within": "1d", "lasts": "1d"}},
 }
 ITEMS: dict[str, Any] = {
     "for_keen": {"eligibility": "segment.keen", "placements": ["hero"]},
@@ -76,7 +76,7 @@ _profiles = st.fixed_dictionaries({
     "sessions": st.dictionaries(st.sampled_from(["web", "email"]), st.builds(Session, _ago, st.just(NOW - 60_000))),
     "counters": st.dictionaries(st.sampled_from(
         ["once|plain", "once|for_keen", "once|for_clicks", "visit|c|web", "visit|c|email", "gone|x"]), _counters),
-    "rests": st.dictionaries(st.sampled_from(["tired|plain", "tired|for_keen", "tired|for_active"]),
+    "suppressions": st.dictionaries(st.sampled_from(["tired|plain", "tired|for_keen", "tired|for_active"]),
                              st.integers(NOW - 5, NOW + 5)),
     "assignments": st.dictionaries(st.sampled_from(["order", "old"]), st.sampled_from(["as_is", "by_spending"])),
     "rotation": st.sampled_from([None, Rotation(), Rotation(first="shop/first", taken=("first",))]),
@@ -115,7 +115,7 @@ _LONG = {"web": Session(NOW - 2 * HOUR, NOW - 60_000)}
     (NEW, ["tiles"], {"heard_ms": 1}, "heard_ms"),
     (LIVE, ["tiles"], {"rotation": Rotation(first="shop/first-3")}, "rotation"),
     (LIVE, ["tiles"], {"assignments": {"order": "by_spending"}, "traits": {"spent": Trait(3.0, 1)}}, "traits"),
-    (LIVE, ["hero"], {"rests": {"tired|plain": NOW + 5}}, "rests"),
+    (LIVE, ["hero"], {"suppressions": {"tired|plain": NOW + 5}}, "suppressions"),
     (LIVE, ["basket"], {"stages": (Stage("new", 1), Stage("active", 2))}, "stages"),
     (LIVE, ["tiles"], {"behaviour": {LIVE.policy.signals[0].keys[0]: (NOW - 9, NOW - 8)}}, "behaviour"),
     (LIVE, ["tiles"], {"traits": {"member": Trait(True, 1)}}, "segments"),
@@ -140,7 +140,7 @@ def test_what_is_out_of_reach_is_not_in_it(parts: dict[str, Any]) -> None:
     read = read_by(profile, asked("r", "basket"), LIVE, NOW, None)
     assert not read.traits.keys() & {"plan", "name", "spent", "features.propensity"}
     assert not read.links and not read.sessions.keys() - {"web"} and not read.consent.keys() - {"personalization"}
-    assert read.counters.keys() <= {"once|for_active"} and read.rests.keys() <= {"tired|for_active"}
+    assert read.counters.keys() <= {"once|for_active"} and read.suppressions.keys() <= {"tired|for_active"}
     assert "old" not in read.assignments and "shop/other" not in read.merged
 
 

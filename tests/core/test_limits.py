@@ -44,7 +44,8 @@ def test_an_item_that_is_not_ours_makes_no_counter() -> None:
     live = made({
         "caps": {f"{scope}-{kind}": {"count": kind, "per": scope, "limit": 3, "window": "1d"}
                  for scope in scopes for kind in COUNTED.values()},
-        "rests": {f"rest-{scope}": {"when": "click", "per": scope, "within": "1d", "rest": "1d"} for scope in scopes},
+        "suppressions": {f"bored-{scope}": {"when": "click", "per": scope, "within": "1d", "lasts": "1d"}
+                         for scope in scopes},
     }, {"a": {"tags": ["t"], "campaign": "c"}})
     profile = agreed()
     for number in range(500):
@@ -54,7 +55,7 @@ def test_an_item_that_is_not_ours_makes_no_counter() -> None:
             outcome = feedback.handle(event, profile, Context(NOW_MS + number, live))
             assert isinstance(outcome, Accept)
             profile = outcome.state or profile
-    assert profile.counters == {} and profile.rests == {}
+    assert profile.counters == {} and profile.suppressions == {}
 
 
 def _asked_often(fields: int, count: int) -> tuple[Profile, Live, Beside, dict[str, DecisionReply]]:

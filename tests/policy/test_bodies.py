@@ -26,7 +26,7 @@ NOW_MS = 1_790_000_000_000
 POLICY = joined(BASE, {
     "caps": {"c": {"count": "decision", "per": "tag", "limit": 2, "window": "1d", "weights": {"web": 1}},
              "s": {"count": "impression", "per": "item", "limit": 2, "window": {"calendar": "day"}}},
-    "rests": {"r": {"when": "click", "per": "item", "within": "1d", "rest": "1d"}},
+    "suppressions": {"r": {"when": "click", "per": "item", "within": "1d", "lasts": "1d"}},
     "signals": {"n": {"count": {"event": "click"}, "within": "1d"}},
     "segments": {"keen": {"rule": "signals.n >= 1"}},
     "rankings": {"value": {"formula": "candidate.value * features.propensity"},

@@ -154,7 +154,7 @@ def test_defaults_left_out_of_a_body_mean_what_the_definitions_say(tmp_path: Pat
         "placements": {"hero": {"channels": "web", "fallback": {"item": "x"},
                                 "diversity": [{"per": "tag", "at_most": 1}]}},
         "caps": {"c": {"count": "decision", "per": "all", "limit": 1, "window": {"calendar": "day"}}},
-        "rests": {"r": {"when": "click", "per": "tag", "within": "1d", "rest": "1d"}},
+        "suppressions": {"r": {"when": "click", "per": "tag", "within": "1d", "lasts": "1d"}},
         "rankings": {"r": {}, "m": {"model": {}}}, "experiments": {"e": {"variations": {"a": {}}}},
         "holdouts": {"h": {"share": 1}}, "segments": {"s": {"rule": "true"}},
         "lifecycle": {"stages": [{"name": "a", "rule": "true"}]}, "signals": {"s": {"count": {}}},
@@ -166,7 +166,7 @@ def test_defaults_left_out_of_a_body_mean_what_the_definitions_say(tmp_path: Pat
     assert hero.fallback.ttl_s == declared.fallback.ttl_ms // 1_000
     assert (hero.fallback.kind, hero.fallback.variant) == (declared.fallback.kind, declared.fallback.variant)
     assert (web.escape, web.defers, web.quiet_days) == ("html", False, frozenset(range(1, 8)))
-    assert policy.rests[0].at_least == definition.rests["r"].at_least
+    assert policy.suppressions[0].at_least == definition.suppressions["r"].at_least
     assert experiment.slice == (0.0, 1.0) and experiment.sticky is definition.experiments["e"].sticky
     assert experiment.variations[0].weight == definition.experiments["e"].variations["a"].weight
     assert policy.signals[0].up_to == definition.signals["s"].up_to

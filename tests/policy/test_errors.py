@@ -143,8 +143,8 @@ def test_a_mistake_is_said_where_it_stands(tmp_path: Path, old: str, new: str, s
      "shares buckets of the layer 'l' with 'e' — give each its own part"),
     ("experiments: {e: {variations: {a: {ranking: x}}}}", "there is no ranking 'x'"),
     ("experiments: {e: {target: candidate.value > 1.0, variations: {a: {}}}}", "may not be read here — no item is"),
-    ("rests: {daily: {when: dismissal, per: tag, within: 7d, rest: 1d}}", "there is a cap 'daily' too"),
-    ("rests: {r: {when: decision, per: tag, within: 7d, rest: 1d}}", "a decision is no outcome"),
+    ("suppressions: {daily: {when: dismissal, per: tag, within: 7d, lasts: 1d}}", "there is a cap 'daily' too"),
+    ("suppressions: {r: {when: decision, per: tag, within: 7d, lasts: 1d}}", "a decision is no outcome"),
     ("holdouts: {h: {share: 0}}", "should be greater than 0"),
     ("lifecycle: {stages: [{name: a, rule: 'true'}, {name: a, rule: 'true'}]}", "there are two stages 'a'"),
     ("lifecycle: {stages: [{name: a, rule: lifecycle == 'a'}]}", "may not read the lifecycle itself"),
@@ -261,7 +261,7 @@ def test_what_a_file_that_cannot_be_read_may_declare_is_not_missed(tmp_path: Pat
 
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("age: int", "age: number").replace("limit: 1", "limit: x").replace("kind: offer", "kind: x")
-    found = findings(tmp_path, text + "rests: {r: {when: click, per: tag, within: 7, rest: 1d}}\n"
+    found = findings(tmp_path, text + "suppressions: {r: {when: click, per: tag, within: 7, lasts: 1d}}\n"
                      "holdouts: {h: {share: 5, for: {placement: her}}}\n")
     assert len(found) == 5, found
 

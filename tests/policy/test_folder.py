@@ -215,8 +215,8 @@ _trees = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12)),
     lambda below: st.one_of(st.lists(below, max_size=4), st.dictionaries(st.text(max_size=8), below, max_size=4)),
     max_leaves=12)
-_SECTIONS = ("attributes", "consent", "channels", "placements", "signals", "segments", "caps", "rests", "rankings",
-             "identity", "lifecycle", "experiments", "holdouts", "items", "golden", "zone_attribute")
+_SECTIONS = ("attributes", "consent", "channels", "placements", "signals", "segments", "caps", "suppressions",
+             "rankings", "identity", "lifecycle", "experiments", "holdouts", "items", "golden", "zone_attribute")
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

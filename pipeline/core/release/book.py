@@ -77,7 +77,7 @@ class RuleBook:
             self.problems.known((*path, part, index), value, known, what or part.removesuffix("s"))
 
     def reach(self, path: Path, one: Body, data: Body) -> Reach:
-        """What a cap, rest, experiment or holdout is about."""
+        """What a cap, suppression, experiment or holdout is about."""
         reach = one.get("reach", {})
         self.all_known((*path, "reach"), reach, "placements", data["placements"])
         self.all_known((*path, "reach"), reach, "channels", data["channels"])

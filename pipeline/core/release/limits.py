@@ -1,8 +1,8 @@
-"""Channels, caps and rests of a release: how often, and when not."""
+"""Channels, caps and suppressions of a release: how often, and when not."""
 
 from __future__ import annotations
 
-from pipeline.core.definitions import Cap, Channel, Rest, Window
+from pipeline.core.definitions import Cap, Channel, Suppression, Window
 from pipeline.core.profile import TIMESTAMPS_MAX
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.sessions import GAP_MS
@@ -50,14 +50,14 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
                describe(one), None if weights is None else dict(weights), of_account)
 
 
-def rest(book: RuleBook, name: str, one: Body, data: Body) -> Rest:
+def suppression(book: RuleBook, name: str, one: Body, data: Body) -> Suppression:
     """One outcome-triggered suppression."""
-    path = ("rests", name)
+    path = ("suppressions", name)
     if name in data.get("caps", {}):
         book.problems.add(path, f"there is a cap {name!r} too", "give it another name: their counters share it")
     text = (f"{one.get('at_least', 1)} {one['counted']} per {one['scope']} in {span(one['within_ms'])} "
-            f"→ rest for {span(one['rest_ms'])}")
-    return Rest(name, one["counted"], one["scope"], one.get("at_least", 1), one["within_ms"], one["rest_ms"],
+            f"→ suppressed for {span(one['lasts_ms'])}")
+    return Suppression(name, one["counted"], one["scope"], one.get("at_least", 1), one["within_ms"], one["lasts_ms"],
                 book.reach(path, one, data), text)
 
 

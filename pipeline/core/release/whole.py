@@ -63,7 +63,8 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         placements=placements, signals=signals, segments=groups,
         segment_paths={segment.id: segment.path for segment in groups},
         caps=tuple(limits.cap(book, name, one, data) for name, one in sorted(data.get("caps", {}).items())),
-        rests=tuple(limits.rest(book, name, one, data) for name, one in sorted(data.get("rests", {}).items())),
+        suppressions=tuple(limits.suppression(book, name, one, data)
+                           for name, one in sorted(data.get("suppressions", {}).items())),
         experiments=trialled,
         holdouts=tuple(trials.holdout(book, name, one, data)
                        for name, one in sorted(data.get("holdouts", {}).items())),
