@@ -234,25 +234,25 @@ def forget_the_given(event: InboxRecord, given: Profile) -> Drop:
     ))
 
 
-def forward_request(record: InboxRecord, request_id: str, stub: Profile) -> Outcome:
+def forward_request(record: InboxRecord, request_id: str, redirect: Profile) -> Outcome:
     """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
-    winner = stub.forwarded.get(request_id)
-    onward = replaced(record, profile_id=winner or stub.alias_of or "", earlier=[])
+    winner = redirect.forwarded.get(request_id)
+    onward = replaced(record, profile_id=winner or redirect.alias_of or "", earlier=[])
     emit = Emit(PROFILE_INBOX, onward.profile_id, onward)
     if winner is not None:
         return Redirect(Reason.FORWARDED, emit)
-    seen = changed(stub, forwarded=remember_forwarded(stub, request_id, onward.profile_id))
+    seen = changed(redirect, forwarded=remember_forwarded(redirect, request_id, onward.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
 
 
-def forward_event(record: InboxRecord, stub: Profile) -> Outcome:
+def forward_event(record: InboxRecord, redirect: Profile) -> Outcome:
     """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
-    own = stub.links.get(links.hash_of(stub.profile_id))
+    own = redirect.links.get(links.hash_of(redirect.profile_id))
     # What its subject was called earlier, the profile it goes to was not.
     emit = Emit(PROFILE_INBOX, record.profile_id, replaced(record, earlier=[]) if record.earlier else record)
     if own is None or own.outcome != links.ASKED_BACK:
         return Redirect(Reason.FORWARDED, emit)
-    seen = changed(stub, forwarded=remember_forwarded(stub, record.event_id, record.profile_id))
+    seen = changed(redirect, forwarded=remember_forwarded(redirect, record.event_id, record.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
 
 

@@ -149,22 +149,22 @@ def leads(state: Profile, brought: Iterable[str], event_id: str, at_ms: int) -> 
     )
 
 
-def _claim_alias(event: InboxRecord, step: LinkStep, stub: Profile, ctx: Context) -> Outcome:
+def _claim_alias(event: InboxRecord, step: LinkStep, redirect: Profile, ctx: Context) -> Outcome:
     """The key belongs to another profile: a shared identifier follows the latest login, any other one brings the
     profile it belongs to."""
-    winner = stub.alias_of or ""
+    winner = redirect.alias_of or ""
     if step.owner == event.profile_id:
         # The claimant was given up itself meanwhile, and its claims with it.
         step = replaced(step, owner=winner)
     direct = links.is_of(step.identifier, event.profile_id)
-    known = stub.links.get(hash_of(event.profile_id))
+    known = redirect.links.get(hash_of(event.profile_id))
     if direct and step.owner != winner and (step.explicit or rules_of(winner, ctx).of(step.identifier.type).follows):
-        if claim_id(event) in stub.event_ids:
+        if claim_id(event) in redirect.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
         if known is not None and not step.explicit and known.at_ms > step.at_ms:
             left = replaced(step, kind=LinkKind.LEFT, cause=LATER_LOGIN, at_ms=known.at_ms)
             return Redirect(Reason.LATER_LOGIN, to_inbox(event.event_id, step.owner, event.profile_id, left))
-        return give_up(event, step, stub, ctx)
+        return give_up(event, step, redirect, ctx)
     return Redirect(Reason.FORWARDED, to_inbox(event.event_id, winner, event.from_subject, step))
 
 
@@ -174,9 +174,9 @@ def claim_id(event: InboxRecord) -> str:
 
 
 def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Accept:
-    """Leave a stub behind and send the state on, before any later record of the identifier can follow it.
+    """Leave a redirect behind and send the state on, before any later record of the identifier can follow it.
 
-    A stub has no state left; it follows the claimant. The empty state still travels: it tells the claimant that the
+    A redirect has no state left; it follows the claimant. The empty state still travels: it tells the claimant that the
     identifier is its own now, and coming home, that the aliases form a ring (see the inbox).
     """
     key, winner = event.profile_id, step.owner
@@ -193,7 +193,7 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
         given = Given(winner, event.event_id, ctx.now_ms, sent)
     evidence = Link(step.identifier.type if links.is_of(step.identifier, key) else "", links.GIVEN_UP, event.event_id,
                     step.at_ms, ctx.now_ms, step.source)
-    stub = Profile(
+    redirect = Profile(
         profile_id=key, alias_of=winner, alias_event=event.event_id, alias_at=place, alias_clock=place,
         forwarded=_answered(state, winner), links={hash_of(key): evidence}, given=given,
         event_ids=(state or own if was_alias else Profile()).event_ids.after(claim_id(event), ctx.now_ms),
@@ -205,9 +205,9 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
         left = replaced(step, kind=LinkKind.LEFT, owner=state.alias_of, cause=ALIAS if step.explicit else LATER_LOGIN,
                        claimed_by=winner)
         emits.append(to_inbox(event.event_id, state.alias_of, key, left))
-        stub, forgotten = mentioned(stub, state.alias_of, event.event_id, ctx.now_ms)
+        redirect, forgotten = mentioned(redirect, state.alias_of, event.event_id, ctx.now_ms)
         emits += forgotten
-    return Accept(Reason.FORWARDED, stub, tuple(emits))
+    return Accept(Reason.FORWARDED, redirect, tuple(emits))
 
 
 def _answered(state: Profile | None, winner: str) -> dict[str, str]:

@@ -99,7 +99,7 @@ def _take_over(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: C
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, key, fence))
     over = replaced(step, kind=LinkKind.HAND_OVER)
     given = Profile(profile_id=key) if state is None else carrying_replies(state, ctx.beside)
-    return Accept(Reason.FORWARDED, rotation.stub(key, step.owner, state), (
+    return Accept(Reason.FORWARDED, rotation.redirect(key, step.owner, state), (
         Emit(PROFILE_INBOX, step.owner, InboxRecord(event.event_id, step.owner, key, merge=given, link=over)),))
 
 

@@ -176,14 +176,14 @@ def _come_home(event: InboxRecord, given: Profile, state: Profile) -> bool:
     return event.from_subject == event.profile_id and given.alias_event == state.alias_event
 
 
-def _pass_on(event: InboxRecord, given: Profile, stub: Profile, winner: str) -> Outcome:
+def _pass_on(event: InboxRecord, given: Profile, redirect: Profile, winner: str) -> Outcome:
     """Send a given-up profile on. Where this alias is later than the one that gave it up, it may not undo its own."""
-    if (stub.alias_at, lasting_name(stub)) > (given.alias_at, lasting_name(given)):
+    if (redirect.alias_at, lasting_name(redirect)) > (given.alias_at, lasting_name(given)):
         given = changed(given, alias_event="")
     onward = replaced(event, profile_id=winner, merge=given)
-    seen = changed(stub, alias_clock=max(stub.alias_clock, given.alias_clock))
-    kept = stub.given
-    if kept is not None and kept.event_id == stub.alias_event and kept.to == winner:
+    seen = changed(redirect, alias_clock=max(redirect.alias_clock, given.alias_clock))
+    kept = redirect.given
+    if kept is not None and kept.event_id == redirect.alias_event and kept.to == winner:
         # It belongs to what this alias gave up, and would go back with it.
         whole = _arrived(merge.merged(kept.state, given, event.event_id, kept.at_ms), given)
         seen = changed(seen, given=replaced(kept, state=whole))

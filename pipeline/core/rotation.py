@@ -44,7 +44,7 @@ def led_here(state: Profile, name: str, now_ms: int) -> Profile:
     return changed(state, rotation=_with(of(state), hash_of(state.profile_id), (name,), (), now_ms))
 
 
-def stub(key: str, successor: str, state: Profile | None) -> Profile:
+def redirect(key: str, successor: str, state: Profile | None) -> Profile:
     """What stays at a key that was taken over."""
     left = Profile(profile_id=key, alias_of=successor, rotation=Rotation(successor))
     if state is None:

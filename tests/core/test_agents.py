@@ -190,7 +190,7 @@ def test_a_segment_that_is_entered_is_told_once() -> None:
 
 
 def merge_into(winner: Profile | None, given_up: Profile | None) -> tuple[Profile, Profile]:
-    """The stub and the winner after `shop/device` was aliased to `shop/person`."""
+    """The redirect and the winner after `shop/device` was aliased to `shop/person`."""
     world = SmallWorld(NOW_MS, LIVE)
     world.states = {state.profile_id: state for state in (winner, given_up) if state is not None}
     world.send(alias("x", "shop/device", "shop/person"))
@@ -210,8 +210,8 @@ def decided(profile_id: str, count: int) -> Profile:
 @pytest.mark.parametrize(
     ("device", "person", "left"), [(0, 0, 2), (1, 0, 1), (0, 1, 1), (1, 1, 0), (2, 0, 0), (2, 2, 0)])
 def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, person: int, left: int) -> None:
-    stub, winner = merge_into(decided("shop/person", person), decided("shop/device", device))
-    assert stub.alias_of == "shop/person" and stub.counters == {} and stub.traits == {}
+    redirect, winner = merge_into(decided("shop/person", person), decided("shop/device", device))
+    assert redirect.alias_of == "shop/person" and redirect.counters == {} and redirect.traits == {}
     shown = 0
     for number in range(4):
         done = accepted(requests.handle(asked(f"after-{number}"), winner, Context(NOW_MS + number)))
@@ -222,8 +222,8 @@ def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, pers
 
 def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> None:
     request = asked("shop/device-0", digest="d", reply_partition=0)
-    stub, winner = merge_into(None, decided("shop/device", 1))
-    sent_on = requests.handle(request, stub, Context())
+    redirect, winner = merge_into(None, decided("shop/device", 1))
+    sent_on = requests.handle(request, redirect, Context())
     assert isinstance(sent_on, Redirect) and sent_on.emit.key == "shop/person"
     answered = inbox.handle(sent_on.emit.value, winner, Context())  # type: ignore[arg-type]
     assert isinstance(answered, Drop) and answered.reason is Reason.REPEATED_REQUEST
@@ -231,9 +231,9 @@ def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> 
 
 
 def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_somebody_else_by_then() -> None:
-    stub, _ = merge_into(None, None)
+    redirect, _ = merge_into(None, None)
     request = asked("r", digest="d")
-    first = accepted(requests.handle(request, stub, Context()))
+    first = accepted(requests.handle(request, redirect, Context()))
     world = SmallWorld(NOW_MS, LIVE)
     world.states["shop/device"] = first.state
     world.send(alias("y", "shop/device", "shop/other"))
@@ -246,12 +246,12 @@ def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_someb
 
 
 def test_later_events_of_an_alias_reach_the_profile() -> None:
-    stub, winner = merge_into(None, None)
-    outcome = identity.handle(traits("e", subject="shop/device", age=30), stub, Context())
+    redirect, winner = merge_into(None, None)
+    outcome = identity.handle(traits("e", subject="shop/device", age=30), redirect, Context())
     assert isinstance(outcome, Redirect) and outcome.emit.key == "shop/person"
     after = accepted(inbox.handle(outcome.emit.value, winner, Context())).state  # type: ignore[arg-type]
     assert after.traits["age"].value == 30 and after.profile_id == "shop/person"
-    seen = feedback.handle(FeedbackEvent("f", "shop/device", FeedbackKind.VIEW, NOW_MS), stub, Context())
+    seen = feedback.handle(FeedbackEvent("f", "shop/device", FeedbackKind.VIEW, NOW_MS), redirect, Context())
     assert isinstance(seen, Redirect) and seen.reason is Reason.FORWARDED
 
 

@@ -224,11 +224,11 @@ def test_an_account_that_came_over_alone_is_published_as_it_is() -> None:
 
 
 def test_what_comes_back_to_who_follows_somebody_else_by_now_goes_on_under_its_own_event() -> None:
-    stub = Profile(profile_id="shop/d1", alias_of="shop/u2", alias_event="later",
+    redirect = Profile(profile_id="shop/d1", alias_of="shop/u2", alias_event="later",
                    given=Given("shop/u1", "first", 1, Profile(profile_id="shop/d1")))
     step = LinkStep(LinkKind.REVIVE, Identifier("device", "d1"), "shop/u1", NOW_MS, cause="first")
     event = InboxRecord("undo", "shop/d1", "shop/u1", merge=Profile(profile_id="shop/d1"), link=step)
-    outcome = revive(event, step, Profile(profile_id="shop/d1"), stub, LaneContext(lambda _tenant: None, NOW_MS))
+    outcome = revive(event, step, Profile(profile_id="shop/d1"), redirect, LaneContext(lambda _tenant: None, NOW_MS))
     assert isinstance(outcome, Accept)
     [emit] = outcome.emits
     assert isinstance(emit.value, InboxRecord)
@@ -237,9 +237,9 @@ def test_what_comes_back_to_who_follows_somebody_else_by_now_goes_on_under_its_o
 
 def test_what_an_alias_passes_on_joined_what_it_gave_up_when_it_gave_up() -> None:
     kept = Given("shop/u1", "alias", 77, Profile(profile_id="shop/d1"))
-    stub = Profile(profile_id="shop/d1", alias_of="shop/u1", alias_event="alias", alias_at=1, given=kept)
+    redirect = Profile(profile_id="shop/d1", alias_of="shop/u1", alias_event="alias", alias_at=1, given=kept)
     given = Profile(profile_id="shop/e1", traits={"plan": Trait("free")}, alias_at=2)
-    outcome = inbox._pass_on(InboxRecord("e", "shop/d1", "shop/e1", merge=given), given, stub, "shop/u1")
+    outcome = inbox._pass_on(InboxRecord("e", "shop/d1", "shop/e1", merge=given), given, redirect, "shop/u1")
     assert isinstance(outcome, Accept) and outcome.state.given is not None
     assert outcome.state.given.state.merged["shop/e1"].at_ms == 77
 

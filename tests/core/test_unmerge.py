@@ -129,9 +129,9 @@ def test_after_a_logout_the_merge_before_it_can_still_be_undone() -> None:
 
 def test_when_the_time_to_undo_is_over_the_copy_is_forgotten() -> None:
     shop = together()
-    stub = shop.states["shop/a1"]
+    redirect = shop.states["shop/a1"]
     due_ms = shop.now_ms + 30 * 86_400_000
-    assert stub.segments_due_ms == due_ms and stub.given is not None
+    assert redirect.segments_due_ms == due_ms and redirect.given is not None
     shop.now_ms = due_ms
     shop.inbox.append(InboxRecord("due", "shop/a1", "shop/a1", due_ms=due_ms))
     shop.deliver()
