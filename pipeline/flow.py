@@ -34,7 +34,7 @@ class Reason(StrEnum):
     MERGED = "merged"
     #: What was kept under an earlier key of the hashes has come over.
     TAKEN_OVER = "taken_over"
-    LENT = "lent"
+    LEASED = "leased"
     SETTLED = "settled"
     LINKED = "linked"
     OFFERED = "offered"

@@ -33,8 +33,8 @@ _DECIDED: tuple[Topic, ...] = (DECISIONS, DECISION_AUDIT, DECISION_REPLIES, SEGM
 
 
 def _inbox_deadline_ms(record: InboxRecord) -> int | None:
-    """Of a request sent on. What an account has lent is settled whoever still waits: its handler looks itself."""
-    if record.request is None or (record.loan is not None and record.loan.loan_id):
+    """Of a request sent on. What an account has leased is settled whoever still waits: its handler looks itself."""
+    if record.request is None or (record.lease is not None and record.lease.lease_id):
         return None
     return record.request.deadline_ms
 
@@ -49,7 +49,7 @@ FLOWS: tuple[Flow, ...] = (
         lane=Lane.BATCH,
         key=attrgetter("profile_id"),
         deadline_ms=_inbox_deadline_ms,
-        doc="Merge what an alias gave up; apply what was sent to it; lend an account's places.",
+        doc="Merge what an alias gave up; apply what was sent to it; lease an account's places.",
     ),
     Flow(
         "erasure",

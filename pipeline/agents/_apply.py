@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pipeline.agents._lending import asked, given_back, published, settlement
+from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, take_alias, to_inbox
-from pipeline.core import accounts, erasure, learn, lending, links, rotation
+from pipeline.core import accounts, erasure, learn, leasing, links, rotation
 from pipeline.core.decide import ENGINE, DecisionResult, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import tenant_of
@@ -25,9 +25,9 @@ from pipeline.core.model import (
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    Lease,
     LinkKind,
     LinkStep,
-    Loan,
     SegmentChange,
 )
 from pipeline.core.profile import (
@@ -117,16 +117,16 @@ def apply_request(
 ) -> Outcome:
     """Decide once per request id; a retry gets the remembered answer, a reused id an error.
 
-    `carrier`: the inbox record it came in, which may bring what the profile's account lent.
+    `carrier`: the inbox record it came in, which may bring what the profile's account leased.
     """
-    loan = carrier.loan if carrier is not None else None
+    lease = carrier.lease if carrier is not None else None
     before = state or Profile(profile_id=profile_id)
-    if carrier is not None and loan is not None:
+    if carrier is not None and lease is not None:
         if carrier.event_id in before.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
         before = changed(before, event_ids=remember_event(before, carrier.event_id, ctx.now_ms))
         if request.deadline_ms is not None and ctx.now_ms > request.deadline_ms:
-            return Accept(Reason.PAST_DEADLINE, before, given_back(loan, profile_id, ctx.now_ms))
+            return Accept(Reason.PAST_DEADLINE, before, given_back(lease, profile_id, ctx.now_ms))
     known = before.requests.get(request.request_id)
     if known is not None:
         if known.digest != request.digest:
@@ -134,45 +134,45 @@ def apply_request(
         else:
             kept = remembered_reply(known, request.request_id, ctx.beside)
             reply = kept or _error(request, "answer_not_kept")
-        if loan is not None:
-            back = given_back(loan, profile_id, ctx.now_ms)
+        if lease is not None:
+            back = given_back(lease, profile_id, ctx.now_ms)
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))
         return Drop(Reason.REPEATED_REQUEST, _reply(request, reply))
     live = ctx.live(tenant_of(profile_id))
     if state is not None and state.suppressed:
         reply = _unremembered(request, profile_id, live, ctx.now_ms)
-        return Drop(Reason.ERASED, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)))
+        return Drop(Reason.ERASED, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
         reply = _no_policy(request)
         after, beside = remember_request(before, reply, request.digest, ctx.now_ms)
-        return Accept(Reason.DECIDED, after, (*given_back(loan, profile_id, ctx.now_ms), *_reply(request, reply)),
+        return Accept(Reason.DECIDED, after, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)),
                       beside)
-    return _decided(request, before, state, live, ctx.now_ms, loan)
+    return _decided(request, before, state, live, ctx.now_ms, lease)
 
 
 def _decided(
-    request: DecisionRequest, before: Profile, state: Profile | None, live: Live, at_ms: int, loan: Loan | None
+    request: DecisionRequest, before: Profile, state: Profile | None, live: Live, at_ms: int, lease: Lease | None
 ) -> Outcome:
     """Decide, or ask the account first where the decision would take places of its caps."""
     profile_id, now_ms = before.profile_id, at_ms
     account = accounts.primary(before) if before.accounts else ""
     back: tuple[Emit, ...] = ()
-    if loan is not None and (loan.account != account or not lending.spendable(loan, at_ms)):
+    if lease is not None and (lease.account != account or not leasing.spendable(lease, at_ms)):
         # Another account counts by now, or it was long on its way: nothing of it may be spent.
-        back, loan = given_back(loan, profile_id, at_ms), Loan(account, loan.trips) if account else None
-    if loan is not None:
-        now_ms = max(at_ms, loan.at_ms)
-    result = decide(request, before, live, now_ms, loan)
+        back, lease = given_back(lease, profile_id, at_ms), Lease(account, lease.trips) if account else None
+    if lease is not None:
+        now_ms = max(at_ms, lease.at_ms)
+    result = decide(request, before, live, now_ms, lease)
     if result.error is not None:
         reply = _error(request, result.error)
-        back += given_back(loan, profile_id, now_ms)
-        kept = before if loan is not None or back else None
+        back += given_back(lease, profile_id, now_ms)
+        kept = before if lease is not None or back else None
         return Accept(Reason.INVALID, kept, (*back, *_reply(request, reply))) if kept is not None else Drop(
             Reason.INVALID, _reply(request, reply))
     if result.asks:
-        question = replaced(loan or Loan(account, 0), wanted=result.asks, trips=loan.trips + 1 if loan else 1)
+        question = replaced(lease or Lease(account, 0), wanted=result.asks, trips=lease.trips + 1 if lease else 1)
         ask = asked(request, profile_id, result.decision_id, question, before.accounts[question.account].earlier)
-        return Accept(Reason.FORWARDED, before if loan is not None or back else None, (*back, ask))
+        return Accept(Reason.FORWARDED, before if lease is not None or back else None, (*back, ask))
     reply = _answer(request, result, live)
     after, beside = remember_request(result.profile or before, reply, request.digest, now_ms)
     # The reply first: somebody waits for it.
@@ -182,10 +182,10 @@ def _decided(
             result.decision_id, request.request_id, profile_id, now_ms, request.channel, request.placements,
             request.scenario, result.decisions, result.fallback, result.reason, live.release, live.catalog_version,
             [f"{name}:{arm}" for name, arm in result.exposures])),
-        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, result, live, now_ms, loan)),
+        Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, result, live, now_ms, lease)),
         *segment_changes(profile_id, result.changes, request.request_id, live.release, now_ms),
         *back,
-        *settlement(account, loan, f"{result.decision_id}.{loan.loan_id if loan else now_ms}", profile_id, now_ms,
+        *settlement(account, lease, f"{result.decision_id}.{lease.lease_id if lease else now_ms}", profile_id, now_ms,
                     result.counted, before.accounts[account].earlier if account else ()),
     )
     return Accept(Reason.DECIDED, after, emits, beside)
@@ -302,12 +302,12 @@ def _no_policy(request: DecisionRequest) -> DecisionReply:
 
 def _audit(
     request: DecisionRequest, profile_id: str, state: Profile | None, result: DecisionResult, live: Live, now_ms: int,
-    loan: Loan | None,
+    lease: Lease | None,
 ) -> AuditRecord:
     before = None if state is None else read_by(state, request, live, now_ms, result.account)
     return AuditRecord(result.decision_id, now_ms, request, profile_id, before, result.candidates, result.consent,
                        result.decisions, result.fallback, result.reason, live.release, live.catalog_version, ENGINE,
-                       result.account, loan)
+                       result.account, lease)
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.agents._apply import forget_the_given
-from pipeline.agents._lending import published
+from pipeline.agents._leasing import published
 from pipeline.agents._links import give_up, to_inbox
 from pipeline.agents._undo import refreshed
 from pipeline.core import erasure, links, rotation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.agents._apply import apply_feedback, forward_event, way_of
-from pipeline.agents._lending import no_person
+from pipeline.agents._leasing import no_person
 from pipeline.agents._rotation import detour
 from pipeline.core.model import FeedbackEvent, InboxRecord
 from pipeline.core.profile import Profile

@@ -22,7 +22,7 @@ from pipeline.agents._apply import (
     forward_request,
     segment_changes,
 )
-from pipeline.agents._lending import serve
+from pipeline.agents._leasing import serve
 from pipeline.core import accounts, erasure, links, merge, rotation, routing, segments
 from pipeline.core.identity import tenant_of
 from pipeline.core.links import hash_of

@@ -18,7 +18,7 @@ from pipeline.core.consent import Verdict
 from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import DecisionContext
 from pipeline.core.live import Candidate, Live
-from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Loan
+from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Lease
 from pipeline.core.profile import Profile, changed
 from pipeline.core.rules import stop_of
 from pipeline.core.values import Value, value_field
@@ -52,18 +52,18 @@ class DecisionResult(Value, frozen=True):
     exposures: tuple[tuple[str, str], ...] = ()
     error: str | None = None
     account: Account | None = None
-    #: Places of the account's caps that were taken, by counter key; and those among them that nobody has lent yet:
+    #: Places of the account's caps that were taken, by counter key; and those among them that nobody has leased yet:
     #: where there are any, the result may not be used before the account was asked.
     counted: dict[str, int] = value_field(default_factory=dict)
     asks: dict[str, int] = value_field(default_factory=dict)
 
 
 def decide(
-    request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int, loan: Loan | None = None
+    request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int, lease: Lease | None = None
 ) -> DecisionResult:
     """Decide every placement of a request. Never empty for a declared placement; never passes a cap.
 
-    `loan`: what the subject's account has lent to this decision; see `DecisionResult.asks` for what else it would take.
+    `lease`: what the subject's account has leased to this decision; `DecisionResult.asks` has what else it would take.
     """
     decision_id = hashing.decision_id_of(request.subject, request.request_id, request.earlier)
     policy = live.policy
@@ -90,7 +90,7 @@ def decide(
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
     going_on = sessions.after(own.sessions, policy.channels, channel.id, now_ms)
     ctx = DecisionContext(request, decision_id, live, own, now_ms, facts, channel, going_on,
-                          account_key=account_key, loan=loan)
+                          account_key=account_key, lease=lease)
     decisions: list[Chosen] = []
     reasons: list[str] = []
     for placement in placements:

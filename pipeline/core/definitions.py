@@ -67,7 +67,7 @@ class Cap:
     text: str = ""
     #: Contact pressure: what one decision weighs by channel; a channel that is not named weighs nothing.
     weights: dict[str, int] | None = None
-    #: Counted over all members of an account together, and lent by it.
+    #: Counted over all members of an account together, and leased by it.
     of_account: bool = False
 
     @property

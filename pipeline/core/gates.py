@@ -12,7 +12,7 @@ from pipeline.core import experiments as trial
 from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
-from pipeline.core.model import CandidateAudit, DecisionRequest, Loan
+from pipeline.core.model import CandidateAudit, DecisionRequest, Lease
 from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, Session, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 
@@ -51,9 +51,9 @@ class DecisionContext:
     shown: set[str] = field(default_factory=set)
     #: Experiment → arm, for those that had something to decide.
     exposed: dict[str, str] = field(default_factory=dict)
-    #: The subject's account, what it lent to this decision, and the places of its caps taken, by counter key.
+    #: The subject's account, what it leased to this decision, and the places of its caps taken, by counter key.
     account_key: str = ""
-    loan: Loan | None = None
+    lease: Lease | None = None
     borrowed: dict[str, int] = field(default_factory=dict)
     #: The same of items that pass these caps by and are counted only.
     bypassed: dict[str, int] = field(default_factory=dict)
@@ -128,16 +128,16 @@ class DecisionContext:
             self.taken[key] = taken
         return taken
 
-    def lent(self, key: str) -> int | None:
+    def leased(self, key: str) -> int | None:
         """Places of an account's counter that this decision may take; None: the account can still be asked."""
-        loan = self.loan
-        if loan is None:
+        lease = self.lease
+        if lease is None:
             return None
-        return loan.lent.get(key, 0 if loan.trips >= TRIPS_MAX else None)
+        return lease.leased.get(key, 0 if lease.trips >= TRIPS_MAX else None)
 
     def asks(self) -> dict[str, int]:
         """Places taken of counters that the account was not asked about yet."""
-        return {key: taken for key, taken in self.borrowed.items() if self.lent(key) is None}
+        return {key: taken for key, taken in self.borrowed.items() if self.leased(key) is None}
 
     def counted(self) -> dict[str, int]:
         """What the account counts of this decision."""
@@ -285,7 +285,7 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
 def capped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first cap without room for one more, or None."""
     if candidate.account_caps and ctx.account_key:
-        stop = _not_lent(ctx, placement, candidate)
+        stop = _not_leased(ctx, placement, candidate)
         if stop is not None:
             return stop
     if candidate.cap_keys.isdisjoint(ctx.tight):
@@ -305,17 +305,17 @@ def capped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> 
     return None
 
 
-def _not_lent(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
-    """The first cap of the account of which it has not lent enough, or None. What it was not asked about counts as
-    lent: the result then says so."""
+def _not_leased(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first cap of the account of which it has not leased enough, or None. What it was not asked about counts as
+    leased: the result then says so."""
     for use in candidate.account_caps:
-        lent = ctx.lent(use.key)
-        room = use.cap.limit if lent is None else lent
+        leased = ctx.leased(use.key)
+        room = use.cap.limit if leased is None else leased
         if not use.bypass and ctx.borrowed.get(use.key, 0) + use.weight > room:
-            values = {"lent": str(room), "limit": str(use.cap.limit), "counter": use.key,
+            values = {"leased": str(room), "limit": str(use.cap.limit), "counter": use.key,
                       "account": encode_json(ctx.account_key)}
-            if ctx.loan is not None and use.key in ctx.loan.used:
-                values["used"] = str(ctx.loan.used[use.key])
+            if ctx.lease is not None and use.key in ctx.lease.used:
+                values["used"] = str(ctx.lease.used[use.key])
             return CandidateAudit(candidate.item.id, placement.id, "capped", "caps", use.cap.text, values)
     return None
 

@@ -163,25 +163,25 @@ class Account(Value, frozen=True):
     consent: list[ConsentGrant] = value_field(default_factory=list)
 
 
-class Loan(Value, frozen=True):
+class Lease(Value, frozen=True):
     """Places of an account's caps on their way to one decision of a member; counts are by counter key."""
 
     account: str
-    #: How often the account was asked for this decision; the account's name for the loan, once it has lent.
+    #: How often the account was asked for this decision; the account's name for the lease, once it has leased.
     trips: int
-    loan_id: str = ""
-    #: The account's time of lending: the decision counts as made no earlier.
+    lease_id: str = ""
+    #: The account's time of leasing: the decision counts as made no earlier.
     at_ms: int = 0
     wanted: dict[str, int] = value_field(default_factory=dict)
-    lent: dict[str, int] = value_field(default_factory=dict)
+    leased: dict[str, int] = value_field(default_factory=dict)
     #: Places that were taken before, for explanations.
     used: dict[str, int] = value_field(default_factory=dict)
 
 
 class Settlement(Value, frozen=True):
-    """The end of a loan: what the decision spent of it, and when; the rest is given back."""
+    """The end of a lease: what the decision spent of it, and when; the rest is given back."""
 
-    loan_id: str
+    lease_id: str
     at_ms: int
     spent: dict[str, int] = value_field(default_factory=dict)
 
@@ -204,9 +204,9 @@ class AuditRecord(Value, frozen=True):
     release: str
     catalog_version: int
     engine: str
-    #: The account of the member's primary membership as the decision saw it, and what it lent.
+    #: The account of the member's primary membership as the decision saw it, and what it leased.
     account: Account | None = None
-    loan: Loan | None = None
+    lease: Lease | None = None
     #: On the topic: the personal fields, encrypted; None where they are open.
     sealed: bytes | None = None
 
@@ -333,7 +333,7 @@ class InboxRecord(Value, frozen=True):
     #: The moment (epoch ms) at which time alone changes the profile: its owner asks itself for another look.
     due_ms: int | None = None
     #: Beside `request`: on the way to the account it asks for places, on the way back it brings them.
-    loan: Loan | None = None
+    lease: Lease | None = None
     settled: Settlement | None = None
     link: LinkStep | None = None
     erasure: ErasureRequest | None = None

@@ -180,9 +180,9 @@ class Profile(Value, frozen=True, gc=True, omit_defaults=True):
     forwarded: dict[str, str] = value_field(default_factory=dict)
     #: The highest place seen by this profile: the logical clock of that order.
     alias_clock: int = 0
-    #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it lent.
+    #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it leased.
     version: int = 0
-    loans: int = 0
+    leases: int = 0
     #: By hash: the identifiers of this profile, and those that were kept off. At an alias: its own.
     links: dict[str, Link] = value_field(default_factory=dict)
     given: Given | None = None

@@ -14,7 +14,7 @@ def decided_again(audit: AuditRecord, live: Live) -> DecisionResult:
     and the time are the audit's."""
     account = audit.account
     then = replace(live, accounts={} if account is None else {account.account_id: account})
-    return decide(audit.request, audit.profile_before, then, audit.at_ms, audit.loan)
+    return decide(audit.request, audit.profile_before, then, audit.at_ms, audit.lease)
 
 
 def differences(audit: AuditRecord, result: DecisionResult) -> list[str]:

@@ -74,7 +74,7 @@ def arrived(state: Profile | None, given: Profile, key: str, name: str, now_ms: 
 def joined(state: Profile, given: Profile, now_ms: int) -> Profile:
     """Two states of one identifier, kept beside each other under two of its hashes. An account's version goes on."""
     one = merge.merged(state, renamed(given, state.profile_id), "", now_ms)
-    return changed(one, version=max(state.version, given.version), loans=max(state.loans, given.loans))
+    return changed(one, version=max(state.version, given.version), leases=max(state.leases, given.leases))
 
 
 def renamed(state: Profile, key: str) -> Profile:

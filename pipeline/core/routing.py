@@ -47,7 +47,7 @@ class Payload(StrEnum):
     REQUEST = "request"
     #: A whole profile, given up by an alias.
     GIVEN_PROFILE = "given_profile"
-    #: The end of a loan of an account's places.
+    #: The end of a lease of an account's places.
     SETTLEMENT = "settlement"
     EMPTY = "empty"
 

@@ -150,11 +150,11 @@ class Story:
             if emit.topic is PROFILE_INBOX:
                 record = emit.value
                 if accounts.is_account(record.profile_id):
-                    lent: Any = inbox.handle(record, self.firms.get(record.profile_id), self)
-                    self.firms[record.profile_id] = lent.state
-                    if lent.emits:
+                    leased: Any = inbox.handle(record, self.firms.get(record.profile_id), self)
+                    self.firms[record.profile_id] = leased.state
+                    if leased.emits:
                         self._take(outcome)
-                        return self._served(inbox.handle(lent.emits[0].value, self.profile, self))
+                        return self._served(inbox.handle(leased.emits[0].value, self.profile, self))
         return outcome
 
     def _wait(self) -> str:

@@ -96,11 +96,11 @@ def test_an_objection_to_the_whole_goes_back_with_a_part() -> None:
     assert not _allowed(shop, "a1") and not _allowed(shop, "u1")
 
 
-def test_an_account_goes_on_numbering_its_loans_under_a_new_key() -> None:
-    own = Profile(profile_id="shop/@new", version=2, loans=3)
-    both = rotation.joined(own, Profile(profile_id="shop/@old", version=7, loans=9), NOW_MS)
-    assert (both.version, both.loans) == (7, 9)
-    assert rotation.joined(changed(own, loans=11), Profile(profile_id="shop/@old", loans=9), NOW_MS).loans == 11
+def test_an_account_goes_on_numbering_its_leases_under_a_new_key() -> None:
+    own = Profile(profile_id="shop/@new", version=2, leases=3)
+    both = rotation.joined(own, Profile(profile_id="shop/@old", version=7, leases=9), NOW_MS)
+    assert (both.version, both.leases) == (7, 9)
+    assert rotation.joined(changed(own, leases=11), Profile(profile_id="shop/@old", leases=9), NOW_MS).leases == 11
 
 
 class _Ended:

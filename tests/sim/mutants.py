@@ -111,12 +111,12 @@ def _send_again_late() -> Any:
     return _patched((PartitionLane, "_send_again", later), (PartitionLane, "process", processed))
 
 
-def _lend_without_taking() -> Any:
+def _lease_without_taking() -> Any:
     return _patched((caps, "reserved", lambda counter, _holder, _until, _now: counter or caps.EMPTY))
 
 
 def _never_give_back() -> Any:
-    return _patched((_apply, "given_back", lambda loan, profile_id, now_ms: ()))
+    return _patched((_apply, "given_back", lambda lease, profile_id, now_ms: ()))
 
 
 def _spend_unasked() -> Any:
@@ -290,8 +290,8 @@ MUTANTS: dict[str, Mutant] = {
     "the outbox is pruned of what was not acknowledged": partial(_with_done, 1 << 60),
     "the outbox is never pruned": partial(_with_done, -1),
     "the outbox is not sent again": _never_send_again,
-    "an account lends what it does not take": _lend_without_taking,
-    "an unspent loan is not given back": _never_give_back,
+    "an account leases what it does not take": _lease_without_taking,
+    "an unspent lease is not given back": _never_give_back,
     "an account is not asked": _spend_unasked,
     "a record is not sent by way of the earlier hash": _use_at_once,
     "what was taken over is not remembered": _take_over_again,

@@ -341,7 +341,7 @@ class Oracle:
                     self.wrong.append(f"{name} shows {item} to {subject} though {sorted(before)} had")
 
     def _accounts_caps_kept(self) -> None:
-        """Never more decisions of all its members together than the account's cap; every loan is settled."""
+        """Never more decisions of all its members together than the account's cap; every lease is settled."""
         joined = {e.subject: e.event_id for _, e in self.identity if e.membership}
         asked: dict[str, int] = {}
         for record, request in self.requests:
@@ -357,9 +357,9 @@ class Oracle:
                 self.wrong.append(f"members of the account were shown {ACCOUNT_CAP + 1} within {last - first} ms")
         account = next((self.states[key] for key in (newly(ACCOUNT), ACCOUNT) if key in self.states), None)
         for key, counter in (account.counters if account is not None else {}).items():
-            taken = {e.decision_id for _, e in self._outputs(DECISION_AUDIT) if e.loan is not None and not e.fallback}
+            taken = {e.decision_id for _, e in self._outputs(DECISION_AUDIT) if e.lease is not None and not e.fallback}
             if counter.held:
-                self.wrong.append(f"loans of {key} were not settled: {sorted(counter.held)}")
+                self.wrong.append(f"leases of {key} were not settled: {sorted(counter.held)}")
             if counter.total != len(taken) and not self.ringed:
                 self.wrong.append(f"the account counted {counter.total} for {key}, not {len(taken)}")
 
@@ -392,7 +392,7 @@ def judge(sim: Finished) -> list[str]:
 
 
 def _id(event: IdentityEvent | FeedbackEvent | DecisionRequest | InboxRecord) -> str:
-    if isinstance(event, InboxRecord) and event.loan is not None and event.request is not None:
+    if isinstance(event, InboxRecord) and event.lease is not None and event.request is not None:
         return event.request.request_id
     return event.request_id if isinstance(event, DecisionRequest) else event.event_id
 

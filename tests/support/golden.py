@@ -82,7 +82,7 @@ PROFILE = Profile(
     forwarded={"req-0": "default/other"},
     alias_clock=4,
     version=5,
-    loans=6,
+    leases=6,
     links={"9e107d9d372bb6826bd81d3542a419d6": Link("email", "limited", "evt-1", AT_MS, AT_MS + 5, "crm",
                                                     "limit:email")},
     given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=NOTHING.after("e0", 1))),
@@ -106,7 +106,7 @@ FEEDBACK = model.FeedbackEvent(
 ACCOUNT = model.Account(
     "default/@acme", 2, AT_MS, {"plan": "pro", "employees": 250, "contract_ends": "2027-01-31"}, [CONSENT]
 )
-LOAN = model.Loan("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
+LOAN = model.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
 
 VALUES: Final[dict[str, Any]] = {
     "identity_event": IDENTITY,

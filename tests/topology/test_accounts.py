@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import lending
+from pipeline.core import leasing
 from pipeline.core.definitions import Cap, Window
 from pipeline.core.model import (
     AuditRecord,
@@ -17,7 +17,7 @@ from pipeline.core.model import (
     DecisionReply,
     IdentityEvent,
     IdentityKind,
-    Loan,
+    Lease,
     Membership,
     Settlement,
 )
@@ -262,12 +262,12 @@ def test_a_retry_while_the_account_is_asked_gets_the_same_answer_and_takes_one_p
     assert firm.held() == {} and firm.pipeline.state(ACME).counters["account_week|"].total == 1
 
 
-def test_a_decision_replays_from_its_audit_with_account_and_loan(published: Any) -> None:
+def test_a_decision_replays_from_its_audit_with_account_and_lease(published: Any) -> None:
     firm = Shop(published, 2)
     firm.asks(firm.members[0])
     audit: AuditRecord = firm.pipeline.values(DECISION_AUDIT)[-1]
     live = firm.pipeline.directory.live("shop")
-    assert live is not None and audit.account is not None and audit.loan is not None
+    assert live is not None and audit.account is not None and audit.lease is not None
     firm.says(traits={"plan": "gone", "contract_ends": "2001-01-01T00:00:00Z"})
     assert differences(audit, decided_again(audit, live)) == []
 
@@ -295,17 +295,17 @@ def test_a_crash_between_any_two_effects_neither_passes_the_cap_nor_loses_a_plac
         assert firm.held() == {}, crash
 
 
-def test_a_loan_that_is_never_settled_counts_as_spent() -> None:
+def test_a_lease_that_is_never_settled_counts_as_spent() -> None:
     limits = {"c": Cap("c", "decision", "all", Window("rolling", length_ms=7 * DAY_MS), 2, of_account=True)}
-    account, first = lending.lent(Profile(ACME), Loan(ACME, 1, wanted={"c|": 1}), limits, 0)
-    account, other = lending.lent(account, Loan(ACME, 1, wanted={"c|": 2}), limits, 1)
-    assert (first.lent, other.lent) == ({"c|": 1}, {"c|": 1})
-    account = lending.settled(account, Settlement(other.loan_id, 2), limits, 2)
-    account, again = lending.lent(account, Loan(ACME, 1, wanted={"c|": 2}), limits, 2 * DAY_MS)
-    assert again.lent == {"c|": 1}, "the first one's day is over: it is a count now"
-    assert not lending.spendable(first, DAY_MS)
-    account = lending.settled(account, Settlement(again.loan_id, 2 * DAY_MS), limits, 2 * DAY_MS)
-    assert lending.lent(account, Loan(ACME, 1, wanted={"c|": 2}), limits, 8 * DAY_MS)[1].lent == {"c|": 2}
+    account, first = leasing.leased(Profile(ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
+    account, other = leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 1)
+    assert (first.leased, other.leased) == ({"c|": 1}, {"c|": 1})
+    account = leasing.settled(account, Settlement(other.lease_id, 2), limits, 2)
+    account, again = leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 2 * DAY_MS)
+    assert again.leased == {"c|": 1}, "the first one's day is over: it is a count now"
+    assert not leasing.spendable(first, DAY_MS)
+    account = leasing.settled(account, Settlement(again.lease_id, 2 * DAY_MS), limits, 2 * DAY_MS)
+    assert leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 8 * DAY_MS)[1].leased == {"c|": 2}
 
 
 def test_an_account_is_no_person(published: Any) -> None:

@@ -1,16 +1,16 @@
-"""How an account and its members' decisions speak to each other, through the inbox: ask, lend, settle. Not an agent.
+"""How an account and its members' decisions speak to each other, through the inbox: ask, lease, settle. Not an agent.
 
-Every loan is settled once: by the decision that spent it, or by whoever finds that it is no longer wanted.
+Every lease is settled once: by the decision that spent it, or by whoever finds that it is no longer wanted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.core import lending, rotation
+from pipeline.core import leasing, rotation
 from pipeline.core.accounts import is_account
 from pipeline.core.identity import beside, tenant_of
-from pipeline.core.model import Account, DecisionRequest, InboxRecord, Loan, Scalar, Settlement
+from pipeline.core.model import Account, DecisionRequest, InboxRecord, Lease, Scalar, Settlement
 from pipeline.core.profile import Profile, changed, remember_event
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
@@ -18,50 +18,50 @@ from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
 
 def asked(
-    request: DecisionRequest, profile_id: str, decision_id: str, loan: Loan, earlier: Sequence[str] = ()
+    request: DecisionRequest, profile_id: str, decision_id: str, lease: Lease, earlier: Sequence[str] = ()
 ) -> Emit:
-    """The question to the account; what it lends comes back with the request. `earlier`: as the member knows it."""
-    attempt = f"{request.reply_partition}.{request.deadline_ms}.{loan.trips}"
-    record = InboxRecord(f"ask-{decision_id}-{attempt}", loan.account, profile_id, request=request, loan=loan,
+    """The question to the account; what it leases comes back with the request. `earlier`: as the member knows it."""
+    attempt = f"{request.reply_partition}.{request.deadline_ms}.{lease.trips}"
+    record = InboxRecord(f"ask-{decision_id}-{attempt}", lease.account, profile_id, request=request, lease=lease,
                          earlier=[*earlier])
-    return Emit(PROFILE_INBOX, loan.account, record)
+    return Emit(PROFILE_INBOX, lease.account, record)
 
 
 def settlement(
-    account: str, loan: Loan | None, event_id: str, profile_id: str, at_ms: int, spent: dict[str, int],
+    account: str, lease: Lease | None, event_id: str, profile_id: str, at_ms: int, spent: dict[str, int],
     earlier: Sequence[str] = (),
 ) -> tuple[Emit, ...]:
-    """What ends a loan, or tells the account what was counted without one; nothing where there is nothing to tell."""
-    if not spent and (loan is None or not any(loan.lent.values())):
+    """What ends a lease, or tells the account what was counted without one; nothing where there is nothing to tell."""
+    if not spent and (lease is None or not any(lease.leased.values())):
         return ()
-    end = Settlement(loan.loan_id if loan is not None else "", at_ms, spent)
+    end = Settlement(lease.lease_id if lease is not None else "", at_ms, spent)
     record = InboxRecord(f"settle-{event_id}", account, profile_id, settled=end, earlier=[*earlier])
     return (Emit(PROFILE_INBOX, account, record),)
 
 
-def given_back(loan: Loan | None, profile_id: str, now_ms: int) -> tuple[Emit, ...]:
-    """The end of a loan of which nothing was spent."""
-    if loan is None:
+def given_back(lease: Lease | None, profile_id: str, now_ms: int) -> tuple[Emit, ...]:
+    """The end of a lease of which nothing was spent."""
+    if lease is None:
         return ()
-    return settlement(loan.account, loan, loan.loan_id, profile_id, now_ms, {})
+    return settlement(lease.account, lease, lease.lease_id, profile_id, now_ms, {})
 
 
 def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
-    """The account's side: lend to a decision, or take its settlement."""
+    """The account's side: lease to a decision, or take its settlement."""
     account = state or Profile(profile_id=event.profile_id)
     if event.event_id in account.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     live = ctx.live(tenant_of(event.profile_id))
     limits = live.caps if live is not None else {}
     if event.settled is not None:
-        after = lending.settled(account, event.settled, limits, ctx.now_ms)
+        after = leasing.settled(account, event.settled, limits, ctx.now_ms)
         return Accept(Reason.SETTLED, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)))
-    if event.request is None or event.loan is None:
-        return DeadLetter(Reason.INVALID, "an account's inbox takes loans that are asked for, and their settlements")
-    after, loan = lending.lent(account, event.loan, limits, ctx.now_ms)
-    back = replaced(event, event_id=f"{loan.loan_id}.{loan.trips}", profile_id=event.from_subject,
-                   from_subject=event.profile_id, loan=loan, earlier=[])
-    return Accept(Reason.LENT, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)),
+    if event.request is None or event.lease is None:
+        return DeadLetter(Reason.INVALID, "an account's inbox takes leases that are asked for, and their settlements")
+    after, lease = leasing.leased(account, event.lease, limits, ctx.now_ms)
+    back = replaced(event, event_id=f"{lease.lease_id}.{lease.trips}", profile_id=event.from_subject,
+                   from_subject=event.profile_id, lease=lease, earlier=[])
+    return Accept(Reason.LEASED, changed(after, event_ids=remember_event(account, event.event_id, ctx.now_ms)),
                   (Emit(PROFILE_INBOX, back.profile_id, back),))
 
 
