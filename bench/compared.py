@@ -1,4 +1,4 @@
-"""Decisions as both sides leave them on their topics, sealed: opened with each side's own keys, and compared."""
+"""Decisions as both sides leave them on their topics, encrypted: opened with each side's own keys, and compared."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.parts import BenchError
 from pipeline.codecs import avro
+from pipeline.codecs.encryption import BY_SUBJECT, DecryptionError
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import BY_SUBJECT, SealError
 from pipeline.core.model import Decision
 from topics.catalog import DECISIONS
 
@@ -17,7 +17,7 @@ from topics.catalog import DECISIONS
 def decisions(ring: Keyring, records: Iterable[tuple[bytes, bytes]]) -> dict[str, Any]:
     """What was decided for each request and under whose pseudonym, without the times at which it was.
 
-    Raises BenchError where a decision is not sealed with the key of the subject whose pseudonym it has.
+    Raises BenchError where a decision is not encrypted with the key of the subject whose pseudonym it has.
     """
     found = {}
     for key, data in records:
@@ -42,11 +42,11 @@ def require_same(one: str, decided: dict[str, Any], other: str, also: dict[str, 
 
 
 def _opened(ring: Keyring, key: bytes, data: bytes) -> Decision:
-    sealed = avro.decode(DECISIONS, data).sealed
-    if sealed is None or sealed[0] != BY_SUBJECT:
-        raise BenchError(f"the decision under {key!r} is not sealed with a subject's key")
+    encrypted = avro.decode(DECISIONS, data).encrypted
+    if encrypted is None or encrypted[0] != BY_SUBJECT:
+        raise BenchError(f"the decision under {key!r} is not encrypted with a subject's key")
     try:
         decision: Decision = avro.decode(DECISIONS, data, partial(ring.opened, key))
-    except SealError as error:
+    except DecryptionError as error:
         raise BenchError(f"the decision under {key!r} cannot be opened: {error}") from error
     return decision

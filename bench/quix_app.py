@@ -1,9 +1,9 @@
 """The same pipeline on Quix Streams: `python -m bench.quix_app BOOTSTRAP STATE_DIR`, in an environment of its own.
 
-The core, the handlers, the codecs and the seals are ours; everything else is Quix Streams as its documentation
+The core, the handlers, the codecs and the encryption are ours; everything else is Quix Streams as its documentation
 recommends it: one StreamingDataFrame, `apply(stateful=True)` on RocksDB with a changelog topic, (de)serializers of
 one's own, default checkpoints (every 5 s, at least once). State is kept as bytes, so that its JSON encoder is not in
-the way, and sealed as Nextbest's is, each subject's key with the value, decisions and audits under the pseudonym
+the way, and encrypted as Nextbest's is, each subject's key with the value, decisions and audits under the pseudonym
 (bench/quix_deciding.py). On which partition they are is left to that key: `to_topic` takes none.
 """
 
@@ -19,7 +19,7 @@ from quixstreams.models import Deserializer, Serializer  # type: ignore[import-n
 from bench.quix_deciding import Deciding
 from bench.quix_topics import ASKED, GROUP, OUTPUTS
 from pipeline.adapters.follower import Follower
-from pipeline.adapters.keys import vault_of
+from pipeline.adapters.keys import key_encryption_of
 from pipeline.codecs import avro
 from pipeline.codecs.registry import NEWEST
 from pipeline.policy.directory import Directory
@@ -41,7 +41,7 @@ class Events(Deserializer):  # type: ignore[misc,unused-ignore]
 
 
 class Outputs(Serializer):  # type: ignore[misc,unused-ignore]
-    """Our Avro, which is already written: what is sealed in it needs the key that was opened with the state."""
+    """Our Avro, which is already written: what is encrypted in it needs the key that was opened with the state."""
 
     def __call__(self, value: Outbound, ctx: Any) -> bytes | None:
         return value.value
@@ -60,7 +60,7 @@ def main(bootstrap: str, state_dir: str) -> None:
         loglevel="WARNING", producer_extra_config={"compression.type": "lz4"},
     )
     # No process before this one began in the same second, so none had the same nonces.
-    deciding = Deciding(LaneContext(directory.live), vault_of(settings), term=int(time.time()))
+    deciding = Deciding(LaneContext(directory.live), key_encryption_of(settings), term=int(time.time()))
     asked = app.topic(ASKED.name, key_deserializer="bytes", value_deserializer=Events())
     outputs = {
         name: app.topic(topic.name, key_serializer="bytes", value_serializer=Outputs())

@@ -44,8 +44,8 @@ AUDIT_BYTES_MAX: Final = 4 * MIB
 #: A key's changelog value: the profile, and the outputs that wait for their acknowledgement.
 ENVELOPE_BYTES_MAX: Final = 10 * MIB
 
-#: How the broker keeps what is not sealed, whatever a producer sent. Snappy makes nothing smaller than a twentieth: so
-#: the limit on what the broker takes limits what a reader unpacks, too. Of other codecs a megabyte unpacks to hundreds.
+#: How the broker keeps what is not encrypted, whatever a producer sent. Snappy makes nothing smaller than a twentieth:
+#: so the limit on what the broker takes limits what a reader unpacks, too. Of other codecs a megabyte makes hundreds.
 COMPRESSION: Final = "snappy"
 
 #: Room beside a value for the record's key and headers, and for the frame that the broker counts too.
@@ -66,8 +66,8 @@ class Topic:
     log_append_time: bool = False
     #: The largest value that is written to it and read from it; a larger one cannot be used.
     value_bytes_max: int = MIB
-    #: Whether the worker seals the personal fields with the subject's key, and names the subject by pseudonym.
-    sealed: bool = False
+    #: Whether the worker encrypts the personal fields with the subject's key, and names the subject by pseudonym.
+    encrypted: bool = False
     #: What the broker takes, where that is more than such a value needs.
     broker_bytes_max: int | None = None
     #: Whether somebody waits for a record on it, a caller or the next step of a merge; others may travel together.
@@ -87,7 +87,7 @@ class Topic:
             "max.message.bytes": str(self.max_record_bytes),
             "message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime",
         }
-        if not self.sealed:
+        if not self.encrypted:
             config["compression.type"] = COMPRESSION
         if not self.compacted:
             config["retention.ms"] = str(self.retention_ms)
@@ -164,7 +164,7 @@ DECISIONS: Final = Topic(
     SUBJECT_PARTITIONS,
     value_bytes_max=DECISION_BYTES_MAX,
     awaited=False,
-    sealed=True,
+    encrypted=True,
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
@@ -175,7 +175,7 @@ DECISION_AUDIT: Final = Topic(
     90 * DAY_MS,
     value_bytes_max=AUDIT_BYTES_MAX,
     awaited=False,
-    sealed=True,
+    encrypted=True,
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
@@ -184,7 +184,7 @@ SEGMENT_CHANGES: Final = Topic(
     "segment_change",
     SUBJECT_PARTITIONS,
     awaited=False,
-    sealed=True,
+    encrypted=True,
     doc="A profile entered or left a segment.",
 )
 CATALOG_ITEMS: Final = Topic(
@@ -220,7 +220,7 @@ DEAD_LETTERS: Final = Topic(
     SUBJECT_PARTITIONS,
     30 * DAY_MS,
     value_bytes_max=10 * MIB,
-    sealed=True,
+    encrypted=True,
     doc="Original bytes of every record that could not be used: fate, reason, where it came from.",
 )
 

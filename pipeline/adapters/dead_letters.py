@@ -142,7 +142,7 @@ def _letter(message: Message, keys: Keys) -> Letter | None:
         record: DeadLetterRecord = keys.value(DEAD_LETTERS, message.key(), message.value())
     except CodecError:
         return None
-    if record.sealed is not None:
+    if record.encrypted is not None:
         return None
     return Letter(record, message.timestamp()[1], message.partition() or 0)
 

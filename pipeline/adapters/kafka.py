@@ -28,7 +28,7 @@ BATCH_BYTES_MAX: Final = 1_000_000
 REPEATED_LOG_S: Final = 10.0
 
 
-#: For producers of sealed records, which do not get smaller.
+#: For producers of encrypted records, which do not get smaller.
 UNCOMPRESSED: Final[dict[str, Any]] = {"compression.type": "none"}
 
 #: A consumer with it is told where a partition ends.

@@ -14,8 +14,8 @@ from typing import Any, Final
 from confluent_kafka import Consumer
 
 from pipeline.adapters.reading import Place, partitions, read, reader
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import Vault
 from pipeline.settings import Settings
 from topics.catalog import PROFILES_BY_ID, Topic
 
@@ -23,9 +23,9 @@ from topics.catalog import PROFILES_BY_ID, Topic
 AGAIN_S: Final = 1.0
 
 
-def vault_of(settings: Settings) -> Vault:
-    """The installation's keys. Raises SealError where the setting is empty."""
-    return Vault(settings.privacy_key.get_secret_value(), os.urandom)
+def key_encryption_of(settings: Settings) -> KeyEncryption:
+    """The installation's keys. Raises DecryptionError where the setting is empty."""
+    return KeyEncryption(settings.privacy_key.get_secret_value(), os.urandom)
 
 
 class Keys:
@@ -36,7 +36,7 @@ class Keys:
         subject_of: Callable[[bytes], bytes] = lambda key: key,
     ) -> None:
         """`changelog` None: the profile table's. `subject_of`: whose value lies there under a key."""
-        self.ring = Keyring(vault_of(settings))
+        self.ring = Keyring(key_encryption_of(settings))
         self._changelog = changelog or PROFILES_BY_ID.changelog(settings.app_id)
         self._subject_of = subject_of
         self._consumer: Consumer = reader(settings, "keys")
@@ -66,12 +66,12 @@ class Keys:
             self._reached[self._changelog, number] = (message.offset() or 0) + 1
 
     def value(self, topic: Topic, key: bytes | None, data: bytes | None) -> Any:
-        """A record's value, opened if its key is there by now; sealed otherwise. Blocks where it is not known yet.
+        """A record's value, opened if its key is there by now; encrypted otherwise. Blocks where it is not known yet.
 
         Raises CodecError, KafkaException.
         """
         found = self.ring.value(topic, key, data)
-        if getattr(found, "sealed", None) is not None and key and time.monotonic() > self._again_s:
+        if getattr(found, "encrypted", None) is not None and key and time.monotonic() > self._again_s:
             self.refresh()
             self._again_s = time.monotonic() + AGAIN_S
             found = self.ring.value(topic, key, data)

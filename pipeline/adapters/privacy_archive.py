@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 
 from pipeline.adapters import kafka
-from pipeline.adapters.keys import vault_of
+from pipeline.adapters.keys import key_encryption_of
 from pipeline.adapters.privacy_search import Dossier, Verifier
 from pipeline.adapters.reading import partitions, read, reader
 from pipeline.codecs import avro
@@ -31,7 +31,7 @@ class PrivacyArchive:
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self._source = source
-        self._vault = vault_of(settings)
+        self._key_encryption = key_encryption_of(settings)
         self._changelog = PROFILES_BY_ID.changelog(settings.app_id)
 
     def job(self, job_id: str) -> Job | None:
@@ -42,7 +42,7 @@ class PrivacyArchive:
     def document(self, job: Job) -> dict[str, Any]:
         """Everything that can be read about the job's subject, as one JSON object. Raises KafkaException."""
         identifiers = frozenset(name.encode() for name in job.identifiers)
-        dossier = Dossier(self._vault, self._changelog, identifiers)
+        dossier = Dossier(self._key_encryption, self._changelog, identifiers)
         for record in self._source(self._everywhere(), {subject_partition(name) for name in identifiers}):
             dossier.add(record)
         return {"subject": job.request.subject, **dossier.document()}
@@ -50,7 +50,7 @@ class PrivacyArchive:
     def verifier(self, subjects: Iterable[str]) -> tuple[set[str], Verifier]:
         """Who has looked through every topic for these subjects, and under which identifiers. Raises KafkaException."""
         names = subjects_of(self._evidence()[1], subjects)
-        verifier = Verifier(self._vault, self._changelog, [name.encode() for name in names])
+        verifier = Verifier(self._key_encryption, self._changelog, [name.encode() for name in names])
         for record in self._source(self._everywhere(), None):
             verifier.add(record)
         return names, verifier

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.codecs import avro, sealed_values, state
+from pipeline.codecs import avro, encrypted_values, state
+from pipeline.codecs.encryption import Cipher, DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope, EnvelopeError, beside_of, beside_parts
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
-from pipeline.codecs.vault import Cipher, SealError, Vault
 from pipeline.core.bounds import COMPACTED_MS
 from pipeline.core.model import DecisionReply
 from pipeline.core.profile import Profile
@@ -55,7 +55,7 @@ class Place:
 class Dossier:
     """Everything that can be read about a subject. Feed it the changelog first."""
 
-    vault: Vault
+    key_encryption: KeyEncryption
     changelog: str
     identifiers: frozenset[bytes]
     profiles: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Dossier:
     _ring: Keyring = field(init=False)
 
     def __post_init__(self) -> None:
-        self._ring = Keyring(self.vault)
+        self._ring = Keyring(self.key_encryption)
 
     def add(self, record: Record) -> None:
         """Take a record in, if it is the subject's."""
@@ -76,7 +76,7 @@ class Dossier:
             if (parts := beside_parts(key)) is not None and parts[0] in self.identifiers:
                 self._beside[key] = record.value
             if key in self.identifiers:
-                opened, _ = _opened(self.vault, key, record.value)
+                opened, _ = _opened(self.key_encryption, key, record.value)
                 if opened is not None and opened.state is not None:
                     self.profiles[key.decode()] = _plain(state.decode(opened.state))
             return
@@ -106,12 +106,12 @@ class Dossier:
         found = []
         for at, value in sorted(self._beside.items()):
             subject, _ = beside_parts(at) or (b"", "")
-            wrapped, sealed = self._ring.wrapped.get(subject), beside_of(value)
-            if wrapped is None or not sealed:
+            wrapped, encrypted = self._ring.wrapped.get(subject), beside_of(value)
+            if wrapped is None or not encrypted:
                 continue
             try:
-                reply = self.vault.unwrapped(subject, wrapped).open(sealed, at)
-            except SealError:
+                reply = self.key_encryption.unwrapped(subject, wrapped).open(encrypted, at)
+            except DecryptionError:
                 continue  # of somebody who was erased and has begun again
             found.append(msgspec.to_builtins(unpacked(DecisionReply, reply)))
         return found
@@ -120,12 +120,12 @@ class Dossier:
 class Verifier:
     """Looks for what should be gone of erased subjects. Feed it the changelog first, from its beginning."""
 
-    def __init__(self, vault: Vault, changelog: str, identifiers: Iterable[bytes]) -> None:
-        self._vault = vault
+    def __init__(self, key_encryption: KeyEncryption, changelog: str, identifiers: Iterable[bytes]) -> None:
+        self._key_encryption = key_encryption
         self._changelog = changelog
         self._identifiers = frozenset(identifiers)
         self._hashes = [name.rpartition(b"/")[2] for name in self._identifiers]
-        self._ring = Keyring(vault)
+        self._ring = Keyring(key_encryption)
         #: What a thief of today's log and of the installation's key could use: the pseudonym of every key that still
         #: lies there, and by when the broker has removed it (epoch ms).
         self._pseudonyms: dict[bytes, int] = {}
@@ -140,8 +140,8 @@ class Verifier:
         elif record.topic in EVIDENCE:
             if self._mentions(record.key) or self._mentions(record.value):
                 self._note(Kind.KEPT, record, "what was asked for and done: the proof of the erasure")
-        elif BY_NAME[record.topic].sealed:
-            self._of_sealed(record)
+        elif BY_NAME[record.topic].encrypted:
+            self._of_encrypted(record)
         elif self._mentions(record.key) or self._mentions(record.value):
             until_ms = record.at_ms + BY_NAME[record.topic].retention_ms
             self._note(Kind.EXPIRES, record, "a record as it was sent in", until_ms)
@@ -160,7 +160,7 @@ class Verifier:
     def file_piece(self, path: str, key: bytes, piece: bytes, at_ms: int) -> bool:
         """Look at what stands behind a key in a file of the table, last changed at that time; whether its subject's
         data key is there. That of a subject who can be read anyway is told already."""
-        if key not in self._identifiers or not self._vault.finds(key, piece):
+        if key not in self._identifiers or not self._key_encryption.finds(key, piece):
             return False
         if not any(place.kind is Kind.TRACE and path.startswith(f"{place.topic}/") for place in self.places):
             what = "the key of what was replaced, not compacted yet by a worker"
@@ -191,7 +191,7 @@ class Verifier:
 
     def _reading(self, key: bytes, value: bytes) -> tuple[Kind, str, bytes] | None:
         """What a value of the table tells about the subject, and the pseudonym that its key opens; None: nothing."""
-        opened, cipher = _opened(self._vault, key, value)
+        opened, cipher = _opened(self._key_encryption, key, value)
         if opened is None or (opened.state is None and not opened.outbox):
             return None
         if key not in self._identifiers:
@@ -202,7 +202,7 @@ class Verifier:
             return Kind.EXPIRES, "what was still to be sent about the subject", b""
         return Kind.KEPT, "that the subject was erased, and when: keeps old records from coming back", b""
 
-    def _of_sealed(self, record: Record) -> None:
+    def _of_encrypted(self, record: Record) -> None:
         topic = BY_NAME[record.topic]
         until_ms = record.at_ms + topic.retention_ms
         purged_ms = self._pseudonyms.get(record.key) if record.key else None
@@ -211,16 +211,16 @@ class Verifier:
         elif self._mentions(record.key) or self._mentions(record.value):
             self._note(Kind.TRACE, record, "names the subject in the open")
         elif self._mentions(self._inside(record)):
-            self._note(Kind.EXPIRES, record, "names the subject, sealed with another key", until_ms)
+            self._note(Kind.EXPIRES, record, "names the subject, encrypted with another key", until_ms)
 
     def _inside(self, record: Record) -> bytes | None:
-        """The opened personal part of a sealed record."""
+        """The opened personal part of an encrypted record."""
         topic = BY_NAME[record.topic]
         try:
             value = avro.decode(topic, record.value)
             purpose = NEWEST[topic.schema or ""].subject.encode()
-            return self._ring.opened(record.key or b"", value.sealed, purpose) if value.sealed else None
-        except (avro.CodecError, SealError):
+            return self._ring.opened(record.key or b"", value.encrypted, purpose) if value.encrypted else None
+        except (avro.CodecError, DecryptionError):
             return None
 
     def _mentions(self, data: bytes | None) -> bool:
@@ -243,9 +243,9 @@ def _plain(value: Any) -> Any:
     return plain
 
 
-def _opened(vault: Vault, key: bytes, value: bytes) -> tuple[Envelope | None, Cipher | None]:
+def _opened(key_encryption: KeyEncryption, key: bytes, value: bytes) -> tuple[Envelope | None, Cipher | None]:
     """The value and its subject's key; None where it cannot be opened, or is no envelope."""
     try:
-        return sealed_values.opened(vault, key, value)
-    except (SealError, EnvelopeError):
+        return encrypted_values.opened(key_encryption, key, value)
+    except (DecryptionError, EnvelopeError):
         return None, None

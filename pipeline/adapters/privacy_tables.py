@@ -12,7 +12,7 @@ from typing import Final
 from rocksdict import AccessType, Options, Rdict
 
 from pipeline.adapters.privacy_search import Verifier
-from pipeline.codecs.vault import WRAPPED_BYTES
+from pipeline.codecs.encryption import WRAPPED_BYTES
 from pipeline.settings import Settings
 from topics.catalog import PROFILES_BY_ID
 

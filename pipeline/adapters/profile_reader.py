@@ -11,9 +11,9 @@ from typing import Final
 from confluent_kafka import Consumer
 
 from pipeline.adapters import reading
-from pipeline.adapters.keys import vault_of
-from pipeline.codecs import envelope, sealed_values, state
-from pipeline.codecs.vault import SealError, Vault
+from pipeline.adapters.keys import key_encryption_of
+from pipeline.codecs import encrypted_values, envelope, state
+from pipeline.codecs.encryption import DecryptionError, KeyEncryption
 from pipeline.core.profile import Profile
 from pipeline.settings import Settings
 from topics.catalog import PROFILES_BY_ID, SUBJECT_PARTITIONS
@@ -26,7 +26,7 @@ HOPS_MAX: Final = 20
 def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
     """The profiles of the keys that have one, and of everybody they are aliases of. Blocks.
 
-    Raises KafkaException where the cluster does not answer, SealError where the installation's key does not fit.
+    Raises KafkaException where the cluster does not answer, DecryptionError where the installation's key does not fit.
     """
     found: dict[str, Profile] = {}
     wanted = set(keys)
@@ -42,31 +42,33 @@ def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
 
 def every(settings: Settings) -> Iterator[tuple[str, Profile]]:
     """Everything the table holds, a partition at a time. Blocks. Raises KafkaException as `read` does."""
-    vault, changelog = vault_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
+    key_encryption, changelog = key_encryption_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
     consumer = reading.reader(settings, "profiles")
     try:
         for partition in range(SUBJECT_PARTITIONS):
-            yield from _held(vault, _changes(consumer, (changelog, partition), None))
+            yield from _held(key_encryption, _changes(consumer, (changelog, partition), None))
     finally:
         consumer.close()
 
 
 def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
     profiles: dict[str, Profile] = {}
-    vault, changelog = vault_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
+    key_encryption, changelog = key_encryption_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
     consumer = reading.reader(settings, "profiles")
     try:
         for partition in sorted({subject_partition(key) for key in keys}):
-            profiles |= dict(_held(vault, _changes(consumer, (changelog, partition), keys)))
+            profiles |= dict(_held(key_encryption, _changes(consumer, (changelog, partition), keys)))
     finally:
         consumer.close()
     return profiles
 
 
-def _held(vault: Vault, changes: Iterable[tuple[bytes, bytes | None, int]]) -> Iterator[tuple[str, Profile]]:
+def _held(
+    key_encryption: KeyEncryption, changes: Iterable[tuple[bytes, bytes | None, int]]
+) -> Iterator[tuple[str, Profile]]:
     for key, value in envelope.recover(changes, -1, 0, None).writes.items():
         # What marks an owner's term, or a value that a lost owner hid, is no profile.
-        held = _opened(vault, key, value) if value and key != envelope.EPOCH_KEY else None
+        held = _opened(key_encryption, key, value) if value and key != envelope.EPOCH_KEY else None
         if held is not None:
             yield key.decode(), state.decode(held)
 
@@ -82,8 +84,8 @@ def _changes(
             yield key, value if isinstance(value, bytes) else None, message.offset() or 0
 
 
-def _opened(vault: Vault, key: bytes, value: bytes) -> bytes | None:
+def _opened(key_encryption: KeyEncryption, key: bytes, value: bytes) -> bytes | None:
     try:
-        return sealed_values.opened(vault, key, value)[0].state
-    except SealError as error:
-        raise SealError(f"the profile {key.decode()} cannot be opened: {error}") from error
+        return encrypted_values.opened(key_encryption, key, value)[0].state
+    except DecryptionError as error:
+        raise DecryptionError(f"the profile {key.decode()} cannot be opened: {error}") from error

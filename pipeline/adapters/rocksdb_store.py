@@ -73,7 +73,7 @@ class RocksStore:
         blocks = BlockBasedOptions()
         blocks.set_block_cache(_BLOCK_CACHE)
         options.set_block_based_table_factory(blocks)
-        # Sealed values do not get smaller.
+        # Encrypted values do not get smaller.
         options.set_compression_type(DBCompressionType.none())
         options.set_max_open_files(64)
         self.path = path

@@ -54,7 +54,7 @@ from topics.catalog import (
 )
 
 #: Topics whose records about a subject cannot be read any more once the subject's key is destroyed (crypto-shredding).
-ERASED_WITH_THE_KEY: Final = (PROFILES_BY_ID.name, *(topic.name for topic in TOPICS if topic.sealed))
+ERASED_WITH_THE_KEY: Final = (PROFILES_BY_ID.name, *(topic.name for topic in TOPICS if topic.encrypted))
 
 
 def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:

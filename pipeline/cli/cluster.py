@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.adapters import kafka
 from pipeline.adapters.topic_plan import declared
-from pipeline.codecs.vault import SealError
+from pipeline.codecs.encryption import DecryptionError
 from pipeline.settings import Settings
 
 Bootstrap = Annotated[
@@ -52,7 +52,7 @@ def answering(settings: Settings) -> Iterator[None]:
             f"The cluster at {settings.bootstrap} did not do it: {cause.str()}. Start one with `nextbest up` or "
             "`nextbest broker`, or name yours with --bootstrap HOST:PORT."
         ) from error
-    except SealError as error:
+    except DecryptionError as error:
         raise fail(f"{error}. Give this command the workers' NEXTBEST_PRIVACY_KEY.") from error
 
 

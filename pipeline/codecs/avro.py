@@ -13,13 +13,13 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from pipeline.codecs import refusals
 from pipeline.codecs.checks import CHECKS
+from pipeline.codecs.encryption import Cipher
 from pipeline.codecs.errors import CodecError as CodecError
 from pipeline.codecs.personal import Opened, PersonalFields
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.state import StateError
 from pipeline.codecs.types import VALUE_TYPES
-from pipeline.codecs.vault import Cipher
 from pipeline.flow import Reason
 from topics.catalog import Topic
 
@@ -40,7 +40,7 @@ class _Codec:
         self.header = b"\0" + self.newest.id.to_bytes(4, "big")
         self.check = CHECKS.get(self.type)
         self.limit = topic.value_bytes_max
-        self.personal = PersonalFields(self.newest, self.plain) if topic.sealed else None
+        self.personal = PersonalFields(self.newest, self.plain) if topic.encrypted else None
 
     def encode(self, value: Any, cipher: Cipher | None = None) -> bytes:
         if type(value) is not self.type:
@@ -76,8 +76,8 @@ class _Codec:
             raise refusals.unreadable(error, written, data, HEADER_BYTES, stream.tell()) from error
         if stream.tell() < size:
             raise refusals.left_over(size - stream.tell(), written)
-        if opened is not None and self.personal is not None and plain["sealed"] is not None:
-            self.personal.open(plain, opened(plain["sealed"], self.personal.purpose), written)
+        if opened is not None and self.personal is not None and plain["encrypted"] is not None:
+            self.personal.open(plain, opened(plain["encrypted"], self.personal.purpose), written)
         return self._value(plain)
 
     def _value(self, plain: dict[str, Any]) -> Any:
@@ -127,7 +127,7 @@ class _Codec:
 
 
 def encode(topic: Topic, value: Any, cipher: Cipher | None = None) -> bytes:
-    """The value as bytes of the topic's newest schema; with a cipher, the personal fields of a sealed topic sealed.
+    """The value as bytes of the topic's newest schema; with a cipher, its personal fields encrypted.
 
     Raises CodecError where a part of it does not fit the schema or it is too large, TypeError for a type that the
     topic does not carry (a bug).
@@ -136,7 +136,7 @@ def encode(topic: Topic, value: Any, cipher: Cipher | None = None) -> bytes:
 
 
 def decode(topic: Topic, data: bytes | None, opened: Opened | None = None) -> Any:
-    """The value that the bytes hold; what is sealed in it stays so without `opened`.
+    """The value that the bytes hold; what is encrypted in it stays so without `opened`.
 
     Raises CodecError, and nothing else, for any bytes whatever, but for what `opened` raises.
     """

@@ -10,9 +10,9 @@ One changelog record is atomic, so everything that must change together is in th
   https://microservices.io/patterns/data/transactional-outbox.html);
 * `epoch` — the term of the owner that wrote it: recovery ignores a value below the highest term it has seen.
 
-State and outbox are sealed (see `vault.py`), each by itself, before they leave the lane. What recovery needs lies in
-the open, and so does the key that seals them, itself wrapped: every value has it, so the newest alone says whether
-there is one (see docs/adr/0016-a-key-per-subject.md).
+State and outbox are encrypted (see `encryption.py`), each by itself, before they leave the lane. What recovery needs
+lies in the open, and so does the key that encrypts them, itself wrapped: every value has it, so the newest alone says
+whether there is one (see docs/adr/0016-a-key-per-subject.md).
 
 In bytes: a front of fixed size (version, whether there is a key, the head's length, epoch, due time), the head in
 MessagePack (key, applied, state), the outbox. So a local copy leaves out the larger half once the broker has it,
@@ -59,9 +59,9 @@ class Envelope:
     applied: dict[str, int] = field(default_factory=dict)
     outbox: list[Pending] = field(default_factory=list)
     state: bytes | None = None
-    #: The subject's key, wrapped; None where nothing of theirs is to be kept: the installation's seals the value then.
+    #: The subject's key, wrapped; None where nothing of theirs is kept: the installation's encrypts the value then.
     key: bytes | None = None
-    #: State and outbox as they are sealed, while they are not opened.
+    #: State and outbox as they are encrypted, while they are not opened.
     unopened: tuple[bytes, bytes] | None = None
 
 
@@ -74,7 +74,7 @@ class _Head(msgspec.Struct, array_like=True, frozen=True):
 
     key: bytes | None
     applied: dict[str, int]
-    #: Sealed; empty where there is none.
+    #: Encrypted; empty where there is none.
     state: bytes
 
 
@@ -85,10 +85,10 @@ _VERSION: Final = 4
 #: Version, whether there is a key (1, 0), the head's length, epoch, due time (epoch ms; -1: none). Big-endian.
 _FRONT: Final = struct.Struct(">BBIIq")
 _front: Final = _FRONT.unpack_from
-#: The first byte of a state that is not sealed: an owner's announcement, which is about nobody.
+#: The first byte of a state that is not encrypted: an owner's announcement, which is about nobody.
 _OPEN = b"\x00"
 
-#: What state and outbox are sealed for: neither opens as the other.
+#: What state and outbox are encrypted for: neither opens as the other.
 STATE: Final = b"state"
 OUTBOX: Final = b"outbox"
 
@@ -99,24 +99,24 @@ BESIDE: Final = b"\x00beside/"
 Open = Callable[[bytes, bytes], bytes]
 
 
-class Seal(Protocol):
-    """Encrypts for a purpose; see `vault.Cipher.seal`."""
+class Encrypt(Protocol):
+    """Encrypts for a purpose; see `encryption.Cipher.encrypt`."""
 
     def __call__(self, data: bytes, purpose: bytes, compress: bool = True) -> bytes: ...
 
 
-def encode(envelope: Envelope, seal: Seal | None = None) -> bytes:
-    """The envelope as changelog bytes, state and outbox sealed; those that were not opened stay as they are.
+def encode(envelope: Envelope, encrypt: Encrypt | None = None) -> bytes:
+    """The envelope as changelog bytes, state and outbox encrypted; those that were not opened stay as they are.
 
-    Without `seal` the state lies in the open. Raises TypeError where an outbox would.
+    Without `encrypt` the state lies in the open. Raises TypeError where an outbox would.
     """
     if envelope.unopened is not None:
         state, outbox = envelope.unopened
-    elif seal is not None:
-        state = seal(envelope.state, STATE) if envelope.state else b""
-        outbox = seal(_encoder.encode(envelope.outbox), OUTBOX, False) if envelope.outbox else b""
+    elif encrypt is not None:
+        state = encrypt(envelope.state, STATE) if envelope.state else b""
+        outbox = encrypt(_encoder.encode(envelope.outbox), OUTBOX, False) if envelope.outbox else b""
     elif envelope.outbox:
-        raise TypeError("an outbox is sealed")
+        raise TypeError("an outbox is encrypted")
     else:
         state, outbox = _OPEN + envelope.state if envelope.state else b"", b""
     return _joined(envelope.epoch, envelope.due_ms, _Head(envelope.key, envelope.applied, state)) + outbox
@@ -135,18 +135,18 @@ def beside_parts(at: bytes) -> tuple[bytes, str] | None:
     return b"%b/%b" % (tenant, hash_), name.decode()
 
 
-def encode_beside(epoch: int, sealed: bytes) -> bytes:
+def encode_beside(epoch: int, encrypted: bytes) -> bytes:
     """What lies beside a state as changelog bytes, fenced by its owner's epoch as the state is. Empty: nothing."""
-    return _joined(epoch, None, _Head(None, {}, sealed))
+    return _joined(epoch, None, _Head(None, {}, encrypted))
 
 
 def beside_of(data: bytes) -> bytes:
-    """What lies beside a state, still sealed; empty: nothing. Raises EnvelopeError."""
+    """What lies beside a state, still encrypted; empty: nothing. Raises EnvelopeError."""
     return _opened_head(data)[3].state
 
 
 def decode(data: bytes) -> Envelope:
-    """The envelope of changelog bytes, not opened where it is sealed. Raises EnvelopeError where they are something
+    """The envelope of changelog bytes, not opened where it is encrypted. Raises EnvelopeError where they are something
     else."""
     epoch, due_ms, at, head = _opened_head(data)
     found = Envelope(epoch, due_ms, head.applied, key=head.key)
@@ -157,12 +157,12 @@ def decode(data: bytes) -> Envelope:
     return found
 
 
-def opened(envelope: Envelope, seal_off: Open) -> Envelope:
-    """The envelope with its state and outbox. Raises EnvelopeError, and what `seal_off` raises."""
+def opened(envelope: Envelope, decrypt: Open) -> Envelope:
+    """The envelope with its state and outbox. Raises EnvelopeError, and what `decrypt` raises."""
     if envelope.unopened is not None:
         state, outbox = envelope.unopened
-        envelope.state = seal_off(state, STATE) if state else None
-        envelope.outbox = _unpacked(seal_off(outbox, OUTBOX)) if outbox else []
+        envelope.state = decrypt(state, STATE) if state else None
+        envelope.outbox = _unpacked(decrypt(outbox, OUTBOX)) if outbox else []
         envelope.unopened = None
     return envelope
 
@@ -226,7 +226,7 @@ def epoch_of(data: bytes) -> int:
 
 
 def key_of(data: bytes) -> bytes | None:
-    """Only the subject's wrapped key, for whoever reads what it seals."""
+    """Only the subject's wrapped key, for whoever reads what it encrypts."""
     return _opened_head(data)[3].key if _checked_front(data)[0] else None
 
 

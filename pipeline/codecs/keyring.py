@@ -1,6 +1,6 @@
 """The subjects' keys as a reader has them: whoever may read a table's changelog and has the installation's key.
 
-Fed with changelog records in their order, whose values carry the keys; opens what is sealed on the topics, by the
+Fed with changelog records in their order, whose values carry the keys; opens what is encrypted on the topics, by the
 pseudonym that is the record's key. A subject whose key is destroyed is unknown to it.
 """
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs.vault import BY_SUBJECT, Cipher, SealError, Vault
+from pipeline.codecs.encryption import BY_SUBJECT, Cipher, DecryptionError, KeyEncryption
 from topics.catalog import Topic
 
 
 class Keyring:
     """Keys by subject and by pseudonym."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(self, key_encryption: KeyEncryption) -> None:
+        self._key_encryption = key_encryption
         #: Subject → its wrapped key, not opened before it is needed.
         self.wrapped: dict[bytes, bytes] = {}
         self._by_pseudonym: dict[bytes, tuple[bytes, Cipher]] = {}
@@ -51,9 +51,9 @@ class Keyring:
             self._not_indexed.add(subject)
 
     def knows(self, pseudonym: bytes) -> bool:
-        """Whether records under this key can be opened. Raises SealError."""
+        """Whether records under this key can be opened. Raises DecryptionError."""
         for subject in self._not_indexed:
-            cipher = self._vault.unwrapped(subject, self.wrapped[subject])
+            cipher = self._key_encryption.unwrapped(subject, self.wrapped[subject])
             self._by_pseudonym[cipher.pseudonym] = (subject, cipher)
             self._pseudonyms[subject] = cipher.pseudonym
         self._not_indexed.clear()
@@ -63,17 +63,17 @@ class Keyring:
         """Whose pseudonym it is."""
         return self._by_pseudonym[pseudonym][0] if self.knows(pseudonym) else None
 
-    def opened(self, pseudonym: bytes, sealed: bytes, purpose: bytes) -> bytes:
-        """What is sealed in a record with this key. Raises SealError."""
-        if sealed[0] != BY_SUBJECT:
-            return self._vault.opened(sealed, purpose)
+    def opened(self, pseudonym: bytes, encrypted: bytes, purpose: bytes) -> bytes:
+        """What is encrypted in a record with this key. Raises DecryptionError."""
+        if encrypted[0] != BY_SUBJECT:
+            return self._key_encryption.opened(encrypted, purpose)
         if not self.knows(pseudonym):
-            raise SealError("sealed with a key that is destroyed, or not known here yet")
-        return self._by_pseudonym[pseudonym][1].open(sealed, purpose)
+            raise DecryptionError("encrypted with a key that is destroyed, or not known here yet")
+        return self._by_pseudonym[pseudonym][1].open(encrypted, purpose)
 
     def value(self, topic: Topic, key: bytes | None, data: bytes | None) -> Any:
-        """A record's value, opened; what cannot be opened stays sealed. Raises CodecError."""
+        """A record's value, opened; what cannot be opened stays encrypted. Raises CodecError."""
         try:
             return avro.decode(topic, data, partial(self.opened, key or b""))
-        except SealError:
+        except DecryptionError:
             return avro.decode(topic, data)

@@ -1,11 +1,11 @@
-"""The personal fields of a sealed topic's records: which they are, and their way into `sealed` and out of it.
+"""The personal fields of an encrypted topic's records: which they are, and their way into `encrypted` and out of it.
 
-The schema marks them (`"personal": true`). Sealed, they are MessagePack, by name; outside of it each is empty, so that
-whoever has no key still reads the rest. Nobody reads what is sealed without opening it first: written as Avro it would
-be a fifth smaller and cost five times as much.
+The schema marks them (`"personal": true`). Encrypted, they are MessagePack, by name; outside of it each is empty, so
+that whoever has no key still reads the rest. Nobody reads what is encrypted without opening it first: written as Avro
+it would be a fifth smaller and cost five times as much.
 
-A sealed schema has its open fields first, then the personal ones, then `sealed`: so the bytes of the empty ones are
-always the same, and a sealed record costs less to write than an open one.
+A schema with personal fields has its open fields first, then the personal ones, then `encrypted`: so the bytes of the
+empty ones are always the same, and an encrypted record costs less to write than an open one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import msgspec
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from pipeline.codecs import state
+from pipeline.codecs.encryption import Cipher
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import Schema
-from pipeline.codecs.vault import Cipher
 
-#: Opens sealed bytes for a purpose. Raises SealError.
+#: Opens encrypted bytes for a purpose. Raises DecryptionError.
 Opened = Callable[[bytes, bytes], bytes]
 
-SEALED: Final = "sealed"
+ENCRYPTED: Final = "encrypted"
 _encode: Final = msgspec.msgpack.Encoder().encode
 _EMPTY: Final[dict[str, Any]] = {
     "null": None, "boolean": False, "int": 0, "long": 0, "float": 0.0, "double": 0.0, "string": "", "bytes": b"",
@@ -33,17 +33,17 @@ _EMPTY: Final[dict[str, Any]] = {
 
 
 class PersonalFields:
-    """One sealed schema's."""
+    """One encrypted schema's."""
 
     def __init__(self, schema: Schema, plain: Plain) -> None:
         self._newest = schema
-        #: Bound into what is sealed: one topic's secret opens as no other's.
+        #: Bound into what is encrypted: one topic's secret opens as no other's.
         self.purpose: Final = schema.subject.encode()
         names = personal_fields(schema.definition)
         types = {field["name"]: field["type"] for field in schema.definition["fields"]}
-        outside = [name for name in types if name not in names and name != SEALED]
-        if [*types] != [*outside, *names, SEALED]:
-            raise TypeError(f"{schema.file}: put the open fields first, then the personal ones, then `{SEALED}`")
+        outside = [name for name in types if name not in names and name != ENCRYPTED]
+        if [*types] != [*outside, *names, ENCRYPTED]:
+            raise TypeError(f"{schema.file}: put the open fields first, then the personal ones, then `{ENCRYPTED}`")
         self._names, self._profiles = names, plain.profiles
         self._inner = _part(schema, names)
         self._outside, self._outer = plain.part(outside), _part(schema, outside)
@@ -52,13 +52,13 @@ class PersonalFields:
         self._empty = empty.getvalue()
 
     def write(self, out: BytesIO, value: Any, cipher: Cipher) -> None:
-        """Append the value, its personal fields sealed. Raises as fastavro does."""
+        """Append the value, its personal fields encrypted. Raises as fastavro does."""
         schemaless_writer(out, self._outer, self._outside(value), strict=True)
-        sealed = cipher.seal(self.packed(value, self._names), self.purpose)
-        out.write(b"%b\x02%b%b" % (self._empty, _length(len(sealed)), sealed))
+        encrypted = cipher.encrypt(self.packed(value, self._names), self.purpose)
+        out.write(b"%b\x02%b%b" % (self._empty, _length(len(encrypted)), encrypted))
 
     def packed(self, value: Any, names: Iterable[str]) -> bytes:
-        """These fields of the value as they are before they are sealed."""
+        """These fields of the value as they are before they are encrypted."""
         inside = {name: getattr(value, name) for name in names}
         for name in self._profiles:
             if inside.get(name) is not None:
@@ -75,7 +75,7 @@ class PersonalFields:
             raised.seek(0)
             found = schemaless_reader(raised, inner, self._inner)
         plain.update(found)
-        plain[SEALED] = None
+        plain[ENCRYPTED] = None
 
 
 def personal_fields(definition: dict[str, Any]) -> tuple[str, ...]:

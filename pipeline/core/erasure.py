@@ -32,7 +32,7 @@ def identifiers(profile_id: str, profile: Profile | None, asked_about: str) -> l
 
 
 def names(profile_id: str, profile: Profile | None) -> list[str]:
-    """One identifier under each of the tenant's keys: what was said about it under another one is sealed there."""
+    """One identifier under each of the tenant's keys: what was said about it under another one is encrypted there."""
     rotation = None if profile is None or profile.suppressed else profile.rotation
     if rotation is None:
         return [profile_id]

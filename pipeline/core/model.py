@@ -132,7 +132,7 @@ class Decision(Value, frozen=True):
     #: `experiment:variation`, for each experiment that decided for this profile for the first time.
     exposures: list[str] = value_field(default_factory=list)
     #: On the topic: the personal fields, encrypted; None where they are open.
-    sealed: bytes | None = None
+    encrypted: bytes | None = None
 
 
 class CandidateAudit(Value, frozen=True):
@@ -208,7 +208,7 @@ class AuditRecord(Value, frozen=True):
     account: Account | None = None
     lease: Lease | None = None
     #: On the topic: the personal fields, encrypted; None where they are open.
-    sealed: bytes | None = None
+    encrypted: bytes | None = None
 
 
 class SegmentChange(Value, frozen=True):
@@ -220,7 +220,7 @@ class SegmentChange(Value, frozen=True):
     cause: str
     release: str
     #: On the topic: the personal fields, encrypted; None where they are open.
-    sealed: bytes | None = None
+    encrypted: bytes | None = None
 
 
 class CatalogItem(Value, frozen=True):
@@ -359,4 +359,4 @@ class DeadLetterRecord(Value, frozen=True):
     #: Bytes of key, value and headers left out because no dead letter could hold them; 0: all are here.
     cut_bytes: int = 0
     #: On the topic: the personal fields, encrypted; None where they are open.
-    sealed: bytes | None = None
+    encrypted: bytes | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.codecs import avro
-from pipeline.codecs.vault import Cipher
+from pipeline.codecs.encryption import Cipher
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
 from pipeline.ports import Metrics, Outbound
@@ -59,7 +59,7 @@ def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: 
 def settle(
     flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str, cipher: Cipher | None = None
 ) -> tuple[Outbound, ...]:
-    """Count the record's fate; returns its outputs, encoded, and with a cipher sealed where their topics are."""
+    """Count the record's fate; returns its outputs, encoded, and with a cipher encrypted where their topics are."""
     match outcome:
         case Accept(reason=reason, emits=emits) | Drop(reason=reason, emits=emits):
             fate = Fate.ACCEPT if isinstance(outcome, Accept) else Fate.DROP
@@ -73,8 +73,8 @@ def settle(
 
 
 def outbound(emit: Emit, cipher: Cipher | None = None, partition: int | None = None) -> Outbound:
-    """The emit as bytes for its topic; sealed, under its subject's pseudonym on the partition of the subject."""
-    if cipher is not None and emit.topic.sealed:
+    """The emit as bytes for its topic; encrypted, under its subject's pseudonym on the partition of the subject."""
+    if cipher is not None and emit.topic.encrypted:
         return Outbound(emit.topic.name, cipher.pseudonym, avro.encode(emit.topic, emit.value, cipher), partition)
     return Outbound(emit.topic.name, emit.key.encode(), avro.encode(emit.topic, emit.value), emit.partition)
 

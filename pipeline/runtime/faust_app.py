@@ -21,7 +21,7 @@ from pipeline.adapters import kafka
 from pipeline.adapters.batch_reader import BatchReader, WorkClass, reading_consumer
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
-from pipeline.adapters.keys import vault_of
+from pipeline.adapters.keys import key_encryption_of
 from pipeline.adapters.publisher import KafkaPublisher
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.flow import Flow, Record
@@ -175,12 +175,12 @@ class Worker:
         settings = self.settings
         lease = Lease(self.clock, settings.session_timeout_ms / 1000)
         in_time: dict[str, Any] = {"message.timeout.ms": int(settings.session_timeout_ms * 0.8)}
-        sealed = in_time | kafka.UNCOMPRESSED
+        encrypted = in_time | kafka.UNCOMPRESSED
         changelog = PROFILES_BY_ID.changelog(settings.app_id)
         self.publisher = KafkaPublisher(
-            kafka.producer(settings, "worker-changelog", **sealed),
+            kafka.producer(settings, "worker-changelog", **encrypted),
             kafka.producer(settings, "worker", **in_time),
-            kafka.producer(settings, "worker-lingering", **sealed, **{"linger.ms": GATHER_MS}),
+            kafka.producer(settings, "worker-lingering", **encrypted, **{"linger.ms": GATHER_MS}),
             [changelog],
             [topic.name for topic in TOPICS if not topic.awaited],
             loop,
@@ -198,7 +198,7 @@ class Worker:
             clock=self.clock,
             metrics=self.metrics,
             worker=self.name,
-            vault=vault_of(settings),
+            key_encryption=key_encryption_of(settings),
             dead_letter_limit=settings.dead_letter_limit,
         )
         lanes = Lanes(setup, self.publisher, lease)

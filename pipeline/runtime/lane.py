@@ -23,14 +23,14 @@ from typing import Any
 from pipeline.codecs import avro, positions
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.encryption import Cipher, KeyEncryption
 from pipeline.codecs.envelope import Envelope, Pending
-from pipeline.codecs.vault import Cipher, Vault
 from pipeline.core.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime import faults
+from pipeline.runtime.data_keys import DataKeys
 from pipeline.runtime.fates import LaneContext, settle
-from pipeline.runtime.seals import Seals
 from topics.catalog import PROFILE_BYTES_MAX
 from topics.partitions import subject_partition
 
@@ -54,7 +54,7 @@ class _Entry:
     state: Any
     step: int = 0
     outbox_bytes: int = 0
-    #: Seals the value and what is said of its subject; None where there is nothing of theirs to keep.
+    #: DataKeys the value and what is said of its subject; None where there is nothing of theirs to keep.
     cipher: Cipher | None = None
 
 
@@ -100,7 +100,7 @@ class PartitionLane:
         clock: Clock,
         metrics: Metrics,
         worker: str,
-        vault: Vault,
+        key_encryption: KeyEncryption,
         healed: Collection[bytes] = (),
         home: Callable[[bytes], int] = subject_partition,
     ) -> None:
@@ -110,7 +110,7 @@ class PartitionLane:
         self.epoch = epoch
         self._flows = {flow.reads.name: flow for flow in flows}
         self._store = store
-        self._seals = Seals(vault, store, epoch)
+        self._keys = DataKeys(key_encryption, store, epoch)
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
         self._done = dict(positions)
@@ -195,7 +195,7 @@ class PartitionLane:
 
     def _begin(self, step: Step, dirty: Mapping[bytes, _Entry]) -> None:
         for key, entry in dirty.items():
-            step.writes[key] = self._seals.sealed(entry.envelope, entry.cipher)
+            step.writes[key] = self._keys.encrypted(entry.envelope, entry.cipher)
         self.in_flight += step.records
         self._steps[step.number] = step
 
@@ -239,7 +239,7 @@ class PartitionLane:
             outcome = flow.handle(event, entry.state, self._context)
             state = _state_of(outcome)
             data = None if state is None else _encoded(state)
-            cipher = entry.cipher if state is None else self._seals.after(key, entry.cipher, state)
+            cipher = entry.cipher if state is None else self._keys.after(key, entry.cipher, state)
             beside = self._put_beside(key, outcome, cipher)
             outputs = self._settle(flow, record, outcome, step, cipher)
             entry.cipher = cipher
@@ -307,7 +307,7 @@ class PartitionLane:
         under_way = self._beside.get(at)
         if under_way is not None:
             return under_way[0] or None
-        return self._seals.load_beside(at, self._entries[self._current].cipher)
+        return self._keys.load_beside(at, self._entries[self._current].cipher)
 
     def _put_beside(self, key: bytes, outcome: Outcome, cipher: Cipher | None) -> dict[bytes, bytes]:
         """What the outcome puts beside the state, as changelog values by their place."""
@@ -316,8 +316,8 @@ class PartitionLane:
         values = {}
         for name, data in outcome.beside.items():
             at = envelopes.beside_key(key, name)
-            if data or at in self._beside or self._seals.lies_beside(at):
-                values[at] = self._seals.sealed_beside(at, data, cipher)
+            if data or at in self._beside or self._keys.lies_beside(at):
+                values[at] = self._keys.encrypted_beside(at, data, cipher)
                 self._beside[at] = (data, self._step_number)
         return values
 
@@ -355,7 +355,7 @@ class PartitionLane:
     def _entry(self, key: bytes, step: Step) -> _Entry:
         entry = self._entries.get(key)
         if entry is None:
-            envelope, cipher = self._seals.load(key)
+            envelope, cipher = self._keys.load(key)
             state = None if envelope.state is None else state_codec.decode(envelope.state)
             entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)), cipher=cipher)
             self._entries[key] = entry
@@ -409,7 +409,7 @@ class PartitionLane:
         return entry.outbox_bytes > OUTBOX_BYTES_MAX
 
     def _cipher_for(self, key: bytes | None, step: Step) -> Cipher | None:
-        """What seals the dead letter of a record that cannot be read: the key of the subject whose it may be."""
+        """What encrypts the dead letter of a record that cannot be read: the key of the subject whose it may be."""
         return self._entry(key, step).cipher if key and self._home(key) == self.partition else None
 
     def _settle(
@@ -418,7 +418,7 @@ class PartitionLane:
         """Count the fate and queue its outputs."""
         if isinstance(outcome, DeadLetter):
             self.dead_letters += 1
-        outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._seals.nobody)
+        outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._keys.nobody)
         step.outputs.extend(outputs)
         return outputs
 

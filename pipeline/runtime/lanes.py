@@ -18,7 +18,7 @@ from confluent_kafka import Consumer
 
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs.vault import Vault
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.core.live import Live
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
@@ -96,7 +96,7 @@ class LaneSetup:
     clock: Clock
     metrics: WorkerMetrics
     worker: str
-    vault: Vault
+    key_encryption: KeyEncryption
     dead_letter_limit: int
     #: Opens one partition's local store by its path.
     open_store: Callable[[Path], TableStore] = RocksStore
@@ -257,7 +257,7 @@ class Lanes:
             clock=setup.clock,
             metrics=setup.metrics,
             worker=setup.worker,
-            vault=setup.vault,
+            key_encryption=setup.key_encryption,
             healed=tenure.healed,
             home=setup.home,
         )

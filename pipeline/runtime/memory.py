@@ -14,11 +14,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pipeline.codecs import avro, sealed_values
+from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import Vault
 from pipeline.flow import Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
@@ -141,7 +141,7 @@ class MemoryPipeline:
         self.directory = directory or Directory()
         self.clock = ManualClock()
         self.metrics = CountingMetrics()
-        self.vault = Vault("memory", counting_chance())
+        self.key_encryption = KeyEncryption("memory", counting_chance())
         self.logs: dict[str, list[list[Record]]] = {}
         self.changelog: list[list[tuple[bytes, bytes]]] = [[] for _ in range(SUBJECT_PARTITIONS)]
         self.committed: dict[tuple[str, int], int] = {}
@@ -185,7 +185,7 @@ class MemoryPipeline:
         return len(log) - 1
 
     def values(self, topic: Topic) -> list[Any]:
-        """Every record of the topic, decoded and opened, in the order of partitions; sealed where its key is gone."""
+        """Every record of the topic, decoded and opened, by partition; encrypted where its key is gone."""
         keyring = self.keyring()
         return [
             keyring.value(topic, r.key, r.value) for log in self.logs.get(topic.name, []) for r in log
@@ -194,7 +194,7 @@ class MemoryPipeline:
 
     def keyring(self) -> Keyring:
         """What a reader of the changelog has."""
-        found = Keyring(self.vault)
+        found = Keyring(self.key_encryption)
         for number, log in enumerate(self.changelog):
             for key, value in log:
                 found.follow(number, key, value)
@@ -204,7 +204,7 @@ class MemoryPipeline:
         """The state that the table holds for a key; None where there is none."""
         store = self._stores[subject_partition(key.encode())]
         data = store.get(key.encode())
-        state = sealed_values.opened(self.vault, key.encode(), data)[0].state if data is not None else None
+        state = encrypted_values.opened(self.key_encryption, key.encode(), data)[0].state if data is not None else None
         return None if state is None else state_codec.decode(state)
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ class MemoryPipeline:
             clock=self.clock,
             metrics=self.metrics,
             worker="memory",
-            vault=self.vault,
+            key_encryption=self.key_encryption,
         )
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The peer keeps the same state and decides the same, sealed as Nextbest's is; what differs fails the benchmark."""
+"""The peer keeps the same state and decides the same, encrypted as Nextbest's is; what differs fails the benchmark."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from bench import compared, quix_topics
 from bench.parts import BenchError
 from bench.quix_deciding import Deciding
-from pipeline.codecs import avro, sealed_values
+from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import Vault
 from pipeline.core.model import Decision, DecisionRequest
 from pipeline.core.values import replaced
 from pipeline.ports import Outbound
@@ -49,7 +49,7 @@ class Peer:
     """The Quix Streams app without Quix Streams."""
 
     deciding: Deciding
-    vault: Vault
+    key_encryption: KeyEncryption
     changelog: dict[bytes, bytes] = field(default_factory=dict)
     said: list[Outbound] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ class Peer:
         self.said += self.deciding(event, subject.encode(), at_ms, (), Kept(subject, self.changelog))
 
     def ring(self) -> Keyring:
-        found = Keyring(self.vault)
+        found = Keyring(self.key_encryption)
         for key, value in self.changelog.items():
             found.follow(0, quix_topics.subject_of(key), value)
         return found
@@ -72,8 +72,8 @@ def sides(tmp_path: Path) -> tuple[MemoryPipeline, Peer]:
     ours = MemoryPipeline(FLOWS)
     for record in shop.publication(tmp_path):
         ours.send(BY_NAME[record.topic], record.key, record.value)
-    vault = Vault("peer", counting_chance())
-    peer = Peer(Deciding(LaneContext(ours.directory.live), vault, 7), vault)
+    key_encryption = KeyEncryption("peer", counting_chance())
+    peer = Peer(Deciding(LaneContext(ours.directory.live), key_encryption, 7), key_encryption)
     for subject in SUBJECTS:
         events: list[Any] = [shop.consent(subject, 1), *(shop.request(f"{subject}-{n}", subject) for n in range(3))]
         for event in events:
@@ -96,18 +96,18 @@ def test_both_sides_keep_the_same_and_decide_the_same(sides: tuple[MemoryPipelin
     compared.require_same("nextbest", decided(ours), "quix", theirs)
     for subject in SUBJECTS:
         value = Kept(subject, peer.changelog).get_bytes(quix_topics.STATE) or b""
-        kept, cipher = sealed_values.opened(peer.vault, subject.encode(), value)
+        kept, cipher = encrypted_values.opened(peer.key_encryption, subject.encode(), value)
         assert kept.state is not None and cipher is not None
         assert state_codec.decode(kept.state) == ours.state(subject)
 
 
 def test_the_peer_says_nothing_about_anybody_in_the_open(sides: tuple[MemoryPipeline, Peer]) -> None:
     _, peer = sides
-    sealed = [*peer.records(), *peer.records(DECISION_AUDIT.name)]
-    assert len(sealed) == 2 * 3 * len(SUBJECTS)
+    encrypted = [*peer.records(), *peer.records(DECISION_AUDIT.name)]
+    assert len(encrypted) == 2 * 3 * len(SUBJECTS)
     names = [subject.partition("/")[2].encode() for subject in SUBJECTS]
-    assert not [name for key, value in sealed for name in names if name in key or name in value]
-    assert {peer.ring().subject_of(key) for key, _ in sealed} == {subject.encode() for subject in SUBJECTS}
+    assert not [name for key, value in encrypted for name in names if name in key or name in value]
+    assert {peer.ring().subject_of(key) for key, _ in encrypted} == {subject.encode() for subject in SUBJECTS}
     assert not [name for value in peer.changelog.values() for name in names if name in value]
 
 
@@ -118,7 +118,7 @@ def test_a_decision_that_differs_fails_the_benchmark(sides: tuple[MemoryPipeline
     decision = ring.value(DECISIONS, key, data)
     assert isinstance(decision, Decision)
     subject = SUBJECTS[0].encode()
-    cipher = peer.vault.unwrapped(subject, ring.wrapped[subject], peer.vault.nonces(9))
+    cipher = peer.key_encryption.unwrapped(subject, ring.wrapped[subject], peer.key_encryption.nonces(9))
     other = avro.encode(DECISIONS, replaced(decision, decisions=[]), cipher)
     theirs = compared.decisions(ring, [(key, other), *peer.records()[1:]])
     with pytest.raises(BenchError, match="decided 1 of 6 requests differently"):
@@ -127,16 +127,17 @@ def test_a_decision_that_differs_fails_the_benchmark(sides: tuple[MemoryPipeline
         compared.require_same("quix", compared.decisions(ring, peer.records()[1:]), "nextbest", decided(ours))
 
 
-def test_a_decision_that_is_not_sealed_with_its_subjects_key_fails_the_benchmark(
+def test_a_decision_that_is_not_encrypted_with_its_subjects_key_fails_the_benchmark(
     sides: tuple[MemoryPipeline, Peer]
 ) -> None:
     _, peer = sides
     ring = peer.ring()
     (key, data), (other, _) = peer.records()[0], peer.records()[-1]
+    of_term = peer.key_encryption.of_term(peer.key_encryption.nonces(9))
     for records, why in (
-        ([(key, avro.encode(DECISIONS, ring.value(DECISIONS, key, data)))], "not sealed"),
-        ([(b"", avro.encode(DECISIONS, ring.value(DECISIONS, key, data), peer.vault.of_term(peer.vault.nonces(9))))],
-         "not sealed with a subject's key"),
+        ([(key, avro.encode(DECISIONS, ring.value(DECISIONS, key, data)))], "not encrypted"),
+        ([(b"", avro.encode(DECISIONS, ring.value(DECISIONS, key, data), of_term))],
+         "not encrypted with a subject's key"),
         ([(other, data)], "cannot be opened"),
         ([(b"shop/nobody", data)], "cannot be opened"),
     ):

@@ -194,7 +194,7 @@ class BridgeDouble:
 def archive_of(pipeline: MemoryPipeline, settings: Settings) -> PrivacyArchive:
     """The archive over the pipeline's own logs; its changelog carries no times."""
     archive = PrivacyArchive(partial(_records, pipeline, PROFILES_BY_ID.changelog(settings.app_id)), settings)
-    archive._vault = pipeline.vault
+    archive._key_encryption = pipeline.key_encryption
     return archive
 
 

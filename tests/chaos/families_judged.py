@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs.vault import Vault
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.chaos.families import TENANT, Family
@@ -58,7 +58,7 @@ class _Run:
     cluster: _Part
     workers: Sequence[_Owner]
     misdeeds: Sequence[str]
-    vault: Vault
+    key_encryption: KeyEncryption
     #: Topics are read side by side here.
     in_order: bool = False
     accounts: bool = False
@@ -85,7 +85,7 @@ def disks(owners: Mapping[int, Path]) -> list[Disk]:
 
 
 def judge_families(
-    families: Sequence[Family], logs: Logs, kept: list[Disk], vault: Vault
+    families: Sequence[Family], logs: Logs, kept: list[Disk], key_encryption: KeyEncryption
 ) -> Iterator[tuple[str, str]]:
     """What is wrong, with the family it is wrong with."""
     names = {key.encode(): family.name for family in families for key in family.keys()}
@@ -104,7 +104,7 @@ def judge_families(
             copy.offset, copy.epoch = disk.offset, disk.epoch
             # An owner that was stopped in a hurry has not written down its last changes: it would read them again.
             copy.load((c.key, c.value, c.offset) for c in changelog.changes if c.offset > disk.offset)
-        for wrong in judge(_Run(part, [_Owner(copies)], (), vault)):
+        for wrong in judge(_Run(part, [_Owner(copies)], (), key_encryption)):
             yield family.name, wrong
 
 

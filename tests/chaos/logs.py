@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
-from pipeline.adapters.keys import vault_of
+from pipeline.adapters.keys import key_encryption_of
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.keyring import Keyring
@@ -87,7 +87,7 @@ def read(settings: Settings) -> Logs:
     logs = Logs({t.name: [_record(m) for m in _messages(settings, t.name, t.partitions)] for t in (*INPUTS, *OUTPUTS)})
     keyring = _read_changelog(settings, logs)
     for topic in OUTPUTS:
-        if topic.sealed:
+        if topic.encrypted:
             logs.records[topic.name] = [_opened(topic, record, keyring) for record in logs.records[topic.name]]
     _read_commits(settings, logs)
     return logs
@@ -128,9 +128,9 @@ def _record(message: Message) -> Record:
 
 
 def _opened(topic: Topic, record: Record, keyring: Keyring) -> Record:
-    """As it was before it was sealed. What has no key (nothing of it is anybody's) stays as it is."""
+    """As it was before it was encrypted. What has no key (nothing of it is anybody's) stays as it is."""
     value = keyring.value(topic, record.key, record.value)
-    if value.sealed is not None:
+    if value.encrypted is not None:
         return record
     # A letter about somebody who has no key yet lies under nobody's.
     subject = value.key if topic is DEAD_LETTERS else keyring.subject_of(record.key or b"") or record.key
@@ -144,7 +144,7 @@ def _read_changelog(settings: Settings, logs: Logs) -> Keyring:
     """
     newest: list[dict[bytes, Change]] = [{} for _ in range(SUBJECT_PARTITIONS)]
     epochs = [0] * SUBJECT_PARTITIONS
-    keyring = Keyring(vault_of(settings))
+    keyring = Keyring(key_encryption_of(settings))
     for message in _messages(settings, PROFILES_BY_ID.changelog(settings.app_id), SUBJECT_PARTITIONS):
         record = _record(message)
         partition, key, value = record.partition, record.key or b"", record.value

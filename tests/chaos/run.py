@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from bench.cluster import Cluster
 from bench.machine import facts
-from pipeline.adapters.keys import vault_of
-from pipeline.codecs.vault import Vault
+from pipeline.adapters.keys import key_encryption_of
+from pipeline.codecs.encryption import KeyEncryption
 from tests.chaos import stalls
 from tests.chaos.callers_judged import how_answered, judge_callers, judge_caps, judge_commits
 from tests.chaos.calls import Asked
@@ -58,7 +58,7 @@ def run(options: Options, folder: Path, watcher: Watcher) -> dict[str, Any]:
         logs = read(installation.settings)
         found = list(zombies(attack.done, logs, folder / "kafka" / "data", installation.settings.app_id))
     watcher.begin("Judging")
-    wrong = list(_wrong(load, logs, owners, found, vault_of(installation.settings)))
+    wrong = list(_wrong(load, logs, owners, found, key_encryption_of(installation.settings)))
     return _results(options, load, attack.done, installation, logs, found, wrong)
 
 
@@ -85,13 +85,13 @@ def _rest(installation: Installation) -> None:
 
 
 def _wrong(
-    load: Load, logs: Logs, owners: dict[int, Path], found: list[Zombie], vault: Vault
+    load: Load, logs: Logs, owners: dict[int, Path], found: list[Zombie], key_encryption: KeyEncryption
 ) -> Iterator[str]:
     yield from judge_callers(load.told, logs)
     yield from judge_caps(logs)
     yield from judge_commits(logs)
     yield from judge_zombies(found, logs)
-    for family, wrong in judge_families(load.families, logs, disks(owners), vault):
+    for family, wrong in judge_families(load.families, logs, disks(owners), key_encryption):
         yield f"family {family[:-1]}: {wrong}"
 
 

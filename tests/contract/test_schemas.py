@@ -89,10 +89,10 @@ def test_a_schema_says_of_every_field_whether_it_is_personal(schema: Schema) -> 
     assert undecided == [], f"{schema.file}: is it personal? Say so, and see docs/privacy.md"
 
 
-def test_personal_fields_are_sealed_or_gone_within_days() -> None:
+def test_personal_fields_are_encrypted_or_gone_within_days() -> None:
     kept = {topic.name: topic for topic in TOPICS if personal_fields(NEWEST[topic.schema or ""].definition)}
     # Proof of what was erased outlives it: hashes of identifiers, nothing else.
-    open_ = {name for name, topic in kept.items() if not topic.sealed} - {"erasure.requests", "erasure.receipts"}
+    open_ = {name for name, topic in kept.items() if not topic.encrypted} - {"erasure.requests", "erasure.receipts"}
     assert open_ == {
         "identity.events", "feedback.events", "decision.requests", "profile.inbox", "decision.replies",
     }

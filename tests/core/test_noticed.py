@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline.bridge.asking import Asker, _Waiting
 from pipeline.bridge.quotas import _Bucket
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope, encode
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import Vault
 from pipeline.core import caps, rotation, signals, windows
 from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Matcher, Signal, Window
@@ -124,9 +124,9 @@ def test_reading_ends_where_the_partition_does_though_fewer_records_are_left() -
 
 
 def test_a_running_reader_opens_nothing_of_who_was_erased() -> None:
-    vault = Vault("an installation's key", os.urandom)
-    ring = Keyring(vault)
-    cipher = vault.new_key(b"shop/ann", vault.nonces(1))
+    key_encryption = KeyEncryption("an installation's key", os.urandom)
+    ring = Keyring(key_encryption)
+    cipher = key_encryption.new_key(b"shop/ann", key_encryption.nonces(1))
     ring.learn(b"shop/ann", encode(Envelope(epoch=1, key=cipher.wrapped)))
     assert ring.subject_of(cipher.pseudonym) == b"shop/ann"
     ring.learn(b"shop/ann", encode(Envelope(epoch=1)))

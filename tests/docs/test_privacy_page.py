@@ -23,7 +23,7 @@ def test_every_topic_with_people_in_it_is_listed_with_its_retention() -> None:
         days = topic.retention_ms / DAY_MS
         said = f"{days:g} day" if days >= 1 else f"{topic.retention_ms // MINUTE_MS} minutes"
         assert (said in row) or ("3 years" in row and days == 1_095), (topic.name, said)
-        assert ("their own key" in row) == topic.sealed, topic.name
+        assert ("their own key" in row) == topic.encrypted, topic.name
 
 
 def test_its_links_lead_somewhere_and_its_commands_exist() -> None:
@@ -33,7 +33,7 @@ def test_its_links_lead_somewhere_and_its_commands_exist() -> None:
     assert named == {command.callback.__name__ for command in privacy.app.registered_commands if command.callback}
 
 
-def test_the_program_that_reads_sealed_records_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_that_reads_encrypted_records_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     class Keys:
@@ -47,7 +47,7 @@ def test_the_program_that_reads_sealed_records_runs(monkeypatch: pytest.MonkeyPa
             """Nothing is open."""
 
         def value(self, topic: object, key: bytes, data: bytes) -> object:
-            return SimpleNamespace(sealed=data or None)
+            return SimpleNamespace(encrypted=data or None)
 
     monkeypatch.setattr(adapter, "Keys", Keys)
     [program] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

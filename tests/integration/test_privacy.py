@@ -78,5 +78,5 @@ def test_somebody_is_told_forgotten_and_looked_for(client: Client) -> None:
     assert run("erase", ANN, "--by", "ticket 17")[0] == 0
     wait_until(lambda: run("verify", ANN, "--until-retention")[0] == 0, what="nothing that stays")
     (left,) = [d for d in client.values(DECISIONS, since) if d.decision_id == mine.decision_id]
-    assert left.sealed is not None and left.request_id != "privacy-1"
+    assert left.encrypted is not None and left.request_id != "privacy-1"
     assert run("verify", ANN)[0] == 1, "the broker has what it replaced until it compacts"

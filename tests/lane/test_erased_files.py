@@ -14,29 +14,29 @@ import pytest
 from pipeline.adapters.privacy_search import Kind, Verifier
 from pipeline.adapters.privacy_tables import look_into
 from pipeline.adapters.rocksdb_store import RocksStore
-from pipeline.codecs import sealed_values, state
+from pipeline.codecs import encrypted_values, state
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.codecs.vault import Vault
 from pipeline.core import erasure
 from pipeline.core.bounds import COMPACTED_MS
 from pipeline.core.profile import Profile, Trait
 
 from .test_lanes import World
 
-VAULT = Vault("test", os.urandom)
-NONCES = VAULT.nonces(1)
+KEY_ENCRYPTION = KeyEncryption("test", os.urandom)
+NONCES = KEY_ENCRYPTION.nonces(1)
 ANN = f"shop/{blake2b(b'ann', digest_size=16).hexdigest()}".encode()
 
 
 def profile_of(key: bytes, text: str = "x" * 300) -> bytes:
     """Somebody's value as it lies in the table, with its key."""
     data = state.encode(Profile(profile_id=key.decode(), traits={"name": Trait(text)}))
-    return sealed_values.sealed(Envelope(1, state=data), VAULT.new_key(key, NONCES))
+    return encrypted_values.encrypted(Envelope(1, state=data), KEY_ENCRYPTION.new_key(key, NONCES))
 
 
 def erased(key: bytes) -> bytes:
     data = state.encode(erasure.erased(key.decode(), 5))
-    return sealed_values.sealed(Envelope(1, state=data), VAULT.of_term(NONCES))
+    return encrypted_values.encrypted(Envelope(1, state=data), KEY_ENCRYPTION.of_term(NONCES))
 
 
 def somebody(number: int) -> bytes:
@@ -45,7 +45,7 @@ def somebody(number: int) -> bytes:
 
 def left_of(path: Path, key: bytes = ANN) -> list[tuple[Kind, str]]:
     """What a verification finds in one copy, but that the subject was erased, with the kind of file."""
-    verifier = Verifier(VAULT, "changelog", [key])
+    verifier = Verifier(KEY_ENCRYPTION, "changelog", [key])
     look_into(path, [key.decode()], verifier)
     return [(place.kind, Path(place.topic).suffix) for place in verifier.done() if place.kind is not Kind.KEPT]
 
@@ -95,7 +95,8 @@ def test_a_key_in_tables_files_is_found_and_then_is_gone_everywhere(store: Rocks
 def test_no_border_of_the_log_hides_a_key(tmp_path: Path, block: int) -> None:
     store = RocksStore(tmp_path / "0")
     filler = 32_768 - 700 + block * 16
-    store.apply({b"shop/filler": sealed_values.sealed(Envelope(1, state=b"z" * filler), VAULT.of_term(NONCES))}, 1)
+    nobody = KEY_ENCRYPTION.of_term(NONCES)
+    store.apply({b"shop/filler": encrypted_values.encrypted(Envelope(1, state=b"z" * filler), nobody)}, 1)
     store.write()
     store.apply({ANN: profile_of(ANN)}, 2)
     store.write()
@@ -164,7 +165,7 @@ def test_the_time_given_is_that_of_a_worker_that_runs(store: RocksStore) -> None
     store.write()
     store.apply({ANN: erased(ANN)}, 2)
     store.write()
-    verifier = Verifier(VAULT, "changelog", [ANN])
+    verifier = Verifier(KEY_ENCRYPTION, "changelog", [ANN])
     look_into(store.path, [ANN.decode()], verifier)
     (place,) = [place for place in verifier.done() if place.kind is Kind.EXPIRES]
     written_ms = Path(place.topic).stat().st_mtime_ns // 1_000_000

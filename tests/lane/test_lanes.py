@@ -11,8 +11,8 @@ import pytest
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
-from pipeline.codecs.vault import Vault
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.profile import Profile, Trait
 from pipeline.core.values import replaced
@@ -80,7 +80,7 @@ class World:
             clock=self.clock,
             metrics=WorkerMetrics(),
             worker="w",
-            vault=Vault("test", counting_chance()),
+            key_encryption=KeyEncryption("test", counting_chance()),
             dead_letter_limit=dead_letter_limit,
         )
         self.lanes = Lanes(setup, self.publisher, self.lease)

@@ -87,7 +87,7 @@ def half_way(monkeypatch: pytest.MonkeyPatch) -> MemoryPipeline:
         return ((key, value, offset) for offset, (key, value) in enumerate(pipeline.changelog[place[1]]))
 
     monkeypatch.setattr(profile_reader, "_changes", changes)
-    monkeypatch.setattr(profile_reader, "vault_of", lambda _: pipeline.vault)
+    monkeypatch.setattr(profile_reader, "key_encryption_of", lambda _: pipeline.key_encryption)
     monkeypatch.setattr(reading, "reader", lambda *_: io.BytesIO())
     monkeypatch.setattr(cli_identity, "_rules", lambda *_: DEFAULT)
     monkeypatch.setenv("NEXTBEST_TENANT_KEY", "new,old")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, Protocol
 
-from pipeline.codecs.vault import Vault
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.flow import Record
 from tests.sim.cluster import Change, Changelog
 
@@ -65,7 +65,7 @@ class Finished(Protocol):
 
     #: The installation's keys.
     @property
-    def vault(self) -> Vault: ...
+    def key_encryption(self) -> KeyEncryption: ...
 
 
 def compacted(changes: Sequence[Change]) -> list[Change]:

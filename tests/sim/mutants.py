@@ -22,11 +22,11 @@ from pipeline.core.profile import Profile, changed
 from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
+from pipeline.runtime.data_keys import DataKeys
 from pipeline.runtime.lane import PartitionLane, Step
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.lanes import Lanes
 from pipeline.runtime.memory import MemoryStore
-from pipeline.runtime.seals import Seals
 from tests.sim.worker import SimWorker
 from topics.catalog import PROFILE_INBOX
 
@@ -251,13 +251,13 @@ def _read_before_announcing_only() -> Any:
 
 
 def _keep_the_key() -> Any:
-    after = Seals.after
-    return _patched((Seals, "after", lambda self, key, cipher, state: cipher or after(self, key, cipher, state)))
+    after = DataKeys.after
+    return _patched((DataKeys, "after", lambda self, key, cipher, state: cipher or after(self, key, cipher, state)))
 
 
 def _never_carry_the_key_over() -> Any:
-    after = Seals.after
-    return _patched((Seals, "after", lambda self, key, cipher, state: after(self, key, None, state)))
+    after = DataKeys.after
+    return _patched((DataKeys, "after", lambda self, key, cipher, state: after(self, key, None, state)))
 
 
 def _learn_of_the_erased() -> Any:

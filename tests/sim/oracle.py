@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.codecs import avro, sealed_values
+from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
+from pipeline.codecs.encryption import DecryptionError
 from pipeline.codecs.keyring import Keyring
-from pipeline.codecs.vault import SealError
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Record
@@ -50,7 +50,7 @@ class Oracle:
     def __init__(self, sim: Finished) -> None:
         self.sim = sim
         self.wrong: list[str] = []
-        self.keyring = Keyring(sim.vault)
+        self.keyring = Keyring(sim.key_encryption)
         #: By the hash under the old tenant key, whichever endpoint it came through.
         self.identity = [(record, as_early(event)) for record, event in self._inputs(IDENTITY_EVENTS.name)]
         self.feedback = [(record, as_early(event)) for record, event in self._inputs(FEEDBACK_EVENTS.name)]
@@ -127,7 +127,7 @@ class Oracle:
 
     def _readable(self, topic: Any) -> list[tuple[Record, Any]]:
         """Those that are not an erased subject's."""
-        return [(record, value) for record, value in self._outputs(topic) if value.sealed is None]
+        return [(record, value) for record, value in self._outputs(topic) if value.encrypted is None]
 
     def _states(self) -> dict[str, Profile]:
         """What a new worker would read, after the log was compacted; must be what the present owner has, but for an
@@ -145,8 +145,8 @@ class Oracle:
             for key, value in found.items():
                 self.keyring.learn(key, value)
                 try:
-                    state = sealed_values.opened(self.sim.vault, key, value)[0].state
-                except SealError as error:
+                    state = encrypted_values.opened(self.sim.key_encryption, key, value)[0].state
+                except DecryptionError as error:
                     self.wrong.append(f"the value of {key!r} cannot be opened: {error}")
                     continue
                 if state is not None:
@@ -172,7 +172,7 @@ class Oracle:
     def _nothing_lost(self) -> None:
         """Every input has its effect; what cannot be read has a dead letter with its bytes."""
         letters = {(e.topic, e.partition, e.offset): e.value for _, e in self._readable(DEAD_LETTERS)}
-        erased = {(e.topic, e.partition, e.offset) for _, e in self._outputs(DEAD_LETTERS) if e.sealed is not None}
+        erased = {(e.topic, e.partition, e.offset) for _, e in self._outputs(DEAD_LETTERS) if e.encrypted is not None}
         for topic in (IDENTITY_EVENTS.name, FEEDBACK_EVENTS.name, DECISION_REQUESTS.name):
             readable = {(r.partition, r.offset) for r, _ in self._inputs(topic)}
             for record in self.sim.cluster.records(topic):
@@ -211,7 +211,7 @@ class Oracle:
             if end is not None and end.suppressed and not self.states[name].suppressed:
                 self.wrong.append(f"{name} belongs to somebody erased and is not")
         for _, decision in self._outputs(DECISIONS):
-            if decision.sealed is not None and not receipts:
+            if decision.encrypted is not None and not receipts:
                 self.wrong.append(f"decision {decision.decision_id} cannot be opened")
 
     def _one_profile_each(self) -> None:

@@ -122,7 +122,7 @@ class SimWorker:
             clock=self,
             metrics=self.metrics,  # type: ignore[arg-type]
             worker=machine.name,
-            vault=sim.vault,
+            key_encryption=sim.key_encryption,
             dead_letter_limit=1_000_000,
             open_store=machine.open_store,
             home=sim.cluster.partition_of,

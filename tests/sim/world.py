@@ -6,9 +6,9 @@ import random
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.codecs import avro, sealed_values
+from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs.vault import Vault
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.ports import Outbound
 from tests.sim.cluster import CHANGELOG, SESSION_MS, Cluster, TopicPartition
 from tests.sim.policies import policies
@@ -25,7 +25,7 @@ class World:
         self.trace: list[str] | None = [] if trace else None
         self.rng = rng = random.Random(seed)
         self.cluster = Cluster(rng, rng.choice((1, 2, 3)), ORDER)
-        self.vault = Vault("sim", random.Random(seed + 1).randbytes)
+        self.key_encryption = KeyEncryption("sim", random.Random(seed + 1).randbytes)
         #: In some runs all subjects belong to one firm.
         self.accounts = seed % 10 in (3, 6)
         self.lives = policies(self.accounts)
@@ -102,7 +102,7 @@ class World:
         """A changelog value, opened; what lies beside a state has no outbox, and stays as it is."""
         if out.key.startswith(envelopes.BESIDE):
             return envelopes.decode(out.value or b"")
-        return sealed_values.opened(self.vault, out.key, out.value or b"")[0]
+        return encrypted_values.opened(self.key_encryption, out.key, out.value or b"")[0]
 
     def note(self, text: str) -> None:
         """One line of the trace."""
@@ -116,9 +116,9 @@ class World:
             if out.value is None:
                 return f"{key!r} deleted"
             e = self.opened(out)
-            sealed = "nobody's" if e.key is None else e.key.hex()[-8:]
+            encrypted = "nobody's" if e.key is None else e.key.hex()[-8:]
             applied = ",".join(f"{s.partition('@')[0].partition('.')[0]}:{o}" for s, o in e.applied.items())
-            return f"{key!r} {sealed} epoch {e.epoch} applied {applied} outbox {[(p.source.partition('.')[0], p.offset) for p in e.outbox]}"  # noqa: E501
+            return f"{key!r} {encrypted} epoch {e.epoch} applied {applied} outbox {[(p.source.partition('.')[0], p.offset) for p in e.outbox]}"  # noqa: E501
         try:
             value = avro.decode(BY_NAME[out.topic], out.value or b"")
         except avro.CodecError:

@@ -122,7 +122,7 @@ class Client:
     """Produces and reads as any Kafka client would."""
 
     def __init__(self, bootstrap: str, app_id: str = "nextbest") -> None:
-        """`app_id`: the workers', in whose changelog the keys lie that open what is sealed."""
+        """`app_id`: the workers', in whose changelog the keys lie that open what is encrypted."""
         self.settings = Settings(bootstrap=bootstrap, app_id=app_id)
         self.producer: Producer = kafka.producer(self.settings, "test")
         self.refused: list[str] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.codecs import encrypted_values
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs import sealed_values
 from pipeline.core.model import ErasureAction, ErasureReceipt, ErasureRequest
 from pipeline.core.values import replaced
 from pipeline.runtime.memory import CrashError, MemoryPipeline
@@ -59,7 +59,7 @@ def ask_for(pipeline: MemoryPipeline, subject: str, action: str = "erase", job: 
 
 def opened(pipeline: MemoryPipeline) -> int:
     """How many decisions and audits can be read with the keys there are."""
-    return sum(one.sealed is None for topic in (DECISIONS, DECISION_AUDIT) for one in pipeline.values(topic))
+    return sum(one.encrypted is None for topic in (DECISIONS, DECISION_AUDIT) for one in pipeline.values(topic))
 
 
 def keys_of(pipeline: MemoryPipeline) -> set[bytes]:
@@ -154,7 +154,7 @@ def test_what_waited_to_be_sent_is_gone_from_the_table_too(pipeline: MemoryPipel
     pipeline.advance(2_000)
     for log in pipeline.changelog:
         for key, value in dict(log).items():
-            envelope, cipher = sealed_values.opened(pipeline.vault, key, value)
+            envelope, cipher = encrypted_values.opened(pipeline.key_encryption, key, value)
             assert cipher is None
             assert envelope.due_ms is None
             assert all(out.topic in ("erasure.receipts",) for p in envelope.outbox for out in p.outputs)

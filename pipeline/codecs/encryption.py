@@ -1,6 +1,6 @@
-"""Keys: one per subject, wrapped by the installation's. What is sealed with them, and how it is opened again.
+"""Keys: one per subject, wrapped by the installation's. What is encrypted with them, and how it is opened again.
 
-A sealed value starts with a byte that says whose key it needs: `BY_SUBJECT`, the key of one subject, found by the
+An encrypted value starts with a byte that says whose key it needs: `BY_SUBJECT`, the key of one subject, found by the
 pseudonym that the record carries; `BY_INSTALLATION`, a key of one owner's term, derived from the installation's. Both
 are AES-256-GCM of the compressed data; why, and where the nonces come from, is in docs/adr/0016-a-key-per-subject.md.
 """
@@ -32,8 +32,8 @@ _SUBJECT_MARK: Final = bytes((BY_SUBJECT,))
 Chance = Callable[[int], bytes]
 
 
-class SealError(ValueError):
-    """Sealed bytes that cannot be opened; the text says which key is missing."""
+class DecryptionError(ValueError):
+    """Encrypted bytes that cannot be opened; the text says which key is missing."""
 
 
 class Nonces:
@@ -56,7 +56,7 @@ class Nonces:
 
 
 class Cipher:
-    """One key at work. A subject's has a `pseudonym`, the key of the records sealed with it and nobody's once it is
+    """One key at work. A subject's has a `pseudonym`, the key of the records encrypted with it and nobody's once it is
     destroyed, and is kept `wrapped`; the installation's has neither."""
 
     __slots__ = ("_aead", "_mark", "_nonces", "pseudonym", "wrapped")
@@ -71,7 +71,7 @@ class Cipher:
         self.pseudonym = pseudonym
         self.wrapped = wrapped
 
-    def seal(self, data: bytes, purpose: bytes, compress: bool = True) -> bytes:
+    def encrypt(self, data: bytes, purpose: bytes, compress: bool = True) -> bytes:
         """The data, readable only with this key and for the same purpose. `compress`: where that makes it smaller;
         what is encrypted already does not get smaller."""
         if self._nonces is None:
@@ -79,26 +79,26 @@ class Cipher:
         nonce = self._nonces.next()
         return self._mark + nonce + self._aead.encrypt(nonce, compressed(data) if compress else plain(data), purpose)
 
-    def open(self, sealed: bytes, purpose: bytes) -> bytes:
-        """The data again. Raises SealError."""
+    def open(self, encrypted: bytes, purpose: bytes) -> bytes:
+        """The data again. Raises DecryptionError."""
         start = len(self._mark)
-        if sealed[:start] != self._mark:
-            raise SealError("sealed with another key")
-        nonce = sealed[start : start + NONCE_BYTES]
+        if encrypted[:start] != self._mark:
+            raise DecryptionError("encrypted with another key")
+        nonce = encrypted[start : start + NONCE_BYTES]
         try:
-            return decompressed(self._aead.decrypt(nonce, sealed[start + NONCE_BYTES :], purpose))
+            return decompressed(self._aead.decrypt(nonce, encrypted[start + NONCE_BYTES :], purpose))
         except (InvalidTag, ValueError) as error:
-            raise SealError("not what was sealed with this key") from error
+            raise DecryptionError("not what was encrypted with this key") from error
 
 
-class Vault:
+class KeyEncryption:
     """The installation's keys, and what is derived from and wrapped by them."""
 
     def __init__(self, secrets: str, chance: Chance) -> None:
         """`secrets`: the installation's key; after a comma, earlier ones that still open what they have wrapped."""
         keys = [_derived(part.strip().encode(), b"installation") for part in secrets.split(",") if part.strip()]
         if not keys:
-            raise SealError("NEXTBEST_PRIVACY_KEY is empty: set a long random text, and keep it")
+            raise DecryptionError("NEXTBEST_PRIVACY_KEY is empty: set a long random text, and keep it")
         self._keys = {_derived(key, b"id")[:_ID_BYTES]: key for key in keys}
         self._newest = next(iter(self._keys))
         self._wraps = {name: AESGCM(_derived(key, b"wrap")) for name, key in self._keys.items()}
@@ -115,13 +115,13 @@ class Vault:
         return self._of_subject(subject, key, wrapped, nonces)
 
     def unwrapped(self, subject: bytes, wrapped: bytes, nonces: Nonces | None = None) -> Cipher:
-        """A subject's kept key at work. Raises SealError."""
+        """A subject's kept key at work. Raises DecryptionError."""
         name, nonce = wrapped[:_ID_BYTES], wrapped[_ID_BYTES : _ID_BYTES + NONCE_BYTES]
         self._require(name)
         try:
             key = self._wraps[name].decrypt(nonce, wrapped[_ID_BYTES + NONCE_BYTES :], subject)
         except (InvalidTag, ValueError) as error:
-            raise SealError("a wrapped key is damaged, or not this subject's") from error
+            raise DecryptionError("a wrapped key is damaged, or not this subject's") from error
         return self._of_subject(subject, key, wrapped, nonces)
 
     def finds(self, subject: bytes, data: bytes) -> bool:
@@ -131,7 +131,7 @@ class Vault:
             while at >= 0:
                 try:
                     self.unwrapped(subject, data[at : at + WRAPPED_BYTES])
-                except SealError:
+                except DecryptionError:
                     at = data.find(name, at + 1)
                 else:
                     return True
@@ -142,11 +142,11 @@ class Vault:
         salt = self._chance(_SALT_BYTES)
         return self._of_salt(self._newest, salt, nonces)
 
-    def opened(self, sealed: bytes, purpose: bytes) -> bytes:
-        """What was sealed by the installation. Raises SealError."""
-        name, salt = sealed[1 : 1 + _ID_BYTES], sealed[1 + _ID_BYTES : 1 + _ID_BYTES + _SALT_BYTES]
+    def opened(self, encrypted: bytes, purpose: bytes) -> bytes:
+        """What was encrypted by the installation. Raises DecryptionError."""
+        name, salt = encrypted[1 : 1 + _ID_BYTES], encrypted[1 + _ID_BYTES : 1 + _ID_BYTES + _SALT_BYTES]
         self._require(name)
-        return self._of_salt(name, salt, None).open(sealed, purpose)
+        return self._of_salt(name, salt, None).open(encrypted, purpose)
 
     def _of_salt(self, name: bytes, salt: bytes, nonces: Nonces | None) -> Cipher:
         key = _derived(self._keys[name], b"term" + salt)
@@ -160,7 +160,7 @@ class Vault:
 
     def _require(self, name: bytes) -> None:
         if name not in self._keys:
-            raise SealError(
+            raise DecryptionError(
                 "wrapped by another installation key: put the earlier one after a comma into NEXTBEST_PRIVACY_KEY"
             )
 

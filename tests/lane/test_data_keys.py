@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.codecs import envelope as envelopes
+from pipeline.codecs.encryption import DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.codecs.vault import SealError, Vault
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
@@ -21,8 +21,8 @@ from pipeline.core.model import (
 )
 from pipeline.core.profile import Profile
 from pipeline.flow import Accept, Context, Emit, Flow, Lane, Outcome, Reason
+from pipeline.runtime.data_keys import DataKeys
 from pipeline.runtime.memory import MemoryPipeline, MemoryStore, counting_chance
-from pipeline.runtime.seals import Seals
 from pipeline.topology import FLOWS
 from tests.support import shop
 from topics.catalog import (
@@ -69,7 +69,7 @@ def test_nothing_personal_lies_in_the_open_and_everything_opens_with_the_key(tmp
     [audit] = pipeline.values(DECISION_AUDIT)
     [decision] = pipeline.values(DECISIONS)
     assert audit.profile_before.traits["plan"].value == SECRET
-    assert audit.profile_id == decision.profile_id == ANN and audit.sealed is decision.sealed is None
+    assert audit.profile_id == decision.profile_id == ANN and audit.encrypted is decision.encrypted is None
 
 
 def test_a_subject_has_one_pseudonym_on_all_topics_and_another_than_anybody_else(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_subject_has_one_pseudonym_on_all_topics_and_another_than_anybody_else
     assert len(names) == 2 and all(name is not None and name.startswith(b"shop/") for name in names)
 
 
-def test_a_key_is_made_once_and_lies_in_every_value_that_it_seals(tmp_path: Path) -> None:
+def test_a_key_is_made_once_and_lies_in_every_value_that_it_encrypts(tmp_path: Path) -> None:
     pipeline = told(tmp_path)
     keys = [envelopes.key_of(value) for log in pipeline.changelog for key, value in log if key == ANN.encode()]
     assert len(keys) == 2 and keys[0] is not None and keys[0] == keys[1]
@@ -98,7 +98,7 @@ def test_a_restarted_worker_goes_on_with_the_key_there_is(tmp_path: Path) -> Non
 
 
 def test_what_follows_from_an_unwritable_outcome_changes_no_key() -> None:
-    """The dead letter is sealed with what stays: a key that was made for nothing would be nowhere."""
+    """The dead letter is encrypted with what stays: a key that was made for nothing would be nowhere."""
 
     def erase(event: FeedbackEvent, state: Profile | None, _ctx: Context) -> Outcome:
         gone = Profile(profile_id=event.subject, suppressed=event.item_id == "gone")
@@ -114,32 +114,32 @@ def test_what_follows_from_an_unwritable_outcome_changes_no_key() -> None:
         pipeline.send(FEEDBACK_EVENTS, ANN, event)
     pipeline.run()
     assert len(pipeline.keyring().wrapped) == 1
-    assert [letter.sealed for letter in pipeline.values(DEAD_LETTERS)] == [None, None]
-    assert [change.sealed for change in pipeline.values(SEGMENT_CHANGES)] == [None, None]
+    assert [letter.encrypted for letter in pipeline.values(DEAD_LETTERS)] == [None, None]
+    assert [change.encrypted for change in pipeline.values(SEGMENT_CHANGES)] == [None, None]
 
 
-def seals(store: MemoryStore, secrets: str = "test") -> Seals:
-    return Seals(Vault(secrets, CHANCE), store, 1)
+def keys_over(store: MemoryStore, secrets: str = "test") -> DataKeys:
+    return DataKeys(KeyEncryption(secrets, CHANCE), store, 1)
 
 
 def test_an_erased_value_opens_without_a_key_and_one_of_another_subject_does_not_open() -> None:
-    store, owner = MemoryStore(), seals(MemoryStore())
+    store, owner = MemoryStore(), keys_over(MemoryStore())
     cipher = owner.after(b"t/a", None, Profile())
     assert cipher is not None and owner.after(b"t/a", cipher, Profile()) is cipher
     assert owner.after(b"t/a", cipher, Profile(suppressed=True)) is None
-    store.apply({b"t/a": owner.sealed(Envelope(state=b"left"), None)}, 0)
-    envelope, none = seals(store).load(b"t/a")
+    store.apply({b"t/a": owner.encrypted(Envelope(state=b"left"), None)}, 0)
+    envelope, none = keys_over(store).load(b"t/a")
     assert (envelope.state, envelope.key, none) == (b"left", None, None)
-    store.apply({b"t/b": owner.sealed(Envelope(state=b"hers"), cipher)}, 1)
-    with pytest.raises(SealError, match="not this subject"):
-        seals(store).load(b"t/b")
-    store.apply({b"t/a": owner.sealed(Envelope(state=b"hers"), cipher)}, 2)
-    with pytest.raises(SealError, match="NEXTBEST_PRIVACY_KEY"):
-        seals(store, "another").load(b"t/a")
+    store.apply({b"t/b": owner.encrypted(Envelope(state=b"hers"), cipher)}, 1)
+    with pytest.raises(DecryptionError, match="not this subject"):
+        keys_over(store).load(b"t/b")
+    store.apply({b"t/a": owner.encrypted(Envelope(state=b"hers"), cipher)}, 2)
+    with pytest.raises(DecryptionError, match="NEXTBEST_PRIVACY_KEY"):
+        keys_over(store, "another").load(b"t/a")
 
 
 def test_a_key_made_anew_is_another_under_another_pseudonym() -> None:
-    owner = seals(MemoryStore())
+    owner = keys_over(MemoryStore())
     first, second = owner.after(b"t/a", None, Profile()), owner.after(b"t/a", None, Profile())
     assert first is not None and second is not None
     assert first.pseudonym != second.pseudonym and first.wrapped != second.wrapped
@@ -147,24 +147,24 @@ def test_a_key_made_anew_is_another_under_another_pseudonym() -> None:
 
 def test_an_earlier_installation_key_still_opens_and_a_foreign_one_says_what_is_missing() -> None:
     chance = counting_chance()
-    old, both, new = Vault("old", chance), Vault("new, old", chance), Vault("new", chance)
+    old, both, new = KeyEncryption("old", chance), KeyEncryption("new, old", chance), KeyEncryption("new", chance)
     cipher = old.new_key(b"t/a", old.nonces(1))
     wrapped = cipher.wrapped or b""
-    sealed, term = cipher.seal(b"text", b"p"), old.of_term(old.nonces(1)).seal(b"text", b"p")
-    assert both.unwrapped(b"t/a", wrapped).open(sealed, b"p") == both.opened(term, b"p") == b"text"
+    encrypted, term = cipher.encrypt(b"text", b"p"), old.of_term(old.nonces(1)).encrypt(b"text", b"p")
+    assert both.unwrapped(b"t/a", wrapped).open(encrypted, b"p") == both.opened(term, b"p") == b"text"
     for failing in (lambda: new.unwrapped(b"t/a", wrapped), lambda: new.opened(term, b"p")):
-        with pytest.raises(SealError, match="NEXTBEST_PRIVACY_KEY"):
+        with pytest.raises(DecryptionError, match="NEXTBEST_PRIVACY_KEY"):
             failing()
-    with pytest.raises(SealError, match="not this subject"):
+    with pytest.raises(DecryptionError, match="not this subject"):
         old.unwrapped(b"t/b", wrapped)
-    with pytest.raises(SealError):
-        cipher.open(sealed, b"another purpose")
-    with pytest.raises(SealError, match="empty"):
-        Vault(" , ", chance)
+    with pytest.raises(DecryptionError):
+        cipher.open(encrypted, b"another purpose")
+    with pytest.raises(DecryptionError, match="empty"):
+        KeyEncryption(" , ", chance)
 
 
 def test_no_nonce_comes_twice_within_a_term_or_in_two() -> None:
-    vault = Vault("test", counting_chance())
-    terms = [vault.nonces(epoch) for epoch in (1, 1, 2)]
+    key_encryption = KeyEncryption("test", counting_chance())
+    terms = [key_encryption.nonces(epoch) for epoch in (1, 1, 2)]
     nonces = [term.next() for term in terms for _ in range(1_000)]
     assert len(set(nonces)) == len(nonces) and {len(nonce) for nonce in nonces} == {12}

@@ -1,4 +1,4 @@
-"""What is sealed comes back as it was with its key, and tells nothing personal without it."""
+"""What is encrypted comes back as it was with its key, and tells nothing personal without it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codecs import avro
+from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.personal import PersonalFields, personal_fields
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
-from pipeline.codecs.vault import Vault
 from pipeline.core.values import Value, replaced
 from pipeline.runtime.memory import counting_chance
 from tests.contract.test_avro_codec import values_of
 from tests.support.golden import TOPIC_OF, VALUES
 from topics.catalog import TOPICS
 
-VAULT = Vault("test", counting_chance())
-KEY = VAULT.new_key(b"shop/ann", VAULT.nonces(1))
+KEY_ENCRYPTION = KeyEncryption("test", counting_chance())
+KEY = KEY_ENCRYPTION.new_key(b"shop/ann", KEY_ENCRYPTION.nonces(1))
 
-every_sealed_subject = pytest.mark.parametrize("subject", [topic.schema for topic in TOPICS if topic.sealed])
+every_encrypted_subject = pytest.mark.parametrize("subject", [topic.schema for topic in TOPICS if topic.encrypted])
 
 
-@every_sealed_subject
+@every_encrypted_subject
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_value_is_sealed_and_opened_equal_and_of_the_same_types(subject: str, data: st.DataObject) -> None:
-    value = replaced(data.draw(values_of(VALUE_TYPES[subject])), sealed=None)
+def test_any_value_is_encrypted_and_opened_equal_and_of_the_same_types(subject: str, data: st.DataObject) -> None:
+    value = replaced(data.draw(values_of(VALUE_TYPES[subject])), encrypted=None)
     written = avro.encode(TOPIC_OF[subject], value, KEY)
     parsed: Any = parse_schema(NEWEST[subject].definition)
     codec = avro._codec_of(TOPIC_OF[subject])
@@ -46,21 +46,21 @@ def test_any_value_is_sealed_and_opened_equal_and_of_the_same_types(subject: str
     assert Plain(VALUE_TYPES[subject], parsed).to_dict(back) == Plain(VALUE_TYPES[subject], parsed).to_dict(value)
 
 
-@every_sealed_subject
+@every_encrypted_subject
 def test_without_the_key_what_is_open_can_be_read_and_what_is_personal_is_empty(subject: str) -> None:
     value = VALUES[subject]
     read = avro.decode(TOPIC_OF[subject], avro.encode(TOPIC_OF[subject], value, KEY))
     personal = personal_fields(NEWEST[subject].definition)
-    assert read.sealed is not None
+    assert read.encrypted is not None
     for field in msgspec.structs.fields(value):
-        if field.name not in (*personal, "sealed"):
+        if field.name not in (*personal, "encrypted"):
             assert getattr(read, field.name) == getattr(value, field.name)
     emptied = {name: getattr(read, name) for name in personal if getattr(value, name)}
     assert emptied and not any(_says(getattr(read, name)) for name in emptied)
 
 
-@every_sealed_subject
-def test_what_an_older_version_has_sealed_is_raised_as_avro_raises_the_rest(subject: str) -> None:
+@every_encrypted_subject
+def test_what_an_older_version_has_encrypted_is_raised_as_avro_raises_the_rest(subject: str) -> None:
     newest = NEWEST[subject]
     definition = {**newest.definition, "fields": [
         field for field in newest.definition["fields"] if not (field["personal"] and "default" in field)]}
