@@ -96,10 +96,11 @@ def _pass_on_or_come_home(event: InboxRecord, state: Profile | None, ctx: Contex
 
 def _unless_sent_on(handler: Handler) -> Handler:
     """A record whose first copy was sent on, while this was an alias, goes the same way; marked as ours, it comes back
-    once at most."""
+    once at most. By way of an earlier hash it has that mark from the newer one, and was not here yet."""
 
     def handled(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
-        if state is not None and event.from_subject != event.profile_id and event.event_id in state.forwarded:
+        is_back = event.from_subject == event.profile_id and hash_of(event.profile_id) not in event.earlier
+        if state is not None and not is_back and event.event_id in state.forwarded:
             to = state.forwarded[event.event_id]
             return forward_event(replaced(event, profile_id=to, from_subject=event.profile_id), state)
         return handler(event, state, ctx)

@@ -24,6 +24,7 @@ from pipeline.core.definitions import Window
 from pipeline.core.hashing import digest
 from pipeline.core.model import (
     Account,
+    DecisionRequest,
     ErasureAction,
     ErasureRequest,
     FeedbackEvent,
@@ -43,7 +44,7 @@ from pipeline.core.rules import compile_rule, passes
 from pipeline.core.templates import compile_template
 from pipeline.core.values import replaced
 from pipeline.core.words import Basis
-from pipeline.flow import Accept, Reason
+from pipeline.flow import Accept, Reason, Redirect
 from pipeline.runtime.fates import LaneContext
 from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
@@ -344,3 +345,15 @@ def test_a_problem_says_at_which_key_it_is() -> None:
     with pytest.raises(DefinitionError) as caught:
         made({"caps": {"c": account}, "lifecycle": {"stages": stages}}, {"a": {}})
     assert {one.path for one in caught.value.problems} == {("caps", "c", "window"), ("lifecycle", "stages", 1, "name")}
+
+
+@pytest.mark.parametrize(("earlier", "reason"), [(["c"], Reason.FORWARDED), ([], Reason.DECIDED)])
+def test_a_retry_by_way_of_an_earlier_hash_goes_where_its_first_try_went(earlier: list[str], reason: Reason) -> None:
+    """Found by `make sim SEED=7698`: `c` was an alias when it sent r1 on; then it was undone, and its key changed."""
+    state = Profile(profile_id="shop/c", forwarded={"r1": "shop/e"})
+    request = DecisionRequest("r1", "shop/C", "web", ["hero"], earlier=["c"])
+    record = InboxRecord("r1", "shop/c", "shop/c", request=request, earlier=earlier)
+    outcome = inbox.handle(record, state, LaneContext(lambda _tenant: None, NOW_MS))
+    assert outcome.reason is reason
+    if isinstance(outcome, Redirect):
+        assert outcome.emit.key == "shop/e" and outcome.emit.value.earlier == []  # type: ignore[attr-defined]
