@@ -43,6 +43,7 @@ class StatementRow(Statement):
 
     id: _Id
     type: str
+    granted: Annotated[bool, BeforeValidator(readers.written_boolean)]
     purpose: Annotated[str, AfterValidator(impersonal)] = Field(min_length=1, max_length=NAME_CHARS_MAX)
     channel: _Channel = None
     at: Annotated[datetime, BeforeValidator(readers.moment)]

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline.bridge.personal_texts import found_in
 from pipeline.codecs import positions
+from pipeline.core import readers
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
@@ -130,8 +131,10 @@ class Situation(Strict):
 class Constraints(Strict):
     """What the caller asks of the answer."""
 
-    max_variants: int = Field(1, ge=1, le=VARIANTS_MAX, description="How many items each placement takes at most.")
-    require_consent: bool = Field(True, description="Without a granted consent only the declared fallback is given.")
+    max_variants: Annotated[int, BeforeValidator(readers.whole)] = Field(
+        1, ge=1, le=VARIANTS_MAX, description="How many items each placement takes at most.")
+    require_consent: Annotated[bool, BeforeValidator(readers.boolean)] = Field(
+        True, description="Without a granted consent only the declared fallback is given.")
 
 
 class DecideBody(Strict):

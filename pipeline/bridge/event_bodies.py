@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -56,6 +55,10 @@ Role = Annotated[str, Field(min_length=1, max_length=ROLE_CHARS_MAX)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
 
+#: Nothing that only looks like true or false is taken for it: consent hangs on it.
+Truth = Annotated[bool, BeforeValidator(readers.boolean)]
+
+
 class _Lenient(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -65,7 +68,7 @@ class Statement(_Lenient):
 
     model_config = ConfigDict(extra="forbid")
 
-    granted: bool
+    granted: Truth
     basis: Basis = Basis.CONSENT
     opt_in: OptIn = OptIn.SINGLE
     expires_at: Moment = None
@@ -92,13 +95,11 @@ def _stated(value: Any) -> Any:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-    try:
-        return _BOOL.validate_python(value)
-    except ValidationError:
-        raise ValueError("send true or false, or an object with `granted` that says more") from None
+    if not isinstance(value, bool):
+        raise ValueError("send true or false, without quotes, or an object with `granted` that says more")
+    return value
 
 
-_BOOL: Final = TypeAdapter(bool)
 Stated = Annotated[bool | Statement, BeforeValidator(_stated)]
 
 
@@ -132,8 +133,8 @@ class GroupMembership(_Lenient):
 
     role: Role | None = Field(None, description="The one role; or several as `roles`.")
     roles: Annotated[list[Role], Field(max_length=ROLES_MAX - 1)] = []
-    primary: bool = Field(False, description="Of several accounts, the one that counts from now on.")
-    left: bool = Field(False, description="No longer a member.")
+    primary: Truth = Field(False, description="Of several accounts, the one that counts from now on.")
+    left: Truth = Field(False, description="No longer a member.")
 
     @property
     def all_roles(self) -> list[str]:

@@ -20,6 +20,7 @@ from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.bridge.problems import FieldError
 from pipeline.core.accounts import is_account
 from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
+from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.hashing import digest
 from pipeline.core.identity import key_of
@@ -161,10 +162,12 @@ class EventMapper:
         subject, others = self._subjects.of(said.event, said.warnings, traits)
         account = _account(traits, said.event.context)
         membership = None if account is None else self._membership(self._account_of(*account))
+        declared = None if self._policy is None else self._policy.traits
+        known = kept(traits, "traits", said.warnings, of_a_person=True, declared=declared)
+        if self._policy is not None:
+            _warn_of_zone(known.get(self._policy.zone_trait), self._policy.zone_trait, said.warnings)
         return said.identity(
-            self._tenant, subject, IdentityKind.IDENTIFY,
-            traits=kept(traits, "traits", said.warnings, of_a_person=True,
-                        declared=None if self._policy is None else self._policy.traits),
+            self._tenant, subject, IdentityKind.IDENTIFY, traits=known,
             consent=said.consent(self._policy), identifiers=others, membership=membership,
         )
 
@@ -313,6 +316,9 @@ class _Said:
                     known = ", ".join(sorted(policy.purposes)) or "none"
                     name = purpose[:NAME_CHARS_MAX]
                     self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
+                elif policy is not None and channel is not None and channel not in policy.channels:
+                    known, name = ", ".join(sorted(policy.channels)), channel[:NAME_CHARS_MAX]
+                    self.warnings.append(f"consent for {purpose}/{name}: no channel of the live policy ({known})")
                 before = grants.get((purpose, channel))
                 if before is None or before.granted:
                     grants[purpose, channel] = self._grant(purpose, channel, stated)
@@ -420,3 +426,14 @@ def _worth(price: Scalar, quantity: Scalar) -> Scalar:
 
 def _text(value: Scalar) -> str | None:
     return None if value is None or value == "" else str(value)[:ID_CHARS_MAX]
+
+
+def _warn_of_zone(given: Scalar, trait: str, warnings: list[str]) -> None:
+    """Quiet hours keep whoever's time nobody knows."""
+    if given is None:
+        return
+    try:
+        zone(str(given))
+    except EvaluationError:
+        warnings.append(f"traits.{trait} is no time zone as Europe/Berlin or +01:00: quiet hours, and rules that read "
+                        "the local time, stop what they are asked about")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
@@ -78,6 +79,9 @@ async def _received(request: Request, limit_bytes: int) -> bytes:
 
 def parse(model: type[_Model], data: bytes, at: str = "") -> _Model:
     """The body as the model; `at` is where it stands in the whole body. Raises Problem naming every wrong field."""
+    twice = _named_twice(data)
+    if twice is not None:
+        raise invalid(FieldError(at, f"names {twice[:_PART_CHARS_MAX]!r} twice: nobody knows which is meant"))
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -86,6 +90,30 @@ def parse(model: type[_Model], data: bytes, at: str = "") -> _Model:
             raise malformed(str(found[0].get("ctx", {}).get("error", found[0]["msg"]))) from error
         errors = tuple(_field_error(one, model, at) for one in found[:_ERRORS_MAX])
         raise invalid(*errors) from error
+
+
+class _TwiceError(Exception):
+    """An object names something twice."""
+
+
+def _named_twice(data: bytes) -> str | None:
+    """A name that stands twice in one object. Readers differ in which of the two they take, and one may be a no."""
+    try:
+        json.loads(data, object_pairs_hook=_once)
+    except _TwiceError as error:
+        return str(error)
+    except (ValueError, RecursionError):
+        # No JSON that can be read: what is wrong is said by who reads it next.
+        return None
+    return None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise _TwiceError(name)
+        seen.add(name)
 
 
 def invalid(*errors: FieldError) -> Problem:

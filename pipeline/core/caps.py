@@ -77,9 +77,9 @@ def used(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int:
     return taken(cap, counter, windows.start_ms(cap.window, now_ms, zone), now_ms)
 
 
-def holder(decision_id: str, item_id: str, placement: str, channel: str) -> str:
-    """Under which name a decision holds a place: it tells where the item was to be shown."""
-    return f"{decision_id}/{item_id}/{placement}/{channel}"
+def holder(decision_id: str, item_id: str, placement: str, channel: str, at_ms: int) -> str:
+    """Under which name a decision holds a place: it tells where the item was to be shown, and when it was decided."""
+    return f"{decision_id}/{item_id}/{placement}/{channel}/{at_ms}"
 
 
 def free_at_ms(
@@ -137,11 +137,13 @@ def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -
 
 
 def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int, merges: int = 0) -> Counter:
-    """The counter after the event came: the first place held by one of the holders, if any, becomes a count."""
+    """The counter after the event came: the first place held by one of the holders, if any, becomes a count, no earlier
+    than its decision: what is shown was decided before, whatever the clock of who reports it says."""
     old = counter or EMPTY
     held = old.held
     for name in holders:
         if name in held:
+            at_ms = max(at_ms, _decided_ms(name))
             held = {other: until for other, until in held.items() if other != name}
             break
     return Counter(appended(old.times, at_ms, kept(cap, merges)), old.total + 1, held)
@@ -172,8 +174,12 @@ def _parts(name: str, item_id: str) -> tuple[str, str, str]:
     decision, _, rest = name.partition("/")
     if not rest.startswith(f"{item_id}/"):
         return "", "", ""
-    placement, _, channel = rest[len(item_id) + 1:].partition("/")
+    placement, channel = rest[len(item_id) + 1:].split("/")[:2]
     return decision, placement, channel
+
+
+def _decided_ms(name: str) -> int:
+    return int(name.rpartition("/")[2])
 
 
 def shown_at(

@@ -264,7 +264,7 @@ def _spend(ctx: DecisionContext, candidate: Candidate, placement: Placement, end
         for use in candidate.account_caps:
             places = ctx.bypassed if use.bypass else ctx.borrowed
             places[use.key] = places.get(use.key, 0) + use.weight
-    holder = caps.holder(ctx.decision_id, candidate.item.id, placement.id, ctx.channel.id)
+    holder = caps.holder(ctx.decision_id, candidate.item.id, placement.id, ctx.channel.id, ctx.now_ms)
     ctx.spend(candidate.spending, holder, max(end_ms, ctx.now_ms + _HOLD_MS_MIN))
 
 

@@ -24,7 +24,7 @@ from pipeline.core.rules import stop_of
 from pipeline.core.values import Value, value_field
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
-ENGINE: Final = "nextbest-2"
+ENGINE: Final = "nextbest-3"
 
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
 _STAGES: Final = {

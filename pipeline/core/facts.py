@@ -14,7 +14,7 @@ from typing import Any, Final
 from pipeline.core import accounts, readers, signals, windows
 from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.cel.functions import EvaluationError, zone
-from pipeline.core.definitions import Policy
+from pipeline.core.definitions import Attribute, Policy
 from pipeline.core.model import Account
 from pipeline.core.profile import Profile
 from pipeline.core.words import Scalar
@@ -49,13 +49,24 @@ CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {type_: _fits_as_it_is(type
 
 def zone_of(profile: Profile, policy: Policy) -> tuple[str, tzinfo]:
     """The subject's zone by its declared trait; UTC where it is missing or no zone."""
+    return _zone(profile, policy) or ("UTC", UTC)
+
+
+def zone_is_unreadable(profile: Profile, policy: Policy) -> bool:
+    """Whether a zone is there that is none: nobody knows then what time it is for the subject."""
+    return _zone(profile, policy) is None
+
+
+def _zone(profile: Profile, policy: Policy) -> tuple[str, tzinfo] | None:
     trait = profile.traits.get(policy.zone_trait) if policy.zone_trait else None
-    if trait is not None and isinstance(trait.value, str):
-        try:
-            return trait.value, zone(trait.value)
-        except EvaluationError:
-            pass
-    return "UTC", UTC
+    if trait is None or trait.value is None:
+        return "UTC", UTC
+    if not isinstance(trait.value, str):
+        return None
+    try:
+        return trait.value, zone(trait.value)
+    except EvaluationError:
+        return None
 
 
 def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account | None = None) -> dict[str, Any]:
@@ -65,15 +76,22 @@ def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account |
     for name, trait in profile.traits.items():
         attribute = declared.get(name)
         if attribute is not None:
-            value = attribute.convert(trait.value)
-            if value is not None:
-                facts[attribute.path] = value
+            _put(facts, attribute, trait.value)
     if profile.accounts:
         _add_account(facts, profile, policy, account)
     _add_memberships(facts, profile, policy)
     _add_signals(facts, profile, policy, now_ms)
     _add_time(facts, policy.reads, profile, policy, now_ms)
     return facts
+
+
+def _put(facts: dict[str, Any], attribute: Attribute, given: Scalar) -> None:
+    """A default stands for what is missing, not for what is there and cannot be read: that is unknown."""
+    value = attribute.convert(given)
+    if value is not None:
+        facts[attribute.path] = value
+    elif given is not None:
+        facts.pop(attribute.path, None)
 
 
 def _add_memberships(facts: dict[str, Any], profile: Profile, policy: Policy) -> None:
@@ -106,9 +124,8 @@ def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, accoun
         if roles:
             facts["membership.role"] = roles[0]
     for name, attribute in policy.account.items() if account is not None else ():
-        value = attribute.convert(account.traits.get(name)) if account is not None else None
-        if value is not None:
-            facts[attribute.path] = value
+        if account is not None:
+            _put(facts, attribute, account.traits.get(name))
 
 
 def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, policy: Policy, now_ms: int) -> None:
@@ -117,10 +134,13 @@ def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, po
         facts["now"] = now
     if "zone" not in reads and _LOCAL.isdisjoint(reads):
         return
-    facts["zone"], local = zone_of(profile, policy)
+    found = _zone(profile, policy)
+    if found is None:
+        return
+    facts["zone"] = found[0]
     if _LOCAL.isdisjoint(reads):
         return
-    here = now.astimezone(local)
+    here = now.astimezone(found[1])
     facts["today"] = here.date()
     facts["local.hour"], facts["local.minute"] = here.hour, here.minute
     facts["local.weekday"], facts["local.date"] = here.isoweekday(), here.date().isoformat()
@@ -133,8 +153,6 @@ def add_context(
     for name, given in attributes.items():
         attribute = policy.context.get(name)
         if attribute is not None:
-            value = attribute.convert(given)
-            if value is not None:
-                facts[attribute.path] = value
+            _put(facts, attribute, given)
     facts["context.channel"] = channel
     facts["context.scenario"] = scenario

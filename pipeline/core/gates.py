@@ -258,6 +258,8 @@ def _kept_quiet(ctx: DecisionContext, placement: Placement, item: Item) -> Candi
             return CandidateAudit(item.id, placement.id, outcome, "channel_policy", rule.text,
                                   wanted.values if wanted else {})
     if channel.quiet is not None and "quiet_hours" not in item.bypass:
+        if fact.zone_is_unreadable(ctx.profile, ctx.live.policy):
+            return CandidateAudit(item.id, placement.id, "unknown:zone", "channel_policy", "quiet_hours", {})
         until_ms = quiet_until_ms(channel, ctx.now_ms, ctx.zone)
         if until_ms is not None:
             outcome = f"deferred:{until_ms}" if channel.defers else "quiet_hours"

@@ -55,7 +55,10 @@ _GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ()./\u2010-\u2015-]{3,30}|\([0-9][0-9 ()./\u2010-\u2015-]{3,30}")
 _NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4}")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+#: A part of a domain: no literal address, no dash at an end.
+_LABEL: Final = r"[^@\s.\[\]-](?:[^@\s.\[\]]*[^@\s.\[\]-])?"
+#: Dots stand between what a local part consists of (RFC 5322's dot-atom), and a link is no address.
+_EMAIL: Final = re.compile(rf"(?!mailto:)(?!\.)(?![^@]*\.\.)[^@\s]+(?<!\.)@{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
 
 
 #: The keys of the hashes: the first one hashes, those after it are earlier ones under which something may be kept.

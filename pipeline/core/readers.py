@@ -29,6 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII)
 _CHARS_MAX: Final = 64
+_WRITTEN_BOOLEANS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
 class Unreadable(ValueError):
@@ -104,6 +105,14 @@ def boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Unreadable("is neither true nor false: send one of them, without quotes")
     return value
+
+
+def written_boolean(value: Any) -> bool:
+    """A boolean as files have it, whose cells are texts: true, false, yes or no, in any case."""
+    found = _WRITTEN_BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise Unreadable("is neither true nor false: write one of them, or yes or no")
+    return found
 
 
 def text(value: Any) -> str:

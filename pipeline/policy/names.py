@@ -25,8 +25,18 @@ def unknown(definition: PolicyDefinition) -> list[Problem]:
 
 
 def doubtful(definition: PolicyDefinition) -> list[Problem]:
-    """Tags and campaigns that something is about and no item has."""
+    """Tags and campaigns that something is about and no item has; placements that ask for nobody's consent; items that
+    name themselves instead."""
     doubts = Problems()
+    for name, placement in definition.placements.items():
+        unasked = [one for one in placement.channels if one in definition.channels
+                   and not (placement.purposes or definition.channels[one].purposes)]
+        if unasked:
+            doubts.add(("placements", name), f"on {', '.join(unasked)} it is decided without anybody's consent",
+                       "name `purposes` here or at the channel, if that is not meant")
+    for name, item in definition.items.items():
+        if item.instead == name:
+            doubts.add(("items", name, "instead"), "it names itself", "name another item, or leave it out")
     tags = {tag for item in definition.items.values() for tag in item.tags}
     campaigns = {item.campaign for item in definition.items.values() if item.campaign}
     for path, reach in _reaches(definition):

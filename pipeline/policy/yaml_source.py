@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -159,6 +160,9 @@ class Source:
                     self._no_key(file, key)
                     continue
                 name = key.value
+                if _HALF.search(name):
+                    self._note(file, key, *_SAID_OF_HALF)
+                    continue
                 below = (*path, name)
                 if name in result or (below in self._nodes and not isinstance(child, yaml.MappingNode)):
                     self._twice(file, key, below)
@@ -171,6 +175,9 @@ class Source:
             return result
         if isinstance(node, yaml.SequenceNode):
             return [self._build(file, (*path, index), child) for index, child in enumerate(node.value)]
+        if _HALF.search(node.value):
+            self._note(file, node, *_SAID_OF_HALF)
+            return None
         try:
             return scalar(node, shown="content" in path)
         except Unreadable as error:
@@ -190,6 +197,11 @@ class Source:
         place = Place(file, key.start_mark.line + 1, key.start_mark.column + 1)
         name = ".".join(str(part) for part in path)
         self.findings.append(Finding(place, f"{name} is given twice", f"the first one is at {first}"))
+
+
+#: Escapes (`"\\uD800"`) can say what no UTF-8 can.
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_SAID_OF_HALF: Final = ("holds half a surrogate pair, which is no character", "write the character itself")
 
 
 def _container(path: DefinitionPath) -> bool:

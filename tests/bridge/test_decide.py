@@ -334,7 +334,7 @@ def changed(**changes: Any) -> dict[str, Any]:
     (changed(context__attributes={"a": "x" * 1_025}), "/context/attributes", "at most 1024 characters"),
     (changed(constraints__max_variants=0), "/constraints/max_variants", "greater than or equal to 1"),
     (changed(constraints__max_variants=51), "/constraints/max_variants", "less than or equal to 50"),
-    (changed(constraints__require_consent="maybe"), "/constraints/require_consent", "valid boolean"),
+    (changed(constraints__require_consent="maybe"), "/constraints/require_consent", "neither true nor false"),
     (changed(request_id="x" * 129), "/request_id", "at most 128 characters"),
     (changed(request_id="a\u0000b"), "/request_id", "control characters"),
     ([], "", "should be an object"),

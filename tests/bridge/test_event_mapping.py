@@ -288,6 +288,19 @@ def test_segments_own_consent_event_updates_the_profile() -> None:
     assert (event.kind, [one.granted for one in event.consent]) == (IdentityKind.CONSENT, [False])
 
 
+def test_consent_for_a_channel_that_the_policy_does_not_know_is_kept_with_a_warning() -> None:
+    found = mapped(made().policy, type="identify",
+                   context={"consent": {"categoryPreferences": {"marketing/Web": False}}})
+    assert isinstance(found.events[0], IdentityEvent) and found.events[0].consent[0].channel == "Web"
+    assert found.warnings == ["consent for marketing/Web: no channel of the live policy (email, web)"]
+
+
+def test_a_zone_that_is_none_is_a_warning() -> None:
+    [said] = mapped(made().policy, type="identify", traits={"zone": "Asia/Tokio"}).warnings
+    assert said.startswith("traits.zone is no time zone") and "Tokio" not in said
+    assert mapped(made().policy, type="identify", traits={"zone": "Asia/Tokyo"}).warnings == []
+
+
 def test_consent_for_a_purpose_that_the_policy_does_not_know_is_kept_with_a_warning() -> None:
     consent = {"categoryPreferences": {"Marketing": True}}
     found = mapped(made().policy, type="identify", context={"consent": consent})

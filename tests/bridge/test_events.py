@@ -155,6 +155,9 @@ async def test_another_tenants_events_go_under_its_own_keys(bridge: BridgeDouble
     ({"type": "identify", "userId": "a",
       "context": {"consent": {"categoryPreferences": {"personalization": "ja"}}}},
      422, "/context/consent/categoryPreferences/personalization"),
+    *(({"type": "identify", "userId": "a", "context": {"consent": {"categoryPreferences": {"personalization": said}}}},
+       422, "/context/consent/categoryPreferences/personalization")
+      for said in ("t", "on", "yes", "1", 1, 1.0, "true", "false", 0, None, {"granted": "y"})),
     ({"type": "identify", "userId": "a", "context": {"consent": {"categoryPreferences": {"/email": True}}}},
      422, "/context/consent/categoryPreferences/~1email"),
     ({"type": "alias", "userId": "ann"}, 422, "/previousId"),
@@ -170,6 +173,15 @@ async def test_a_wrong_field_is_named(
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
     assert (reply.json().get("errors") or [{"pointer": None}])[0]["pointer"] == pointer
+    assert bridge.wire.published == []
+
+
+async def test_what_is_said_twice_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
+    """Of a no and a yes the last one would win."""
+    body = ('{"type": "identify", "userId": "a", "context": {"consent": {"categoryPreferences": '
+            '{"personalization": false, "personali\\u007aation": true}}}}')
+    reply = await client.post(PATH, content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422 and "names 'personalization' twice" in reply.json()["detail"]
     assert bridge.wire.published == []
 
 

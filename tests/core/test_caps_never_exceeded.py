@@ -186,10 +186,10 @@ def test_merging_counters_is_adding_up_in_any_order(a: list[int], b: list[int], 
 
 def test_an_impression_cap_reserves_so_that_parallel_decisions_cannot_overshoot() -> None:
     cap = Cap("c", "impression", "item", Window("rolling", length_ms=10_000), 1)
-    counter = caps.reserved(None, "d1/i/hero", until_ms=500, now_ms=0)
+    counter = caps.reserved(None, "d1/i/hero/web/0", until_ms=500, now_ms=0)
     assert caps.used(cap, counter, 499, UTC) == 1
     assert caps.used(cap, counter, 500, UTC) == 0, "given back when no impression came"
-    assert caps.used(cap, caps.settled(cap, counter, ("d1/i/hero",), 100), 600, UTC) == 1
+    assert caps.used(cap, caps.settled(cap, counter, ("d1/i/hero/web/0",), 100), 600, UTC) == 1
 
 
 def test_a_full_cap_says_when_it_has_room_again() -> None:

@@ -56,9 +56,9 @@ NOW_MS = 1_790_000_000_000
 
 
 def test_of_reservations_that_ran_out_the_newest_are_remembered() -> None:
-    held = {f"d{number}/a/hero/web": NOW_MS - number for number in range(caps.LATE_MAX + 5)}
-    kept = caps.reserved(Counter(held=held), "new/a/hero/web", NOW_MS + 1_000, NOW_MS).held
-    assert set(kept) == {"new/a/hero/web", *(f"d{number}/a/hero/web" for number in range(caps.LATE_MAX))}
+    held = {f"d{number}/a/hero/web/1": NOW_MS - number for number in range(caps.LATE_MAX + 5)}
+    kept = caps.reserved(Counter(held=held), "new/a/hero/web/1", NOW_MS + 1_000, NOW_MS).held
+    assert set(kept) == {"new/a/hero/web/1", *(f"d{number}/a/hero/web/1" for number in range(caps.LATE_MAX))}
 
 
 @pytest.mark.parametrize("priority", [2**63, -(2**63) - 1, True, 1.5])

@@ -308,3 +308,21 @@ def test_the_consent_page_shows_a_policy_that_is_right(tmp_path: Path) -> None:
     policy = load(tmp_path).policy
     assert policy.tcf is not None and policy.tcf.vendor == 755
     assert policy.purposes["marketing"].double_opt_in == {"email"}
+
+
+def test_what_asks_for_nobodys_consent_and_what_names_itself_is_doubted(tmp_path: Path) -> None:
+    text = GOOD.replace("kind: offer,", "kind: offer, instead: a,")
+    text = text.replace("{web: {purposes: personalization}}", "{web: {}}")
+    (tmp_path / "policy.yaml").write_text(text, "utf-8")
+    found = [str(one) for one in load(tmp_path).doubts]
+    assert any("without anybody's consent" in one for one in found), found
+    assert any("it names itself" in one for one in found), found
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("rule: profile.age >= 18", 'rule: "\'\\uD800\' == profile.plan"'),
+    ("x.value}}", 'x.value}, "\\uDFFF": {formula: "1"}}'),
+])
+def test_half_a_surrogate_pair_is_a_finding(tmp_path: Path, old: str, new: str) -> None:
+    text = GOOD.replace("candidate.value}}", "x.value}}").replace(old, new).replace("x.value", "candidate.value")
+    assert any("half a surrogate pair" in one for one in findings(tmp_path, text))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pipeline.core import patterns
 
@@ -136,6 +136,11 @@ def _short(text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
+@cache
+def _zone_names() -> Set[str]:
+    return available_timezones() - {"localtime", "Factory"}
+
+
 def zone(name: str) -> tzinfo:
     """The IANA zone, or the fixed offset (`+01:00`). Raises EvaluationError where there is none of that name."""
     offset = re.fullmatch(r"([+-])(\d\d):([0-5]\d)", name, re.ASCII) if len(name) == len("+01:00") else None
@@ -143,7 +148,8 @@ def zone(name: str) -> tzinfo:
         span = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
         return timezone(-span if offset[1] == "-" else span)
     try:
-        if len(name) > SCALAR_CHARS_MAX:
+        # Others are files of the machine: `localtime` is wherever it stands.
+        if name not in _zone_names():
             raise ValueError(name)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Nesting past this is refused: nobody reads such a rule, and it would exhaust the interpreter's stack.
-DEPTH_MAX: Final = 40
+DEPTH_MAX: Final = 30
 
 #: The same for the tree as a whole, where a row of operators (1 + 1 + …) is as deep as it is long.
 TREE_DEPTH_MAX: Final = 120
