@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
-from pipeline.core.model import Decision
+from pipeline.core.model import DeadLetterRecord, Decision
 from pipeline.core.values import replaced
 from pipeline.runtime import membership
 from pipeline.settings import Settings
@@ -46,6 +46,7 @@ from topics.catalog import (
 pytestmark = pytest.mark.broker
 
 APP_ID = "delivery"
+ODD_HEADER = "name headers in UTF-8"
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,15 @@ def positions(client: Client) -> dict[str, list[int]]:
     }
 
 
+def letters_after(client: Client, since: list[int], count: int) -> list[DeadLetterRecord]:
+    """The dead letters from `since` on, once there are so many."""
+    letters: list[DeadLetterRecord] = wait_until(
+        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= count and found,
+        what=f"{count} dead letters",
+    )
+    return letters
+
+
 def test_a_killed_worker_loses_nothing_and_decides_nothing_twice(client: Client, workers: list[WorkerProcess]) -> None:
     since, during = positions(client), threading.Event()
 
@@ -237,10 +247,7 @@ def test_poison_of_every_kind_is_kept_with_its_bytes_and_stops_nobody(
     client.send(DECISION_REQUESTS, "shop/poison", shop.request("after-poison", "shop/poison"))
     client.flush()
 
-    letters = wait_until(
-        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= len(poison) and found,
-        what="a dead letter for every poison",
-    )
+    letters = letters_after(client, since, len(poison))
     assert {letter.reason: letter.value for letter in letters} == {r: value for r, (_, value) in poison.items()}
     assert all(letter.detail and letter.topic == FEEDBACK_EVENTS.name for letter in letters)
     wait_until(
@@ -263,14 +270,20 @@ def test_what_unpacks_to_more_than_memory_should_hold_never_reaches_a_worker(
 
 
 @contextmanager
-def kept_as_sent(bootstrap: str, topics: Iterable[str]) -> Iterator[None]:
+def kept_as_sent(bootstrap: str, client: Client, topics: Iterable[str]) -> Iterator[None]:
     """The topics as a cluster may have them that is not as declared: the broker keeps what came, byte for byte. As
     declared it packs anew, and rewrites what is no text."""
+    waiting = set(topics)
     entry = ConfigEntry("compression.type", "producer", incremental_operation=AlterConfigOpType.SET)
-    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry]) for topic in topics]
-    client = AdminClient({"bootstrap.servers": bootstrap})
-    for future in client.incremental_alter_configs(resources).values():
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry]) for topic in waiting]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for future in admin.incremental_alter_configs(resources).values():
         future.result(10)
+    while waiting:  # the broker agrees to a setting before it goes by it
+        since = client.ends(DEAD_LETTERS)
+        odd_headers.send(bootstrap, [(topic, b"shop/odd-header", b"odd") for topic in waiting])
+        letters = letters_after(client, since, len(waiting))
+        waiting -= {letter.topic for letter in letters if ODD_HEADER in letter.detail}
     yield
     ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
 
@@ -278,20 +291,18 @@ def kept_as_sent(bootstrap: str, topics: Iterable[str]) -> Iterator[None]:
 def test_a_header_whose_name_is_not_utf8_makes_a_dead_letter_on_every_input(
     bootstrap: str, client: Client, workers: list[WorkerProcess], tmp_path: Path
 ) -> None:
-    since, replies = client.ends(DEAD_LETTERS), client.ends(DECISION_REPLIES)
+    replies = client.ends(DECISION_REPLIES)
     live = {record.topic: record for record in shop.publication(tmp_path / "policy", at_ms=4)}
     odd: dict[str, tuple[bytes, bytes | None]] = {flow.reads.name: (b"shop/odd-header", b"odd") for flow in FLOWS}
     # One that is good but for its header, and one that would withdraw the live policy.
     odd[CATALOG_ITEMS.name] = (b"shop/upgrade", live[CATALOG_ITEMS.name].value)
     odd[POLICY_RELEASES.name] = (b"shop/@active", None)
-    with kept_as_sent(bootstrap, list(odd)):
+    with kept_as_sent(bootstrap, client, odd):
+        since = client.ends(DEAD_LETTERS)
         odd_headers.send(bootstrap, [(topic, key, value) for topic, (key, value) in odd.items()])
-    letters = wait_until(
-        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= len(odd) and found,
-        what="a dead letter on every input",
-    )
+    letters = letters_after(client, since, len(odd))
     assert {letter.topic: letter.value for letter in letters} == {topic: value for topic, (_, value) in odd.items()}
-    assert {"name headers in UTF-8" in letter.detail for letter in letters} == {True}
+    assert all(ODD_HEADER in letter.detail for letter in letters)
     consented(client, ["shop/odd-header"])
     client.send(DECISION_REQUESTS, "shop/odd-header", shop.request("after-odd", "shop/odd-header"))
     client.flush()
@@ -365,8 +376,7 @@ def test_what_unpacks_to_more_than_is_processed_is_a_dead_letter(
                          on_delivery=lambda error, _m: failed.append(error) if error else None)
         producer.flush(60)
     assert failed == []
-    letters = wait_until(
-        lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= 1 and found, what="a dead letter")
+    letters = letters_after(client, since, 1)
     assert {letter.reason for letter in letters} == {"too_large"}
     grown = sum(worker.memory_bytes() for worker in workers) - sum(before)
     assert grown < 10 * size
