@@ -9,7 +9,9 @@ import yaml
 
 from pipeline.core.live import Live
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Counter, Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.traits import Trait
 from pipeline.policy.load import load
 
 TENANT: Final = "bench"
@@ -69,7 +71,7 @@ def profile(number: int) -> Profile:
     seen = tuple(NOW_MS - hours * 3_600_000 for hours in range(90, 0, -30))
     counters = {f"item_daily|item|offer_{number % 100:04}": Counter(seen, 3)}
     return Profile(
-        _subject(number), traits={name: Trait(value, old_ms) for name, value in traits.items()},
+        profile_id=_subject(number), traits={name: Trait(value, old_ms) for name, value in traits.items()},
         consent={"personalization": ConsentGrant("personalization", True, old_ms)}, counters=counters,
     )
 

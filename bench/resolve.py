@@ -15,7 +15,10 @@ from pipeline.agents import identity, inbox
 from pipeline.core.identity_rules import DEFAULT
 from pipeline.core.live import Live
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Counter, Profile, Trait, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.traits import Trait
 from pipeline.flow import Accept, Emit, Outcome, Redirect
 from topics.catalog import PROFILE_INBOX
 
@@ -75,7 +78,7 @@ def visitor(counters: int) -> Profile:
     """A profile worth merging."""
     timestamps = tuple(range(NOW_MS - 20, NOW_MS))
     return Profile(
-        "shop/visitor", traits={f"t{n}": Trait(n, NOW_MS) for n in range(20)},
+        profile_id="shop/visitor", traits={f"t{n}": Trait(n, NOW_MS) for n in range(20)},
         behaviour={f"b{n}": timestamps for n in range(10)},
         counters={f"cap|item{n}": Counter(timestamps, 20) for n in range(counters)},
     )

@@ -231,16 +231,22 @@ class Verifier:
 
 
 def _plain(value: Any) -> Any:
-    """A record or a profile as JSON has it, with what lies packed in it."""
-    plain = msgspec.to_builtins(value)
-    profiles = [(plain, value)] if isinstance(value, Profile) else [
-        (plain[name], one) for name in plain if isinstance(one := getattr(value, name), Profile)
-    ]
-    for told, profile in profiles:
-        for request_id, one in profile.requests.items():
-            if one.reply:
-                told["requests"][request_id]["reply"] = msgspec.to_builtins(unpacked(DecisionReply, one.reply))
-    return plain
+    """A record or a state as JSON has it, with what lies packed in it."""
+    return msgspec.to_builtins(value, enc_hook=_plain_state)
+
+
+def _plain_state(state: Any) -> Any:
+    if not isinstance(state, Profile):
+        raise TypeError(f"not told in an export: a {type(state).__name__}")
+    told = {name: _plain(value) for name, value in state.held().items()}
+    for request_id, one in state.requests.items():
+        if one.reply:
+            told["requests"][request_id]["reply"] = _plain(unpacked(DecisionReply, one.reply))
+    for key, merge in state.merged.items():
+        if merge.displaced:
+            told["merged"][key]["displaced"] = {
+                name: _plain(state.section_of(name, data)) for name, data in merge.displaced.items()}
+    return told
 
 
 def _opened(key_encryption: KeyEncryption, key: bytes, value: bytes) -> tuple[Envelope | None, Cipher | None]:

@@ -7,10 +7,10 @@ from typing import Final
 
 from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, take_alias, to_inbox
-from pipeline.core import accounts, erasure, learn, leasing, links, rotation
+from pipeline.core import erasure, learn, leasing, links, rotation
 from pipeline.core.decide import ENGINE, DecisionResult, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
-from pipeline.core.identity import tenant_of
+from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.live import Live, read_by
 from pipeline.core.model import (
     AuditRecord,
@@ -30,15 +30,11 @@ from pipeline.core.model import (
     LinkStep,
     SegmentChange,
 )
-from pipeline.core.profile import (
-    NO_REPLIES,
-    Profile,
-    changed,
-    remember_event,
-    remember_forwarded,
-    remember_request,
-    remembered_reply,
-)
+from pipeline.core.profile import Profile, remember_event, remember_forwarded, remember_request
+from pipeline.core.sections import memberships
+from pipeline.core.sections.links import ASKED_BACK
+from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
+from pipeline.core.sections.section import changed
 from pipeline.core.segments import Change
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
@@ -155,7 +151,7 @@ def _decided(
 ) -> Outcome:
     """Decide, or ask the account first where the decision would take places of its caps."""
     profile_id, now_ms = before.profile_id, at_ms
-    account = accounts.primary(before) if before.accounts else ""
+    account = memberships.primary(before.accounts)
     back: tuple[Emit, ...] = ()
     if lease is not None and (lease.account != account or not leasing.spendable(lease, at_ms)):
         # Another account counts by now, or it was long on its way: nothing of it may be spent.
@@ -247,10 +243,10 @@ def forward_request(record: InboxRecord, request_id: str, redirect: Profile) -> 
 
 def forward_event(record: InboxRecord, redirect: Profile) -> Outcome:
     """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
-    own = redirect.links.get(links.hash_of(redirect.profile_id))
+    own = redirect.links.get(hash_of(redirect.profile_id))
     # What its subject was called earlier, the profile it goes to was not.
     emit = Emit(PROFILE_INBOX, record.profile_id, replaced(record, earlier=[]) if record.earlier else record)
-    if own is None or own.outcome != links.ASKED_BACK:
+    if own is None or own.outcome != ASKED_BACK:
         return Redirect(Reason.FORWARDED, emit)
     seen = changed(redirect, forwarded=remember_forwarded(redirect, record.event_id, record.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pipeline.agents import _undo
 from pipeline.agents._apply import apply_account, apply_identity, forward_event, way_of
 from pipeline.core import erasure, links, rotation
-from pipeline.core.accounts import is_account
-from pipeline.core.identity import tenant_of
+from pipeline.core.keys import hash_of, is_account, tenant_of
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.core.values import replaced
@@ -43,9 +42,9 @@ def is_about(record: InboxRecord, event: IdentityEvent, state: Profile | None) -
 def _named(event: IdentityEvent, key: str, state: Profile | None) -> Identifier:
     """The event's subject by every name: also by a newer one than this key's, that has not taken it over yet."""
     known = links.identifier(key, event.subject_type, state)
-    if links.hash_of(key) not in event.earlier:
+    if hash_of(key) not in event.earlier:
         return known
-    return Identifier(event.subject_type, links.hash_of(event.subject), [known.hash, *known.earlier])
+    return Identifier(event.subject_type, hash_of(event.subject), [known.hash, *known.earlier])
 
 
 def _alias(event: IdentityEvent, state: Profile | None) -> Outcome:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.core import leasing, rotation
-from pipeline.core.accounts import is_account
-from pipeline.core.identity import beside, tenant_of
+from pipeline.core.keys import beside, is_account, tenant_of
 from pipeline.core.model import Account, DecisionRequest, InboxRecord, Lease, Scalar, Settlement
-from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.core.profile import Profile, remember_event
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import ACCOUNTS, PROFILE_INBOX

@@ -9,20 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pipeline.core import erasure, links, rotation
-from pipeline.core.identity import beside, key_of, tenant_of
+from pipeline.core.identity import key_of
 from pipeline.core.identity_rules import DEFAULT, USER_ID, IdentityRules
-from pipeline.core.links import hash_of
+from pipeline.core.keys import beside, hash_of, tenant_of
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import (
+from pipeline.core.profile import Given, Profile, carrying_replies, remember_event
+from pipeline.core.sections.links import (
+    BROUGHT,
+    CLAIMED,
+    GIVEN_UP,
+    HELD,
+    JOINED,
+    LEFT,
+    LIMITED,
+    LINKED,
     MENTIONS_MAX,
-    REQUESTS_MAX,
-    Given,
     Link,
-    Profile,
-    carrying_replies,
-    changed,
-    remember_event,
 )
+from pipeline.core.sections.retries import REQUESTS_MAX
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX
@@ -72,7 +77,7 @@ def take_alias(event: IdentityEvent, profile_id: str, state: Profile | None, ctx
 
 def claim(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
     """An identifier is claimed: here, or from the profile it belongs to, or it has come home already."""
-    if step.cause.startswith(links.BROUGHT):
+    if step.cause.startswith(BROUGHT):
         return _led_straight(event, step, state, ctx)
     if step.cause:
         own, forgotten = mentioned(state or Profile(profile_id=event.profile_id), step.owner, event.event_id,
@@ -109,9 +114,9 @@ def _brought(event: InboxRecord, step: LinkStep, state: Profile | None) -> list[
 
 def _has_it(step: LinkStep, state: Profile | None) -> Outcome:
     link = None if state is None else state.links.get(step.identifier.hash)
-    if state is None or link is None or link.outcome != links.CLAIMED:
+    if state is None or link is None or link.outcome != CLAIMED:
         return Drop(Reason.ALREADY_ONE)
-    return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
+    return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, LINKED))
 
 
 def _led_straight(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
@@ -123,10 +128,10 @@ def _led_straight(event: InboxRecord, step: LinkStep, state: Profile | None, ctx
     if step.owner == event.profile_id:
         # It was said to have left, and follows after all.
         link = state.links.get(step.identifier.hash)
-        if link is None or link.outcome != links.LEFT or not link.cause.startswith(links.BROUGHT):
+        if link is None or link.outcome != LEFT or not link.cause.startswith(BROUGHT):
             return Drop(Reason.ALREADY_ONE)
-        return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, links.LINKED))
-    if state.alias_of is not None and f"{links.BROUGHT}{state.alias_event}" == step.cause:
+        return Accept(Reason.LINKED, links.settled(state, step.identifier.hash, LINKED))
+    if state.alias_of is not None and f"{BROUGHT}{state.alias_event}" == step.cause:
         after = changed(state, alias_of=step.owner)
         told = (to_inbox(event.event_id, step.owner, event.profile_id, step),) if step.owner in state.mentions else ()
         return Accept(Reason.LINKED, after, told)
@@ -143,9 +148,9 @@ def leads(state: Profile, brought: Iterable[str], event_id: str, at_ms: int) -> 
     key = state.profile_id
     return tuple(
         to_inbox(event_id, beside(key, name), key, LinkStep(
-            LinkKind.CLAIM, Identifier(link.type, name), key, at_ms, cause=f"{links.BROUGHT}{link.event_id}"))
+            LinkKind.CLAIM, Identifier(link.type, name), key, at_ms, cause=f"{BROUGHT}{link.event_id}"))
         for name in brought if name != hash_of(key) and (link := state.links.get(name)) is not None
-        and link.outcome in (links.LINKED, links.JOINED)
+        and link.outcome in (LINKED, JOINED)
     )
 
 
@@ -191,7 +196,7 @@ def give_up(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Cont
     given = None if state is None else state.given
     if state is not None and not was_alias:
         given = Given(winner, event.event_id, ctx.now_ms, sent)
-    evidence = Link(step.identifier.type if links.is_of(step.identifier, key) else "", links.GIVEN_UP, event.event_id,
+    evidence = Link(step.identifier.type if links.is_of(step.identifier, key) else "", GIVEN_UP, event.event_id,
                     step.at_ms, ctx.now_ms, step.source)
     redirect = Profile(
         profile_id=key, alias_of=winner, alias_event=event.event_id, alias_at=place, alias_clock=place,
@@ -241,12 +246,12 @@ def forgets(
 
 def erased_beside(state: Profile, event_id: str, at_ms: int) -> tuple[Emit, ...]:
     """What an erasure says to keys that are not the subject's, but may name it: see `mentions`."""
-    strangers = [beside(state.profile_id, name) for name, link in state.links.items() if link.outcome not in links.HELD]
+    strangers = [beside(state.profile_id, name) for name, link in state.links.items() if link.outcome not in HELD]
     whom = dict.fromkeys((*state.mentions, *strangers))
     whom.pop(state.profile_id, None)
     # They may know the subject by any of its names: evidence came along as profiles became one.
     own = links.identifier(state.profile_id, "", state)
-    names = dict.fromkeys((*own.earlier, *(name for name, link in state.links.items() if link.outcome in links.HELD),
+    names = dict.fromkeys((*own.earlier, *(name for name, link in state.links.items() if link.outcome in HELD),
                            *map(hash_of, state.merged)))
     names.pop(own.hash, None)
     return forgets(state, whom, event_id, at_ms, Identifier("", own.hash, [*names]))
@@ -254,7 +259,7 @@ def erased_beside(state: Profile, event_id: str, at_ms: int) -> tuple[Emit, ...]
 
 def not_held(event_id: str, owner: str, one: Identifier, at_ms: int, source: str, cause: str) -> Emit:
     """To an identifier that was left out: that a profile has evidence about it."""
-    step = LinkStep(LinkKind.CLAIM, one, owner, at_ms, source, cause=cause or links.LIMITED)
+    step = LinkStep(LinkKind.CLAIM, one, owner, at_ms, source, cause=cause or LIMITED)
     return to_inbox(event_id, key_of(tenant_of(owner), one), owner, step, one.earlier)
 
 
@@ -263,16 +268,16 @@ def offer(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Contex
     if state is not None and state.alias_of is not None:
         return Redirect(Reason.FORWARDED, to_inbox(event.event_id, state.alias_of, event.from_subject, step))
     link = None if state is None else state.links.get(step.identifier.hash)
-    if state is None or link is None or link.outcome != links.CLAIMED or event.from_subject == event.profile_id:
+    if state is None or link is None or link.outcome != CLAIMED or event.from_subject == event.profile_id:
         return Drop(Reason.NOT_LINKED)
     own, claimed = hash_of(event.profile_id), step.identifier.hash
     # Offered again, by whom it belongs to now: what was to come with it before does not.
     state = links.released(state, claimed)
     more = [one for one in step.identifiers
-            if one.hash != own and (one.hash not in state.links or state.links[one.hash].outcome not in links.HELD)]
+            if one.hash != own and (one.hash not in state.links or state.links[one.hash].outcome not in HELD)]
     cause = links.why_not(state, rules_of(event.profile_id, ctx), more, ctx.now_ms, explicit=step.explicit)
     if cause:
-        after = links.settled(state, claimed, links.LIMITED, cause)
+        after = links.settled(state, claimed, LIMITED, cause)
         said = not_held(event.event_id, event.profile_id, step.identifier, step.at_ms, step.source, cause)
         return Accept(Reason.IDENTIFIER_LIMITED, after, (said,))
     after = links.reserved(state, more, claimed, event.event_id, step.at_ms, ctx.now_ms, step.source)
@@ -297,7 +302,7 @@ def accept(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Conte
 
 def _holds(state: Profile, key: str) -> bool:
     link = state.links.get(hash_of(key)) if key else None
-    return link is not None and link.outcome in links.HELD
+    return link is not None and link.outcome in HELD
 
 
 def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context) -> Outcome:
@@ -312,10 +317,10 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
     if onward:
         return Redirect(Reason.FORWARDED, onward[0])
     link = None if state is None else state.links.get(step.identifier.hash)
-    if state is None or link is None or link.outcome not in links.HELD:
+    if state is None or link is None or link.outcome not in HELD:
         return Drop(Reason.NOT_LINKED)
-    if step.cause.startswith(links.BROUGHT) and (
-            step.cause != f"{links.BROUGHT}{link.event_id}" or _holds(state, step.claimed_by)):
+    if step.cause.startswith(BROUGHT) and (
+            step.cause != f"{BROUGHT}{link.event_id}" or _holds(state, step.claimed_by)):
         # It has come by another way since, or follows what this profile has.
         return Drop(Reason.ALREADY_ONE)
     if step.claimed_by and rotation.is_own(step.claimed_by, event.profile_id, state):
@@ -325,4 +330,4 @@ def left(event: InboxRecord, step: LinkStep, state: Profile | None, ctx: Context
         again = LinkStep(LinkKind.CLAIM, Identifier(link.type, step.identifier.hash), event.profile_id, link.at_ms,
                          link.source)
         return Redirect(Reason.LINKED, to_inbox(f"{event.event_id}<", event.from_subject, event.profile_id, again))
-    return Accept(Reason.RELEASED, links.settled(state, step.identifier.hash, links.LEFT, step.cause))
+    return Accept(Reason.RELEASED, links.settled(state, step.identifier.hash, LEFT, step.cause))

@@ -14,9 +14,7 @@ from pipeline.agents._leasing import published
 from pipeline.agents._links import give_up, to_inbox
 from pipeline.agents._undo import refreshed
 from pipeline.core import erasure, links, rotation
-from pipeline.core.accounts import is_account
-from pipeline.core.identity import beside
-from pipeline.core.links import hash_of
+from pipeline.core.keys import beside, hash_of, is_account
 from pipeline.core.model import (
     DecisionRequest,
     ErasureRequest,
@@ -28,7 +26,9 @@ from pipeline.core.model import (
     LinkKind,
     LinkStep,
 )
-from pipeline.core.profile import NO_REPLIES, Profile, carrying_replies, changed
+from pipeline.core.profile import Profile, carrying_replies
+from pipeline.core.sections.retries import NO_REPLIES
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX

@@ -10,10 +10,13 @@ from __future__ import annotations
 from pipeline.agents._apply import segment_changes
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
 from pipeline.core import merge, segments, undo
-from pipeline.core.identity import key_of, tenant_of
-from pipeline.core.links import ASKED_BACK, hash_of, settled
+from pipeline.core.identity import key_of
+from pipeline.core.keys import hash_of, tenant_of
+from pipeline.core.links import settled
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import Profile, changed, remember_event
+from pipeline.core.profile import Profile, remember_event
+from pipeline.core.sections.links import ASKED_BACK
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
 from topics.catalog import PROFILE_INBOX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents._apply import apply_erasure
 from pipeline.agents._rotation import detour
-from pipeline.core.accounts import is_account
+from pipeline.core.keys import is_account
 from pipeline.core.model import ErasureRequest, InboxRecord
 from pipeline.core.profile import Profile
 from pipeline.flow import Context, DeadLetter, Emit, Outcome, Reason, Redirect

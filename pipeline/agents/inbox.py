@@ -24,11 +24,12 @@ from pipeline.agents._apply import (
 )
 from pipeline.agents._leasing import serve
 from pipeline.core import accounts, erasure, links, merge, rotation, routing, segments
-from pipeline.core.identity import tenant_of
-from pipeline.core.links import hash_of
+from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model import InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import Profile, changed, lasting_name, remember_event
+from pipeline.core.profile import Profile, lasting_name, remember_event
 from pipeline.core.routing import Payload, Route
+from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
@@ -194,7 +195,7 @@ def _pass_on(event: InboxRecord, given: Profile, redirect: Profile, winner: str)
 def _arrived(profile: Profile, given: Profile) -> Profile:
     """The profile that knows by its evidence what a given-up state brought."""
     return links.settled(profile, rotation.brought(given).hash,
-                         links.JOINED if merge.substantial(given) else links.LINKED)
+                         JOINED if merge.substantial(given) else LINKED)
 
 
 def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
@@ -212,7 +213,7 @@ def _merge(event: InboxRecord, given: Profile, state: Profile | None, ctx: Conte
     after = _arrived(after, given)
     after = changed(after, event_ids=remember_event(after, merge_id, ctx.now_ms))
     known = own.links.get(one.hash)
-    brought = [one.hash] if known is not None and known.cause == links.BROUGHT else []
+    brought = [one.hash] if known is not None and known.cause == BROUGHT else []
     leads = _links.leads(after, (*brought, *given.links), event.event_id, ctx.now_ms)
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:

@@ -18,13 +18,13 @@ from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.bridge.problems import FieldError
-from pipeline.core.accounts import is_account
 from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
 from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.hashing import digest
 from pipeline.core.identity import key_of
 from pipeline.core.identity_rules import DEFAULT, USER_ID
+from pipeline.core.keys import is_account
 from pipeline.core.model import (
     ConsentGrant,
     FeedbackEvent,

@@ -38,8 +38,8 @@ from pipeline.bridge.world import World
 from pipeline.codecs import avro, positions
 from pipeline.codecs.errors import CodecError
 from pipeline.core import identity
-from pipeline.core.accounts import is_account
 from pipeline.core.identity_rules import DEFAULT
+from pipeline.core.keys import is_account
 from pipeline.core.model import FeedbackEvent, IdentityEvent
 from pipeline.core.values import replaced
 from pipeline.ports import Clock, Outbound

@@ -23,6 +23,7 @@ from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
 from pipeline.core import identity
+from pipeline.core.keys import tenant_of
 from pipeline.core.model import ErasureAction, ErasureRequest, Identifier
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.ports import Clock, Outbound
@@ -74,7 +75,7 @@ class PrivacyEndpoint:
                 archive = self._archive()
                 job = await asyncio.to_thread(archive.job, job_id)
                 # Another tenant's job is nobody's: its id must not even be told to exist.
-                if job is None or grant.tenant not in (ANY_TENANT, identity.tenant_of(job.request.subject)):
+                if job is None or grant.tenant not in (ANY_TENANT, tenant_of(job.request.subject)):
                     raise Problem(problems.UNKNOWN_JOB, "Nobody asked for this job, or its records are gone by now.")
                 document = None
                 if job.request.action is ErasureAction.EXPORT and job.status == DONE:

@@ -17,6 +17,7 @@ from pipeline.cli.importing import followed
 from pipeline.codecs import avro
 from pipeline.core import identity
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.keys import beside
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind
 from pipeline.core.profile import Profile
 from pipeline.core.values import asdict
@@ -40,7 +41,7 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     settings = settings_for(bootstrap)
     with answering(settings):
         key, known = _key(settings, who, tenant)
-        earlier = [identity.beside(key, name) for name in known.earlier]
+        earlier = [beside(key, name) for name in known.earlier]
         found = profile_reader.read(settings, [key, *earlier])
     chain = _chain(next((name for name in (key, *earlier) if name in found), key), found)
     profile = found.get(chain[-1])

@@ -18,7 +18,8 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.privacy_bodies import told
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, reachable, settings_for
-from pipeline.core import identity, links
+from pipeline.core import identity
+from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model import ErasureAction, ErasureRequest
 from pipeline.core.privacy_jobs import DONE, Job, job_id_of
 from pipeline.settings import Settings
@@ -151,8 +152,8 @@ def _run(
         raise fail(f"--by holds {inside}: it is kept as evidence; give a ticket's number")
     reachable(settings)
     clock = SystemClock()
-    subject, earlier = keys[0], [links.hash_of(name) for name in keys[1:]]
-    job_id = job_id_of(identity.tenant_of(subject), action, keys[-1], key or os.urandom(16).hex())
+    subject, earlier = keys[0], [hash_of(name) for name in keys[1:]]
+    job_id = job_id_of(tenant_of(subject), action, keys[-1], key or os.urandom(16).hex())
     with answering(settings):
         submit(settings, ErasureRequest(job_id, subject, action, clock.now_ms(), by, earlier=earlier))
         archive, end_s = open_archive(settings), clock.monotonic_s() + WAIT_S

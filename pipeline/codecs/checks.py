@@ -11,7 +11,6 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
-from pipeline.core.accounts import MARK, ROLE_CHARS_MAX, ROLES_MAX, is_account
 from pipeline.core.bounds import (
     ATTRIBUTES_PER_REQUEST_MAX,
     CONSENTS_PER_EVENT_MAX,
@@ -23,7 +22,7 @@ from pipeline.core.bounds import (
     TEXT_CHARS_MAX,
     TRAITS_PER_EVENT_MAX,
 )
-from pipeline.core.identity import tenant_of
+from pipeline.core.keys import MARK, is_account, tenant_of
 from pipeline.core.model import (
     ConsentGrant,
     DecisionRequest,
@@ -37,6 +36,7 @@ from pipeline.core.model import (
     Scalar,
 )
 from pipeline.core.rotation import TAKEN_MAX
+from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
 from topics.catalog import DECISION_REPLIES
 
 #: The first millisecond of the year 10000: later times have no date.

@@ -76,7 +76,7 @@ class Plain:
         for name in self.profiles:
             if plain[name] is not None:
                 try:
-                    plain[name] = state.decode(plain[name])
+                    plain[name] = state.decode_whole(plain[name])
                 except state.StateError as error:
                     raise state.StateError(f"{name} is no profile: {error}") from error
         return msgspec.convert(plain, self._type)

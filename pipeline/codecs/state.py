@@ -1,4 +1,4 @@
-"""A profile to and from the bytes that are kept: one format version byte, then MessagePack of its fields by name.
+"""A state to and from the bytes that are kept: a format version byte, its kind's tag, then its sections by name.
 
 The format of each version is written down in `schemas/state/`. A field added, removed or changed makes a new version:
 a worker that does not know it stops instead of dropping what it cannot read. Older versions are raised step by step.
@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.core.profile import Profile
+from pipeline.core.sections.section import State
 
 VERSION: Final = 1
 
@@ -19,37 +20,55 @@ VERSION: Final = 1
 UPCASTERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
 
 _HEADER: Final = bytes((VERSION,))
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Profile).decode
 
 
 class StateError(ValueError):
-    """Bytes that are not a profile in a version known here. Never bad input: the table holds something else."""
+    """Bytes that are not a state in a version known here. Never bad input: the table holds something else."""
 
 
-def encode(profile: Profile) -> bytes:
-    """The profile's bytes; the same profile always gives the same bytes. Raises OverflowError past 64-bit numbers."""
-    return _HEADER + _encode(profile)
+def encode(state: State) -> bytes:
+    """The state's bytes; the same state always gives the same bytes. Raises OverflowError past 64-bit numbers."""
+    return _HEADER + state.encoded()
+
+
+def encode_settled(state: State) -> bytes:
+    """The same bytes, of a state that is likely to be encoded again; see `State.settled`."""
+    return _HEADER + state.settled()
 
 
 def decode(data: bytes) -> Profile:
-    """The profile. Raises StateError saying what to do."""
+    """The state, its sections not decoded yet. Raises StateError saying what to do."""
     if not data:
-        raise StateError("no bytes: not a profile")
+        raise StateError("no bytes: not a state")
+    if data[0] != VERSION:
+        data = _raised(data)
     try:
-        if data[0] == VERSION:
-            return _decode(memoryview(data)[1:])
-        return _raised(data[0], data[1:])
+        return State.decoded(memoryview(data)[1:])  # type: ignore[return-value]
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StateError(f"not a profile in state format {data[0]}: {error}") from error
+        raise StateError(f"not a state in format {data[0]}: {error}") from error
 
 
-def _raised(version: int, body: bytes) -> Profile:
+def decode_whole(data: bytes) -> Profile:
+    """The state with every section decoded: of bytes that came from elsewhere. Raises StateError."""
+    state = decode(data)
+    try:
+        state.held()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateError(f"not a state in format {data[0]}: {error}") from error
+    return state
+
+
+def _raised(data: bytes) -> bytes:
+    """The bytes of an older version as the newest version has them."""
+    version = data[0]
     if version not in UPCASTERS:
         raise StateError(
             f"state format {version}, this code knows up to {VERSION}: run at least the version that wrote it"
         )
-    plain = msgspec.msgpack.decode(body)
+    try:
+        plain = msgspec.msgpack.decode(data[2:])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StateError(f"not a state in format {version}: {error}") from error
     for step in range(version, VERSION):
         plain = UPCASTERS[step](plain)
-    return msgspec.convert(plain, Profile)
+    return _HEADER + data[1:2] + msgspec.msgpack.encode(plain)

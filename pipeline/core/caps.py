@@ -8,8 +8,9 @@ from typing import Final, assert_never
 
 from pipeline.core import windows
 from pipeline.core.definitions import Cap, CapUse, Item, Reach, Suppression, Window
-from pipeline.core.profile import TIMESTAMPS_MAX, Counter, appended, newest
-from pipeline.core.sessions import LENGTH_MS_MAX
+from pipeline.core.sections.behaviour import LENGTH_MS_MAX
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended, newest
 
 EMPTY: Final = Counter()
 #: How long, and for how many decisions a counter, a reservation that ran out still tells where its item was shown.
@@ -194,17 +195,6 @@ def shown_at(
             at = (_parts(name, item_id)[1] == placement, counter.held[name], name)
             best = at if best is None or at > best else best
     return None if best is None else _parts(best[2], item_id)[1:]
-
-
-def merged(a: Mapping[str, Counter], b: Mapping[str, Counter]) -> dict[str, Counter]:
-    """Both sides' counters added up."""
-    result = dict(a)
-    for key, other in b.items():
-        own = result.get(key)
-        result[key] = other if own is None else Counter(
-            newest(own.times, other.times), own.total + other.total, {**own.held, **other.held}
-        )
-    return result
 
 
 def bounded(

@@ -19,8 +19,10 @@ from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import DecisionContext
 from pipeline.core.live import Candidate, Live
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Lease
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
 from pipeline.core.rules import stop_of
+from pipeline.core.sections import memberships
+from pipeline.core.sections.section import changed
 from pipeline.core.values import Value, value_field
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
@@ -73,7 +75,7 @@ def decide(
     own = profile or Profile(profile_id=request.subject)
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
-    account_key = accounts.primary(own) if own.accounts else ""
+    account_key = memberships.primary(own.accounts)
     account = accounts.of(own, live.accounts)
     verdicts = _verdicts(request, own, placements, policy, now_ms)
     if account_key and channel.account_purposes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.core.identity import beside
-from pipeline.core.links import CLAIMED, HELD, hash_of
+from pipeline.core.keys import beside, hash_of
 from pipeline.core.model import IdentityEvent
 from pipeline.core.profile import Profile
+from pipeline.core.sections.links import CLAIMED, HELD
 from pipeline.core.words import Basis
 
 

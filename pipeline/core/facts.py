@@ -11,12 +11,13 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final
 
-from pipeline.core import accounts, readers, signals, windows
+from pipeline.core import readers, signals, windows
 from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Attribute, Policy
 from pipeline.core.model import Account
 from pipeline.core.profile import Profile
+from pipeline.core.sections import memberships
 from pipeline.core.words import Scalar
 
 #: Facts that every policy has without declaring them.
@@ -118,7 +119,7 @@ def _add_signals(facts: dict[str, Any], profile: Profile, policy: Policy, now_ms
 
 
 def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, account: Account | None) -> None:
-    roles = accounts.roles(profile)
+    roles = memberships.roles(profile.accounts)
     if roles is not None:
         facts["membership.roles"] = roles
         if roles:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
-from pipeline.core import accounts, segments
+from pipeline.core import segments
 from pipeline.core.catalog import item_reads
 from pipeline.core.definitions import Experiment, Item, Placement, Policy, Ranking
 from pipeline.core.model import Account
-from pipeline.core.profile import Merge, Profile, Rotation
+from pipeline.core.profile import Profile
 from pipeline.core.rules import Rule
+from pipeline.core.sections.section import whole
 
 if TYPE_CHECKING:
     from pipeline.core.live import Candidate
 
-_T = TypeVar("_T")
-_NOT_NAMED: Final = Merge("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,18 @@ def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Place
         waiting.append(item.instead)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one decision can read of a profile: the footprint there, with the traits, behaviour keys and memberships
+    (None: all) that are within reach at that moment."""
+
+    footprint: Footprint
+    channel: str
+    traits: frozenset[str]
+    behaviour: frozenset[str]
+    segments: frozenset[str] | None
+
+
 def read_of(
     profile: Profile, policy: Policy, footprint: Footprint, channel: str, now_ms: int, account: Account | None
 ) -> Profile:
@@ -108,38 +119,16 @@ def read_of(
 
     Where memberships are worked out anew, what segments and stages read is part of it.
     """
-    traits, behaviour, members = footprint.traits, footprint.behaviour, profile.segments
     if policy.timed or segments.stale(profile, policy, now_ms, account):
-        traits, behaviour = footprint.all_traits, footprint.all_behaviour
-    elif footprint.segments is not None:
-        members = _kept(members, footprint.segments)
-    session = profile.sessions.get(channel)
-    primary = accounts.primary(profile) if profile.accounts else ""
-    return Profile(
-        profile_id=profile.profile_id,
-        traits=_kept(profile.traits, traits),
-        consent={key: grant for key, grant in profile.consent.items() if grant.purpose in footprint.purposes},
-        accounts={primary: profile.accounts[primary]} if primary else {},
-        segments=members,
-        segments_release=profile.segments_release,
-        segments_due_ms=profile.segments_due_ms,
-        segments_account=profile.segments_account,
-        stages=profile.stages[-1:],
-        behaviour=_kept(profile.behaviour, behaviour),
-        heard_ms=profile.heard_ms,
-        sessions={channel: session} if session is not None else {},
-        counters=_kept(profile.counters, footprint.counters),
-        suppressions=_kept(profile.suppressions, footprint.suppressions),
-        assignments=_kept(profile.assignments, footprint.experiments),
-        # How many merges there were, which decides how many timestamps a counter keeps; not whose.
-        merged={str(number): _NOT_NAMED for number in range(len(profile.merged))} if profile.merged else {},
-        rotation=None if profile.rotation is None else Rotation(first=profile.rotation.first),
-    )
+        view = View(footprint, channel, footprint.all_traits, footprint.all_behaviour, None)
+    else:
+        view = View(footprint, channel, footprint.traits, footprint.behaviour, footprint.segments)
+    # What is empty is so in what can be read of it.
+    return Profile(**{name: value if read is whole else read(value, view)
+                      for name, read in _READ if (value := getattr(profile, name))})
 
 
-def _kept(parts: dict[str, _T], names: Set[str]) -> dict[str, _T]:
-    """Those of these names; in their own order, so that the same profile always gives the same bytes."""
-    return {name: part for name, part in parts.items() if name in names} if parts else parts
+_READ: Final = [(name, one.read) for name, one in sorted(Profile.SECTIONS.items()) if one.read is not None]
 
 
 def _of_rules(*rules: Rule | None) -> Iterator[str]:

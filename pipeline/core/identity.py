@@ -21,6 +21,7 @@ from pipeline.core.identity_rules import DEFAULT, DEVICE, EMAIL, IdentityRules
 from pipeline.core.identity_rules import PHONE as PHONE
 from pipeline.core.identity_rules import TYPES as TYPES
 from pipeline.core.identity_rules import USER_ID as USER_ID
+from pipeline.core.keys import beside
 from pipeline.core.model import Identifier
 
 VALUE_CHARS_MAX: Final = 256
@@ -142,16 +143,6 @@ def key_of(tenant: str, known: Identifier) -> str:
 def keys_of(tenant: str, known: Identifier) -> list[str]:
     """Its subject key under each of the tenant's keys, the newest first."""
     return [f"{tenant}/{name}" for name in (known.hash, *known.earlier)]
-
-
-def tenant_of(key: str) -> str:
-    """The tenant in a subject key or profile id."""
-    return key.partition("/")[0]
-
-
-def beside(key: str, name: str) -> str:
-    """The key of another hash of the same tenant."""
-    return f"{tenant_of(key)}/{name}"
 
 
 def oldest_key(subject: str, earlier: Sequence[str]) -> str:

@@ -7,10 +7,15 @@ from typing import Final, assert_never
 from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
 from pipeline.core.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.definitions import Cap, Item, Policy, Suppression
+from pipeline.core.keys import is_account
 from pipeline.core.live import Live
-from pipeline.core.merge import newer_trait
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
-from pipeline.core.profile import Counter, Profile, Trait, appended, changed, remember_event
+from pipeline.core.profile import Profile, remember_event
+from pipeline.core.sections import memberships
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.timestamps import appended
+from pipeline.core.sections.traits import Trait, newer
 from pipeline.core.values import replaced
 
 Learnt = tuple[Profile, tuple[segments.Change, ...]]
@@ -30,7 +35,7 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
     traits, touched = dict(profile.traits), set()
     at_ms = min(event.at_ms, now_ms)
     for name, value in event.traits.items():
-        winner = newer_trait(traits.get(name), Trait(value, at_ms))
+        winner = newer(traits.get(name), Trait(value, at_ms))
         if winner is not traits.get(name):
             traits[name] = winner
             touched.add(name)
@@ -45,8 +50,8 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
         said = answers.recorded(said, grants, policy.purposes if policy is not None else {}, now_ms)
     after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id, at_ms))
     if event.membership is not None:
-        after = changed(after, accounts=accounts.joined(profile.accounts, event.membership, at_ms))
-    if live is None or policy is None or accounts.is_account(after.profile_id):
+        after = changed(after, accounts=memberships.joined(profile.accounts, event.membership, at_ms))
+    if live is None or policy is None or is_account(after.profile_id):
         return after, ()
     paths = {policy.traits[name].path for name in touched if name in policy.traits}
     if policy.zone_trait in touched:

@@ -14,7 +14,10 @@ from typing import Final
 from pipeline.core import caps
 from pipeline.core.definitions import Cap, Suppression
 from pipeline.core.model import Lease, Settlement
-from pipeline.core.profile import TIMESTAMPS_MAX, Counter, Profile, appended, changed, newest
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended, newest
 from pipeline.core.values import replaced
 
 #: A lease that was not settled by then counts as spent. A member spends none that is older than `SPEND_MS`: so clocks

@@ -9,40 +9,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.core.identity_rules import LINKS_MAX, USER_ID, IdentityRules
+from pipeline.core.identity_rules import USER_ID, IdentityRules
+from pipeline.core.keys import hash_of
 from pipeline.core.model import Identifier, IdentityEvent
-from pipeline.core.profile import Link, Profile, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.links import CLAIMED, HELD, LIMITED, SELF, UNMERGED, Link, bounded
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
-
-#: Held: the profile's own id; claimed, with the answer outstanding; it had nothing to bring; it brought a state.
-SELF: Final = "self"
-CLAIMED: Final = "claimed"
-LINKED: Final = "linked"
-JOINED: Final = "joined"
-#: Not held: a limit kept it off; it follows another login, or was let go; a merge was undone; at an alias's own key.
-LIMITED: Final = "limited"
-LEFT: Final = "left"
-UNMERGED: Final = "unmerged"
-GIVEN_UP: Final = "given_up"
-#: At an alias's own key: it was asked back, and the answer is under way.
-ASKED_BACK: Final = "asked_back"
-
-#: Cause of a link that came with another profile; of a claim on such an identifier, with the event that joined it.
-BROUGHT: Final = "brought:"
-
-HELD: Final = frozenset((SELF, CLAIMED, LINKED, JOINED))
-
-#: Evidence of what is not held: the newest of so many.
-EVIDENCE_MAX: Final = 32
 
 #: What `why_not` says of the whole profile.
 MAX_LINKS: Final = "max_links"
 MAX_MERGES: Final = "max_merges"
-
-
-def hash_of(key: str) -> str:
-    """The identifier's hash in a subject key or profile id."""
-    return key.partition("/")[2]
 
 
 def identifier(key: str, type_: str, state: Profile | None) -> Identifier:
@@ -213,33 +190,3 @@ def released(profile: Profile, *claimed: str) -> Profile:
     left = {hash_: link for hash_, link in profile.links.items()
             if link.outcome != CLAIMED or link.cause not in causes}
     return profile if len(left) == len(profile.links) else changed(profile, links=left)
-
-
-def joined(own: Profile, given: Profile, now_ms: int) -> dict[str, Link]:
-    """The links of two profiles that became one. What the other one held is held here."""
-    result = dict(own.links)
-    for hash_, link in given.links.items():
-        mine = result.get(hash_)
-        if link.outcome in HELD and (mine is None or mine.outcome not in HELD or mine.outcome == CLAIMED):
-            outcome = LINKED if link.outcome == SELF else link.outcome
-            cause = BROUGHT if outcome == CLAIMED else link.cause
-            result[hash_] = Link(link.type, outcome, link.event_id, link.at_ms, link.since_ms, link.source, cause)
-        elif mine is None:
-            result[hash_] = link
-    result.pop(hash_of(own.profile_id), None)
-    mine = own.links.get(hash_of(own.profile_id)) or given.links.get(hash_of(own.profile_id))
-    if mine is not None:
-        result[hash_of(own.profile_id)] = Link(mine.type, SELF, mine.event_id, mine.at_ms, mine.since_ms, mine.source)
-    return bounded(result)
-
-
-def bounded(links: dict[str, Link]) -> dict[str, Link]:
-    """The links without the oldest evidence past the limit; what is held goes last."""
-    other = sorted((link.since_ms, hash_) for hash_, link in links.items() if link.outcome not in HELD)
-    for _, hash_ in other[: max(0, len(other) - EVIDENCE_MAX)]:
-        del links[hash_]
-    over = len(links) - LINKS_MAX - EVIDENCE_MAX
-    if over > 0:
-        for _, hash_ in sorted((link.since_ms, hash_) for hash_, link in links.items() if link.outcome != SELF)[:over]:
-            del links[hash_]
-    return links

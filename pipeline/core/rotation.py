@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pipeline.core import merge
-from pipeline.core.identity import key_of, tenant_of
-from pipeline.core.links import hash_of
+from pipeline.core.identity import key_of
+from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model import Identifier
-from pipeline.core.profile import Profile, Rotation, changed, lasting_name
+from pipeline.core.profile import Profile, Rotation, lasting_name
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 
 #: How many earlier hashes a profile remembers as its own: one forgotten is asked again, and says that it leads here.

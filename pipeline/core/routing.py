@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from pipeline.core.accounts import is_account
+from pipeline.core.keys import is_account
 from pipeline.core.model import InboxRecord, LinkKind
 from pipeline.core.profile import Profile
 

@@ -42,6 +42,9 @@ class Seen(Value, frozen=True):
     def __len__(self) -> int:
         return len(self.packed) // _SIZE
 
+    def __bool__(self) -> bool:
+        return bool(self.packed) or self.forgotten_ms >= 0
+
     def too_old(self, at_ms: int) -> bool:
         """Whether an event of that time that is not remembered may be one that was forgotten."""
         return at_ms <= self.forgotten_ms

@@ -14,8 +14,10 @@ from pipeline.core import signals, windows
 from pipeline.core.definitions import Lifecycle, Policy, Segment
 from pipeline.core.hashing import fraction
 from pipeline.core.model import Account
-from pipeline.core.profile import STAGES_MAX, Profile, Stage, changed
+from pipeline.core.profile import Profile
 from pipeline.core.rules import passes
+from pipeline.core.sections.lifecycle import STAGES_MAX, Stage
+from pipeline.core.sections.section import changed
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from pipeline.core.definitions import Channel
-from pipeline.core.profile import Session
-
-#: A pause as long ends a session, where a channel declares none; and the longest that it may declare.
-GAP_MS: Final = 1_800_000
-GAP_MS_MAX: Final = 4 * 3_600_000
-
-#: A session without a pause ends after a day: whoever never pauses is no visitor, and what counts must have an end.
-LENGTH_MS_MAX: Final = 86_400_000
+from pipeline.core.sections.behaviour import LENGTH_MS_MAX, Session
 
 
 def after(
@@ -36,17 +28,3 @@ def at(session: Session | None, at_ms: int, gap_ms: int) -> Session:
         return Session(at_ms if begins else session.start_ms, at_ms)
     belongs = session.start_ms - gap_ms < at_ms and session.last_ms - at_ms < LENGTH_MS_MAX
     return Session(min(session.start_ms, at_ms), session.last_ms) if belongs else session
-
-
-def merged(a: Mapping[str, Session], b: Mapping[str, Session]) -> dict[str, Session]:
-    """The sessions of two profiles of one subject, by channel: the later one, with what may have been part of it."""
-    result = dict(a)
-    for channel, other in b.items():
-        own = result.get(channel)
-        if own is None:
-            result[channel] = other
-            continue
-        first, last = sorted((own, other), key=lambda one: (one.last_ms, one.start_ms))
-        whole = last.start_ms - first.last_ms < GAP_MS_MAX and last.last_ms - first.start_ms < LENGTH_MS_MAX
-        result[channel] = Session(min(first.start_ms, last.start_ms), last.last_ms) if whole else last
-    return result

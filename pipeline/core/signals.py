@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.core import windows
 from pipeline.core.definitions import Matcher, Policy, Signal
 from pipeline.core.model import FeedbackEvent
-from pipeline.core.profile import TIMESTAMPS_MAX, Profile, appended
+from pipeline.core.profile import Profile
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended
 
 Behaviour = Mapping[str, tuple[int, ...]]
 

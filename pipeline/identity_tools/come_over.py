@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.core.accounts import is_account
+from pipeline.core.keys import is_account
 from pipeline.core.profile import Profile
 
 

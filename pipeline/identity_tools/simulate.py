@@ -18,11 +18,12 @@ from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
-from pipeline.core.identity import TenantKeys, beside, identifier, keys_of, tenant_of
-from pipeline.core.links import hash_of
+from pipeline.core.identity import TenantKeys, identifier, keys_of
+from pipeline.core.keys import beside, hash_of, tenant_of
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
-from pipeline.core.profile import Link, Profile
+from pipeline.core.profile import Profile
+from pipeline.core.sections.links import Link
 from pipeline.flow import Accept, DeadLetter, Redirect
 from topics.catalog import PROFILE_INBOX
 

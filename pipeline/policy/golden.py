@@ -11,7 +11,10 @@ from pipeline.core.decide import decide
 from pipeline.core.live import Live
 from pipeline.core.model import Account, ConsentGrant, DecisionRequest, OptIn
 from pipeline.core.problems import Problem
-from pipeline.core.profile import Member, Profile, Trait, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.memberships import Member
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.traits import Trait
 from pipeline.policy.definitions import GoldenDefinition
 
 _ACCOUNT: Final = "golden/@account"

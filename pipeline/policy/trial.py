@@ -11,7 +11,9 @@ from pipeline.core.definitions import Attribute
 from pipeline.core.live import Live
 from pipeline.core.model import Account, DecisionRequest, Scalar
 from pipeline.core.problems import Problem
-from pipeline.core.profile import Member, Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.memberships import Member
+from pipeline.core.sections.traits import Trait
 
 #: Decisions at most, however many placements there are.
 TRIALS_MAX: Final = 400
@@ -52,7 +54,8 @@ def _trials(live: Live) -> Iterator[tuple[Profile, Live, DecisionRequest]]:
     places = [(name, channel) for name, one in policy.placements.items() for channel in sorted(one.channels)]
     for number, (placement, channel) in product(range(rounds), places):
         profile = Profile(
-            "trial/subject", traits={name: Trait(value, 0) for name, value in _values(policy.traits, number).items()},
+            profile_id="trial/subject",
+            traits={name: Trait(value, 0) for name, value in _values(policy.traits, number).items()},
             accounts={_ACCOUNT: Member(("owner",), 1)})
         account = Account(_ACCOUNT, 1, _AT_MS, _values(policy.account, number))
         there = Live(live.tenant, live.release, live.catalog_version, policy, live.items, live.slots, live.caps,

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from pipeline.core.identity import tenant_of
+from pipeline.core.keys import tenant_of
 from pipeline.flow import Context, DeadLetter, Reason
 
 log = logging.getLogger(__name__)

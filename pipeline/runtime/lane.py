@@ -245,6 +245,8 @@ class PartitionLane:
             entry.cipher = cipher
             # Before the state that may name it.
             step.writes.update(beside)
+        except state_codec.StateError:
+            raise
         except Exception as error:
             outcome = self._letter(flow, key, error)
             state = data = None
@@ -463,7 +465,7 @@ def size(pending: Pending) -> int:
 
 def _encoded(state: Any) -> bytes:
     """The state's bytes. Raises CodecError for more than the changelog can take beside a full outbox."""
-    data = state_codec.encode(state)
+    data = state_codec.encode_settled(state)
     if len(data) > PROFILE_BYTES_MAX:
         raise avro.CodecError(
             Reason.TOO_LARGE,

@@ -319,9 +319,9 @@ def test_a_value_of_another_topic_is_a_bug_not_bad_data() -> None:
 
 
 def test_a_profile_inside_a_record_that_is_none_is_a_codec_error() -> None:
-    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Profile("d/b"))
+    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Profile(profile_id="d/b"))
     data = avro.encode(catalog.PROFILE_INBOX, inbox)
-    start = data.index(state.encode(Profile("d/b")))
+    start = data.index(state.encode(Profile(profile_id="d/b")))
     error = refused(data[:start] + b"\xee" + data[start + 1 :], catalog.PROFILE_INBOX)
     assert error.reason is Reason.WRONG_TYPE
     assert "merge" in error.detail

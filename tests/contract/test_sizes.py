@@ -11,7 +11,11 @@ from pipeline.core.answers import ANSWERS_MAX
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
-from pipeline.core.profile import REQUESTS_MAX, TIMESTAMPS_MAX, Counter, Profile, Remembered, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.retries import REQUESTS_MAX, Remembered
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
+from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import EVENTS_MAX, Seen
 from pipeline.core.values import packed
 from pipeline.flow import Lane

@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
 from pipeline.core.release import compile_release
+from pipeline.core.sections.section import changed
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.load import item_body, release_body, release_id
 

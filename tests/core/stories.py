@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.agents import feedback, identity, inbox, requests
 from pipeline.core import accounts, segments
+from pipeline.core.keys import is_account
 from pipeline.core.live import Live
 from pipeline.core.model import (
     CandidateAudit,
@@ -25,8 +26,9 @@ from pipeline.core.model import (
     InboxRecord,
     Membership,
 )
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
 from pipeline.core.replay import decided_again, differences
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.flow import Accept
 from tests.support.beside import Beside
@@ -113,8 +115,9 @@ class Story:
         if verb == "colleague":
             return self._colleague(rest)
         if verb == "time":
-            self.profile, _ = segments.refresh(self.profile or Profile(SUBJECT), self._live.policy, self.now_ms,
-                                               account=accounts.of(self.profile or Profile(), self._live.accounts))
+            known = self.profile or Profile(profile_id=SUBJECT)
+            self.profile, _ = segments.refresh(known, self._live.policy, self.now_ms,
+                                               account=accounts.of(known, self._live.accounts))
             return ",".join(sorted(self.profile.segments))
         if verb == "release":
             self._live = made(joined(self._both.get("policy", {}), details[0]), self._both.get("items"))
@@ -138,7 +141,7 @@ class Story:
 
     def _colleague(self, verb: str) -> str:
         """Another member of the same firms does the same."""
-        own, self.profile = self.profile, changed(self.profile or Profile(SUBJECT), requests={}, counters={})
+        own, self.profile = self.profile, changed(self.profile or Profile(profile_id=SUBJECT), requests={}, counters={})
         try:
             return self.play([f"+{(self.now_ms - self._start_ms) // 1_000}s", verb])
         finally:
@@ -149,7 +152,7 @@ class Story:
         for emit in outcome.emits:
             if emit.topic is PROFILE_INBOX:
                 record = emit.value
-                if accounts.is_account(record.profile_id):
+                if is_account(record.profile_id):
                     leased: Any = inbox.handle(record, self.firms.get(record.profile_id), self)
                     self.firms[record.profile_id] = leased.state
                     if leased.emits:

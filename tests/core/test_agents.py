@@ -20,7 +20,9 @@ from pipeline.core.model import (
     IdentityKind,
     PolicyRelease,
 )
-from pipeline.core.profile import REQUESTS_MAX, Profile, Trait, carrying_replies
+from pipeline.core.profile import Profile, carrying_replies
+from pipeline.core.sections.retries import REQUESTS_MAX
+from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import EVENTS_MAX
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
 from tests.support.beside import Beside
@@ -256,9 +258,9 @@ def test_later_events_of_an_alias_reach_the_profile() -> None:
 
 
 def test_a_merge_keeps_the_newest_and_the_strictest() -> None:
-    device = Profile("shop/device", traits={"plan": Trait("pro", 5), "age": Trait(3, 1)},
+    device = Profile(profile_id="shop/device", traits={"plan": Trait("pro", 5), "age": Trait(3, 1)},
                      consent={"marketing": ConsentGrant("marketing", False, 7)})
-    person = Profile("shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
+    person = Profile(profile_id="shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
                      consent={"marketing": ConsentGrant("marketing", True, 7)})
     _, winner = merge_into(person, device)
     assert winner.traits == {"plan": Trait("pro", 5), "age": Trait(4, 2)}

@@ -22,7 +22,9 @@ from pipeline.core.model import (
     IdentityKind,
     InboxRecord,
 )
-from pipeline.core.profile import Counter, Profile
+from pipeline.core.profile import Profile
+from pipeline.core.sections import counters
+from pipeline.core.sections.counters import Counter
 from pipeline.flow import Accept, Drop, Redirect
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
@@ -178,8 +180,8 @@ def test_what_a_counter_forgets_cannot_matter(timestamps: list[int], now_ms: int
 @given(_moments, _moments, _moments)
 def test_merging_counters_is_adding_up_in_any_order(a: list[int], b: list[int], c: list[int]) -> None:
     sides = [{"k": _counter(part)} for part in (a, b, c)]
-    left = caps.merged(caps.merged(sides[0], sides[1]), sides[2])
-    right = caps.merged(sides[2], caps.merged(sides[1], sides[0]))
+    left = counters.merged(counters.merged(sides[0], sides[1]), sides[2])
+    right = counters.merged(sides[2], counters.merged(sides[1], sides[0]))
     assert left == right
     assert left["k"].total == len(a) + len(b) + len(c)
 

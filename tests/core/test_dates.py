@@ -12,7 +12,8 @@ from pipeline.core import segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.traits import Trait
 
 from .build import SUBJECT, agreed, asked, made
 

@@ -12,7 +12,8 @@ from pipeline.core.answers import recorded
 from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import Basis, ConsentGrant, OptIn
-from pipeline.core.profile import Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.traits import Trait
 from pipeline.core.values import replaced
 
 from .build import agreed, asked, made
@@ -127,7 +128,7 @@ def test_the_audit_proves_the_basis_the_confirmation_and_where_the_evidence_is()
     no = ConsentGrant("personalization", False, NOW_MS - 1, source="letter")
     for said, why, basis in (([interest, yes], "granted", "consent"), ([interest], "granted", "legitimate_interest"),
                              ([interest, yes, no], "refused", "consent"), ([], "missing", None)):
-        profile = Profile("shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
+        profile = Profile(profile_id="shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
         result = decide(asked(), profile, live, NOW_MS)
         [proof] = json.loads(result.consent)["purposes"]
         assert (proof["why"], (proof["answer"] or {}).get("basis")) == (why, basis)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.core import links
 from pipeline.core.model import (
     ConsentGrant,
     ErasureAction,
@@ -15,6 +14,7 @@ from pipeline.core.model import (
     InboxRecord,
 )
 from pipeline.core.profile import Profile
+from pipeline.core.sections.links import HELD
 from pipeline.flow import Reason
 
 from .small_world import SmallWorld
@@ -106,7 +106,7 @@ def test_who_waits_for_an_erased_identifier_holds_no_place_for_it(steps: int) ->
     assert {"e1", "a1"} <= gone(shop)
     assert whole(shop).profile_id in ("shop/e1", "shop/u1")
     if not shop.states["shop/u1"].suppressed:
-        held = {name for name, outcome in outcomes(shop, "u1").items() if outcome in links.HELD}
+        held = {name for name, outcome in outcomes(shop, "u1").items() if outcome in HELD}
         assert held == {"u1"} and "e1" not in shop.states["shop/u1"].links
 
 

@@ -15,7 +15,9 @@ from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Window
 from pipeline.core.identity import IdentifierError, normalised
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile, Trait, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.traits import Trait
 
 from .build import SUBJECT, agreed, asked, made
 

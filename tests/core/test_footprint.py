@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, read_by
-from pipeline.core.profile import Counter, Link, Merge, Profile, Rotation, Session, Stage, Trait, changed
+from pipeline.core.profile import Profile, Rotation
+from pipeline.core.sections.behaviour import Session
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.lifecycle import Stage
+from pipeline.core.sections.links import Link
+from pipeline.core.sections.merges import Merge
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.traits import Trait
 from pipeline.core.segments import refresh
 
 from .build import SUBJECT, agreed, asked, joined, made

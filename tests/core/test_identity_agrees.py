@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.agents import inbox
-from pipeline.core import caps, links
+from pipeline.core import caps
 from pipeline.core.consent import given as agreed_to
 from pipeline.core.erasure import identifiers
 from pipeline.core.model import (
@@ -23,6 +23,7 @@ from pipeline.core.model import (
     InboxRecord,
 )
 from pipeline.core.profile import Profile
+from pipeline.core.sections.links import HELD, JOINED, LEFT, LIMITED, UNMERGED
 from pipeline.core.words import Basis
 from pipeline.flow import Reason
 from tests.sim.agreements import disagreements, traces
@@ -40,7 +41,7 @@ def test_what_came_along_with_a_device_stays_with_the_person_it_came_to() -> Non
     shop.send(click("a1", "c1"), identify("d1", "a1"), identify("u1", "d1", at_ms=NOW_MS + 1),
               identify("u2", "d1", at_ms=NOW_MS + 2), click("a1", "c2"))
     assert (shop.owner("shop/a1"), shop.owner("shop/d1")) == ("shop/u1", "shop/u2")
-    assert (outcomes(shop, "u1")["a1"], outcomes(shop, "u1")["d1"]) == (links.JOINED, links.LEFT)
+    assert (outcomes(shop, "u1")["a1"], outcomes(shop, "u1")["d1"]) == (JOINED, LEFT)
     assert clicks(shop, "u1") == 2 and "shop/a1" in identifiers("shop/u1", shop.states["shop/u1"], "shop/u1")
     assert not list(disagreements(shop.states, shop.owner, lambda _: False))
 
@@ -49,7 +50,7 @@ def test_an_untyped_profile_counts_as_somebodys_account() -> None:
     shop = world()
     shop.send(click("u1", "c1"), alias("e1", "u1"), identify("u2", "e1", at_ms=NOW_MS + 1))
     assert (shop.owner("shop/u1"), shop.owner("shop/e1")) == ("shop/u1", "shop/u1")
-    assert (outcomes(shop, "u2")["e1"], shop.states["shop/u2"].links["e1"].cause) == (links.LIMITED, "limit:user_id")
+    assert (outcomes(shop, "u2")["e1"], shop.states["shop/u2"].links["e1"].cause) == (LIMITED, "limit:user_id")
 
 
 def test_an_unmerge_takes_back_no_other_link() -> None:
@@ -57,7 +58,7 @@ def test_an_unmerge_takes_back_no_other_link() -> None:
     shop.now_ms += 1_000
     shop.send(click("u1", "c1"), click("a1", "c2"), identify("u1", "a1"), click("u2", "c3"), alias("u1", "u2"),
               act(IdentityKind.UNMERGE, "u1", "undo", NOW_MS + 50))
-    assert outcomes(shop, "u2")["u1"] == links.UNMERGED
+    assert outcomes(shop, "u2")["u1"] == UNMERGED
     assert shop.owner("shop/a1") == "shop/u1", "what came along goes back along"
     shop.send(erase("u2"))
     assert not shop.states["shop/u1"].suppressed and not list(traces(shop.states))
@@ -67,7 +68,7 @@ def test_an_erasure_reaches_the_evidence_of_others() -> None:
     shop = world()
     shop.now_ms += 1_000
     shop.send(identify("u1", "e1"), identify("u2", "e1", at_ms=NOW_MS + 1))
-    assert outcomes(shop, "u2")["e1"] == links.LIMITED and shop.states["shop/e1"].mentions
+    assert outcomes(shop, "u2")["e1"] == LIMITED and shop.states["shop/e1"].mentions
     shop.send(erase("u1"))
     assert not list(traces(shop.states)) and "e1" not in outcomes(shop, "u2")
 
@@ -242,7 +243,7 @@ def test_one_who_was_split_off_does_not_come_back_with_whoever_brought_it() -> N
     for place, name in enumerate(("a1", "a2")):
         shop.send(act(IdentityKind.UNMERGE, name, f"undo-{name}", NOW_MS + 50 + place))
     assert shop.owner("shop/a1") == "shop/a1"
-    assert outcomes(shop, "a2").get("a1") not in links.HELD
+    assert outcomes(shop, "a2").get("a1") not in HELD
     assert not list(disagreements(shop.states, shop.owner, lambda _: False))
 
 

@@ -15,18 +15,13 @@ from pipeline.core.decide import decide
 from pipeline.core.learn import COUNTED
 from pipeline.core.live import Live
 from pipeline.core.model import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
-from pipeline.core.profile import (
-    REPLY_SLOTS,
-    REQUESTS_MAX,
-    STAGES_MAX,
-    TIMESTAMPS_MAX,
-    Counter,
-    Profile,
-    Trait,
-    carrying_replies,
-    changed,
-    reply_name,
-)
+from pipeline.core.profile import Profile, carrying_replies
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.lifecycle import STAGES_MAX
+from pipeline.core.sections.retries import REPLY_SLOTS, REQUESTS_MAX, reply_name
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
+from pipeline.core.sections.traits import Trait
 from pipeline.core.segments import refresh
 from pipeline.core.values import packed
 from pipeline.flow import Accept, Reason

@@ -15,6 +15,7 @@ from pipeline.core.model import (
     IdentityEvent,
     IdentityKind,
 )
+from pipeline.core.sections.links import EVIDENCE_MAX, JOINED, LEFT, LIMITED, LINKED, SELF
 from pipeline.flow import Reason
 
 from .build import made
@@ -64,7 +65,7 @@ def test_an_identify_joins_every_identifier_and_what_was_known_under_it() -> Non
     shop.send(click("a1", "c1"), click("u1", "c2"), identify("u1", "e1", "a1", plan="pro"))
     assert {shop.owner(f"shop/{name}") for name in ("u1", "e1", "a1")} == {"shop/u1"}
     assert clicks(shop, "u1") == 2
-    assert outcomes(shop, "u1") == {"u1": links.SELF, "e1": links.LINKED, "a1": links.JOINED}
+    assert outcomes(shop, "u1") == {"u1": SELF, "e1": LINKED, "a1": JOINED}
     evidence = shop.states["shop/u1"].links["a1"]
     assert (evidence.type, evidence.event_id, evidence.at_ms) == ("anonymous_id", f"i-u1-e1-a1-{NOW_MS}", NOW_MS)
 
@@ -84,7 +85,7 @@ def test_two_people_with_one_email_stay_two_and_the_evidence_says_why() -> None:
     shop.send(click("u1", "c1"), identify("u1", "e1"), identify("u2", "e1", "a2"))
     assert (shop.owner("shop/e1"), shop.owner("shop/u2"), shop.owner("shop/a2")) == ("shop/u1", "shop/u2", "shop/u2")
     refused = shop.states["shop/u2"].links["e1"]
-    assert (refused.outcome, refused.cause) == (links.LIMITED, "limit:user_id")
+    assert (refused.outcome, refused.cause) == (LIMITED, "limit:user_id")
     assert clicks(shop, "u1") == 1 and clicks(shop, "u2") == 0
     assert shop.reasons[Reason.IDENTIFIER_LIMITED] == 1
 
@@ -94,15 +95,15 @@ def test_a_profile_that_an_email_began_joins_the_user_with_everything_it_has() -
     shop.send(click("a1", "c1"), identify("e1", "a1", plan="pro"), click("u1", "c2"), identify("u1", "e1"))
     assert {shop.owner(f"shop/{name}") for name in ("u1", "e1", "a1")} == {"shop/u1"}
     assert clicks(shop, "u1") == 2 and shop.states["shop/u1"].traits["plan"].value == "pro"
-    assert outcomes(shop, "u1") == {"u1": links.SELF, "e1": links.JOINED, "a1": links.JOINED}
+    assert outcomes(shop, "u1") == {"u1": SELF, "e1": JOINED, "a1": JOINED}
 
 
 def test_past_a_limit_the_weakest_identifiers_are_left_out() -> None:
     shop = world(types={"email": {"limit": 2}}, max_links=4)
     shop.send(identify("u1", "a1", "e1", "e2", "e3", "d1", "d2"))
     assert outcomes(shop, "u1") == {
-        "u1": links.SELF, "e1": links.LINKED, "e2": links.LINKED, "e3": links.LIMITED, "d1": links.LINKED,
-        "d2": links.LIMITED, "a1": links.LIMITED,
+        "u1": SELF, "e1": LINKED, "e2": LINKED, "e3": LIMITED, "d1": LINKED,
+        "d2": LIMITED, "a1": LIMITED,
     }
     causes = {name: link.cause for name, link in shop.states["shop/u1"].links.items() if link.cause}
     assert causes == {"e3": "limit:email", "d2": links.MAX_LINKS, "a1": links.MAX_LINKS}
@@ -112,10 +113,10 @@ def test_past_a_limit_the_weakest_identifiers_are_left_out() -> None:
 def test_a_window_gives_room_again() -> None:
     shop = world(types={"email": {"limit": 1, "window": "1d"}})
     shop.send(identify("u1", "e1"), identify("u1", "e2", id_="x"))
-    assert outcomes(shop, "u1")["e2"] == links.LIMITED
+    assert outcomes(shop, "u1")["e2"] == LIMITED
     shop.now_ms += 86_400_001
     shop.send(identify("u1", "e2", id_="y"))
-    assert outcomes(shop, "u1")["e2"] == links.LINKED
+    assert outcomes(shop, "u1")["e2"] == LINKED
 
 
 def test_a_profile_takes_up_so_many_others_and_no_more() -> None:
@@ -130,7 +131,7 @@ def test_priority_says_who_is_strongest() -> None:
     shop = world(priority=["device"], max_links=3)
     shop.send(identify("u1", "e1", "d1", "a1"))
     assert outcomes(shop, "u1") == {
-        "u1": links.SELF, "d1": links.LINKED, "e1": links.LINKED, "a1": links.LIMITED}
+        "u1": SELF, "d1": LINKED, "e1": LINKED, "a1": LIMITED}
 
 
 # -- shared devices -------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def test_a_device_follows_the_latest_login_and_joins_nobody() -> None:
     shop.send(identify("u2", "a1", at_ms=NOW_MS + 5), click("a1", "c3"))
     assert shop.owner("shop/a1") == "shop/u2"
     assert (clicks(shop, "u1"), clicks(shop, "u2")) == (2, 1)
-    assert outcomes(shop, "u1")["a1"] == links.LEFT
+    assert outcomes(shop, "u1")["a1"] == LEFT
     shop.send(identify("u1", "a1", at_ms=NOW_MS + 9), click("a1", "c4"))
     assert shop.owner("shop/a1") == "shop/u1" and clicks(shop, "u1") == 3
 
@@ -159,7 +160,7 @@ def test_the_latest_login_is_the_latest_by_event_time_in_whatever_order(delivere
     assert shop.owner("shop/a1") == "shop/u1"
     shop.send(identify("u2", "a1", at_ms=NOW_MS + 7, id_="late"))
     assert shop.owner("shop/a1") == "shop/u1", "an older login that arrives late takes nothing away"
-    assert outcomes(shop, "u2")["a1"] == links.LEFT
+    assert outcomes(shop, "u2")["a1"] == LEFT
 
 
 def test_after_a_logout_the_device_is_nobodys_until_the_next_login() -> None:
@@ -167,7 +168,7 @@ def test_after_a_logout_the_device_is_nobodys_until_the_next_login() -> None:
     shop.send(click("a1", "c1"), identify("u1", "a1"), act(IdentityKind.LOGOUT, "a1", "out", NOW_MS + 1))
     shop.send(click("a1", "c2"))
     assert (clicks(shop, "u1"), clicks(shop, "a1")) == (1, 1)
-    assert outcomes(shop, "u1")["a1"] == links.LEFT
+    assert outcomes(shop, "u1")["a1"] == LEFT
     shop.send(identify("u2", "a1", at_ms=NOW_MS + 2))
     assert (clicks(shop, "u1"), clicks(shop, "u2")) == (1, 1)
 
@@ -227,7 +228,7 @@ def test_evidence_is_bounded() -> None:
         shop.now_ms += 1
         shop.send(identify("u1", f"a{number}"))
     kept = shop.states["shop/u1"].links
-    assert len(kept) == 2 + links.EVIDENCE_MAX and "a99" in kept and "u1" in kept
+    assert len(kept) == 2 + EVIDENCE_MAX and "a99" in kept and "u1" in kept
 
 
 def test_consent_of_a_joined_profile_is_the_strictest() -> None:

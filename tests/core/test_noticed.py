@@ -22,7 +22,9 @@ from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Matcher, Signal, Window
 from pipeline.core.experiments import drawn
 from pipeline.core.model import ConsentGrant, IdentityKind
-from pipeline.core.profile import Counter, Profile, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.section import changed
 from pipeline.core.words import Basis
 from pipeline.runtime import takeover
 

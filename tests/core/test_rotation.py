@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import links, rotation
+from pipeline.core import rotation
 from pipeline.core.experiments import held_out
 from pipeline.core.hashing import decision_id_of
 from pipeline.core.identity import identifier, subject_key
@@ -26,6 +26,7 @@ from pipeline.core.model import (
 )
 from pipeline.core.privacy_jobs import job_of, subjects_of
 from pipeline.core.profile import Profile, lasting_name
+from pipeline.core.sections.links import LEFT, LIMITED, LINKED, SELF, UNMERGED
 from pipeline.flow import Reason
 from topics.catalog import ACCOUNTS, DECISION_REPLIES, DECISIONS
 
@@ -134,7 +135,7 @@ def test_an_identify_under_the_new_key_brings_every_identifier_over_and_counts_n
     shop.identify("u1", BOTH, "e1", "d1")
     own = shop.profile("u1", NEW)
     assert {name: link.outcome for name, link in own.links.items()} == {
-        "u1-new": links.SELF, "e1-new": links.LINKED, "d1-new": links.LINKED}
+        "u1-new": SELF, "e1-new": LINKED, "d1-new": LINKED}
     for name in ("u1", "e1", "d1"):
         # The old key is taken out of the setting, and nobody meets the old hashes any more.
         shop.click(name, NEW)
@@ -147,7 +148,7 @@ def test_two_people_stay_two_by_the_limits_that_they_were_kept_apart_by(shop: Sh
     shop.identify("u1", BOTH, "e1")
     assert shop.owner("shop/e1-new") == "shop/u1-new" != shop.owner("shop/u2-new")
     refused = shop.profile("u2", NEW).links["e1-new"]
-    assert (refused.outcome, refused.cause) == (links.LIMITED, "limit:user_id")
+    assert (refused.outcome, refused.cause) == (LIMITED, "limit:user_id")
 
 
 @pytest.mark.parametrize("keys", [OLD, BOTH])
@@ -159,12 +160,12 @@ def test_a_device_follows_the_latest_login_whichever_keys_the_doors_list(shop: S
     shop.click("d1", BOTH)
     assert (shop.clicks("u1", OLD), shop.clicks("u2", keys)) == (1, 2)
     left = [link.outcome for name, link in shop.profile("u1", OLD).links.items() if name.startswith("d1")]
-    assert left == [links.LEFT]
+    assert left == [LEFT]
     shop.says("d1", BOTH, IdentityKind.LOGOUT)
     shop.click("d1", OLD)
     assert shop.clicks("d1", NEW) == 1 and shop.clicks("u2", keys) == 2
     left = [link.outcome for name, link in shop.profile("u2", keys).links.items() if name.startswith("d1")]
-    assert left == [links.LEFT]
+    assert left == [LEFT]
 
 
 @pytest.mark.parametrize("keys", [OLD, BOTH, NEW])
@@ -175,7 +176,7 @@ def test_a_merge_from_before_is_undone(shop: Shop, keys: tuple[str, ...]) -> Non
     shop.identify("u1", BOTH, "e1")
     shop.says("e1", keys, IdentityKind.UNMERGE)
     assert (shop.clicks("e1", keys), shop.clicks("u1", keys)) == (1, 1)
-    assert shop.profile("u1", NEW).links["e1-new"].outcome == links.UNMERGED
+    assert shop.profile("u1", NEW).links["e1-new"].outcome == UNMERGED
     shop.click("e1", NEW)
     assert shop.clicks("e1", OLD) == 2
     assert shop.reasons[Reason.UNMERGED] == 2

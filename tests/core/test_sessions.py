@@ -13,7 +13,8 @@ from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.merge import merged
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Profile, Session
+from pipeline.core.profile import Profile
+from pipeline.core.sections.behaviour import GAP_MS, Session, merged_sessions
 from pipeline.core.undo import returned
 
 from .build import SUBJECT, agreed, asked, made
@@ -113,7 +114,7 @@ def test_the_order_in_which_a_session_is_heard_of_is_nothing(timestamps: list[in
     chance.shuffle(timestamps)
     session = None
     for minute in timestamps:
-        session = sessions.at(session, minute * MINUTE, sessions.GAP_MS)
+        session = sessions.at(session, minute * MINUTE, GAP_MS)
     assert session == Session(min(timestamps) * MINUTE, max(timestamps) * MINUTE)
 
 
@@ -128,7 +129,7 @@ def test_an_answer_lasts_no_longer_than_a_session_may() -> None:
 def test_a_session_ends_after_a_day_even_without_a_pause() -> None:
     session = None
     for minute in range(0, 24 * 60 + 1, 20):
-        session = sessions.at(session, minute * MINUTE, sessions.GAP_MS)
+        session = sessions.at(session, minute * MINUTE, GAP_MS)
     assert session == Session(24 * 60 * MINUTE, 24 * 60 * MINUTE)
 
 
@@ -142,8 +143,8 @@ def test_profiles_that_become_one_made_one_session_where_that_may_be(
     own: tuple[int, int], other: tuple[int, int], both: tuple[int, int]
 ) -> None:
     one, two, expected = (Session(start * MINUTE, end * MINUTE) for start, end in (own, other, both))
-    assert sessions.merged({"web": one}, {"web": two, "app": two}) == {"web": expected, "app": two}
-    assert sessions.merged({"web": two}, {"web": one}) == {"web": expected}
+    assert merged_sessions({"web": one}, {"web": two, "app": two}) == {"web": expected, "app": two}
+    assert merged_sessions({"web": two}, {"web": one}) == {"web": expected}
 
 
 def test_neither_a_merge_nor_its_undoing_ends_a_visit() -> None:

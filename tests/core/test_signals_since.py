@@ -13,8 +13,9 @@ from pipeline.core import signals
 from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.definitions import Matcher, Signal
 from pipeline.core.merge import merged
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
 from pipeline.core.rules import compile_rule, stop_of
+from pipeline.core.sections.section import changed
 
 NOW = 100_000
 WITHIN = 1_000
@@ -94,7 +95,7 @@ def test_time_alone_makes_a_count_known_and_it_is_looked_at_again_then() -> None
 
 @pytest.mark.parametrize(("own", "given_up", "both"), [(0, 0, 0), (5, 0, 5), (0, 7, 7), (5, 7, 5), (7, 5, 5)])
 def test_two_profiles_that_become_one_were_heard_of_when_the_first_was(own: int, given_up: int, both: int) -> None:
-    one, other = Profile("shop/a", heard_ms=own), Profile("shop/b", heard_ms=given_up)
+    one, other = Profile(profile_id="shop/a", heard_ms=own), Profile(profile_id="shop/b", heard_ms=given_up)
     assert merged(one, other).heard_ms == both
 
 

@@ -37,10 +37,15 @@ from pipeline.core.model import (
     LinkStep,
 )
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Counter, Given, Link, Member, Profile, Rotation, Trait, changed
+from pipeline.core.profile import Given, Profile, Rotation
 from pipeline.core.release import second_opinion
 from pipeline.core.release.limits import describe
 from pipeline.core.rules import compile_rule, passes
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.links import ASKED_BACK, CLAIMED, GIVEN_UP, LINKED, Link
+from pipeline.core.sections.memberships import Member
+from pipeline.core.sections.section import changed
+from pipeline.core.sections.traits import Trait
 from pipeline.core.templates import compile_template
 from pipeline.core.values import replaced
 from pipeline.core.words import Basis
@@ -103,7 +108,7 @@ def test_an_audit_names_the_item_and_what_kept_it_back() -> None:
 
 def test_who_was_erased_is_forgotten_in_what_was_given_up_too() -> None:
     gone = Identifier("email", "gone")
-    evidence = Link("email", links.LINKED, "e", 1, 1)
+    evidence = Link("email", LINKED, "e", 1, 1)
     inner = Profile(profile_id="shop/b", links={"gone": evidence, "c": evidence})
     state = Profile(profile_id="shop/b", alias_of="shop/a", given=Given("shop/a", "e", 1, inner))
     after = links.forgotten(state, gone, "shop/gone")
@@ -203,7 +208,7 @@ def test_a_logout_by_a_newer_name_leaves_the_key_that_it_came_to() -> None:
 
 
 def test_who_is_erased_while_she_follows_somebody_tells_him_and_has_the_rest_erased() -> None:
-    other = Link("email", links.LINKED, "e", 1, 1)
+    other = Link("email", LINKED, "e", 1, 1)
     state = Profile(profile_id="shop/d1", alias_of="shop/u1", links={"e1": other})
     request = ErasureRequest("job", "shop/d1", ErasureAction.ERASE, NOW_MS)
     outcome = apply_erasure(request, "shop/d1", state, LaneContext(lambda _tenant: None, NOW_MS))
@@ -266,7 +271,7 @@ def test_an_event_tidies_counters_by_the_time_at_which_it_is_taken_up() -> None:
 
 def test_places_are_taken_for_what_a_claimed_identifier_brings() -> None:
     after = links.reserved(Profile(profile_id="shop/u1"), [Identifier("email", "e1")], "d1", "e", 5, 9, "web")
-    assert after.links == {"e1": Link("email", links.CLAIMED, "e", 5, 9, "web", "with:d1")}
+    assert after.links == {"e1": Link("email", CLAIMED, "e", 5, 9, "web", "with:d1")}
 
 
 @pytest.mark.parametrize("part", ["item", "kind", "tag", "campaign", "placement", "channel"])
@@ -304,11 +309,11 @@ def test_a_gap_with_nothing_in_it_is_said_where_it_is() -> None:
 
 
 def test_an_alias_that_is_asked_back_says_so_at_its_own_key() -> None:
-    own = Link("email", links.GIVEN_UP, "alias", 1, 1)
+    own = Link("email", GIVEN_UP, "alias", 1, 1)
     state = Profile(profile_id="shop/e1", alias_of="shop/u1", alias_event="alias", links={"e1": own})
     event = IdentityEvent("undo", "shop/e1", IdentityKind.UNMERGE, NOW_MS)
     outcome = ask_back(event, Identifier("email", "e1"), state)
-    assert isinstance(outcome, Accept) and outcome.state.links["e1"].outcome == links.ASKED_BACK
+    assert isinstance(outcome, Accept) and outcome.state.links["e1"].outcome == ASKED_BACK
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import links, undo
+from pipeline.core import undo
 from pipeline.core.merge import merged
 from pipeline.core.model import ConsentGrant, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Counter, Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.links import UNMERGED
+from pipeline.core.sections.traits import Trait
 from pipeline.flow import Reason
 
 from .small_world import SmallWorld
@@ -42,7 +45,7 @@ def test_what_an_identifier_brought_goes_back_with_it() -> None:
     assert {name: trait.value for name, trait in person.traits.items()} == {"plan": "free", "city": "Rome"}
     assert {name: trait.value for name, trait in visitor.traits.items()} == {"plan": "pro"}
     assert person.merged == {} and visitor.alias_of is None and visitor.given is None
-    assert outcomes(shop, "u1")["a1"] == links.UNMERGED
+    assert outcomes(shop, "u1")["a1"] == UNMERGED
 
 
 def test_what_came_since_the_merge_stays_with_the_person() -> None:
@@ -118,7 +121,7 @@ def test_a_refusal_given_to_the_whole_holds_for_both_and_a_grant_goes_back_to_wh
 def test_an_identifier_without_a_state_just_leaves() -> None:
     shop = world()
     shop.send(identify("u1", "e1"), unmerge("e1"))
-    assert shop.owner("shop/e1") == "shop/e1" and outcomes(shop, "u1")["e1"] == links.UNMERGED
+    assert shop.owner("shop/e1") == "shop/e1" and outcomes(shop, "u1")["e1"] == UNMERGED
 
 
 def test_after_a_logout_the_merge_before_it_can_still_be_undone() -> None:
@@ -148,7 +151,7 @@ _moments = st.lists(st.integers(0, 50), max_size=8).map(lambda found: tuple(sort
 def profiles(draw: st.DrawFn, name: str) -> Profile:
     counters = draw(st.dictionaries(st.sampled_from("xyz"), _moments, max_size=3))
     traits = draw(st.dictionaries(st.sampled_from("pq"), st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=2))
-    return Profile(
+    return Profile(profile_id=
         f"shop/{name}", traits={key: Trait(value, at) for key, (value, at) in traits.items()},
         behaviour=draw(st.dictionaries(st.sampled_from("vw"), _moments.filter(bool), max_size=2)),
         counters={key: Counter(times, len(times), {f"{name}{key}": 9}) for key, times in counters.items()},

@@ -17,7 +17,8 @@ from pipeline.core.model import (
     InboxRecord,
     SegmentChange,
 )
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.section import changed
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Flow, Lane, Outcome, Reason
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import FLOWS

@@ -19,7 +19,8 @@ from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
 from pipeline.core import erasure
 from pipeline.core.bounds import COMPACTED_MS
-from pipeline.core.profile import Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.traits import Trait
 
 from .test_lanes import World
 

@@ -14,7 +14,8 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile, Trait
+from pipeline.core.profile import Profile
+from pipeline.core.sections.traits import Trait
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import msgspec
-
-from pipeline.core import links
-from pipeline.core.identity import beside
-from pipeline.core.links import hash_of
+from pipeline.core.keys import beside, hash_of
 from pipeline.core.profile import Profile
+from pipeline.core.sections.links import HELD, JOINED, LINKED
 
 
 def disagreements(
@@ -24,14 +21,14 @@ def disagreements(
         if state.alias_of is not None or state.suppressed or passed_over(key):
             continue
         for name, link in state.links.items():
-            if link.outcome in (links.LINKED, links.JOINED) and leads_to(beside(key, name)) != key:
+            if link.outcome in (LINKED, JOINED) and leads_to(beside(key, name)) != key:
                 yield f"{key} has {name} as {link.outcome}, which leads to {leads_to(beside(key, name))}"
     for key, state in states.items():
         winner = leads_to(key)
         if state.alias_of is None or state.suppressed or winner not in states or passed_over(key):
             continue
         known = states[winner].links.get(hash_of(key))
-        if not states[winner].suppressed and (known is None or known.outcome not in links.HELD):
+        if not states[winner].suppressed and (known is None or known.outcome not in HELD):
             yield f"{key} leads to {winner}, whose evidence says {known.outcome if known else 'nothing'}"
 
 
@@ -43,7 +40,7 @@ def traces(states: Mapping[str, Profile]) -> Iterator[str]:
     for key, state in states.items():
         if state.suppressed:
             continue
-        kept = msgspec.json.encode(state).decode()
+        kept = repr(state)
         for name, gone in erased.items():
-            if gone != key and (f'"{name}"' in kept or f'"{gone}"' in kept):
+            if gone != key and (repr(name) in kept or repr(gone) in kept):
                 yield f"{gone} was erased, and what is kept at {key} names it"

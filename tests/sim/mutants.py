@@ -16,9 +16,10 @@ from pipeline.agents import inbox as inbox_agent
 from pipeline.codecs import envelope as envelopes
 from pipeline.core import caps, erasure, learn, rotation
 from pipeline.core.gates import DecisionContext
-from pipeline.core.links import hash_of
+from pipeline.core.keys import hash_of
 from pipeline.core.model import InboxRecord
-from pipeline.core.profile import Profile, changed
+from pipeline.core.profile import Profile
+from pipeline.core.sections.section import changed
 from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver

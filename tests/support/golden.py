@@ -11,26 +11,23 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import (
-    Counter,
-    Given,
-    Link,
-    Member,
-    Merge,
-    Profile,
-    Remembered,
-    Rotation,
-    Session,
-    Stage,
-    Trait,
-)
+from pipeline.core.profile import Given, Profile, Rotation
+from pipeline.core.sections.behaviour import Session
+from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.lifecycle import Stage
+from pipeline.core.sections.links import Link
+from pipeline.core.sections.memberships import Member
+from pipeline.core.sections.merges import Merge
+from pipeline.core.sections.retries import Remembered
+from pipeline.core.sections.section import State, section_bytes
+from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import NOTHING
 from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
@@ -75,8 +72,9 @@ PROFILE = Profile(
     requests={"req-1": Remembered("d41d8cd9", AT_MS, 7, packed(REPLY))},
     event_ids=NOTHING.after("e1", 1).after("e2", AT_MS),
     mentions={"default/third": AT_MS},
-    merged={"default/old": Merge("evt-0", AT_MS, {"plan": Trait("free", 1)},
-                                 {"default/@globex": Member(("buyer",), 1)})},
+    merged={"default/old": Merge("evt-0", AT_MS, {
+        "traits": section_bytes({"plan": Trait("free", 1)}),
+        "accounts": section_bytes({"default/@globex": Member(("buyer",), 1)})})},
     alias_event="evt-0",
     alias_at=3,
     forwarded={"req-0": "default/other"},
@@ -148,6 +146,8 @@ TOPIC_OF: Final[dict[str, Topic]] = {topic.schema: topic for topic in TOPICS if 
 
 def plain(value: Any) -> Any:
     """The value as JSON would hold it; bytes as hex."""
+    if isinstance(value, State):
+        return {name: plain(getattr(value, name)) for name in value.SECTIONS}
     if isinstance(value, Value):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, dict):
@@ -158,8 +158,15 @@ def plain(value: Any) -> Any:
 
 
 def state_format() -> dict[str, Any]:
-    """The profile's fields and types, without the words that describe them."""
-    return _without_words(json.loads(json.dumps(msgspec.json.schema(Profile))))  # type: ignore[no-any-return]
+    """The sections of each kind of state and their types, without the words that describe them."""
+    kinds = {kind.__name__: {name: msgspec.json.schema(hint, schema_hook=_bytes_of_a_state)
+                             for name, hint in get_type_hints(kind).items() if name in kind.SECTIONS}
+             for kind in (Profile,)}
+    return _without_words(json.loads(json.dumps(kinds)))  # type: ignore[no-any-return]
+
+
+def _bytes_of_a_state(kind: type) -> dict[str, Any]:
+    return {"type": "string", "contentEncoding": f"bytes of a {kind.__name__}"}
 
 
 def _without_words(node: Any) -> Any:

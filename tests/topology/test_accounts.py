@@ -297,7 +297,7 @@ def test_a_crash_between_any_two_effects_neither_passes_the_cap_nor_loses_a_plac
 
 def test_a_lease_that_is_never_settled_counts_as_spent() -> None:
     limits = {"c": Cap("c", "decision", "all", Window("rolling", length_ms=7 * DAY_MS), 2, of_account=True)}
-    account, first = leasing.leased(Profile(ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
+    account, first = leasing.leased(Profile(profile_id=ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
     account, other = leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 1)
     assert (first.leased, other.leased) == ({"c|": 1}, {"c|": 1})
     account = leasing.settled(account, Settlement(other.lease_id, 2), limits, 2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.core.definitions import Cap, Channel, Suppression, Window
-from pipeline.core.profile import TIMESTAMPS_MAX
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
-from pipeline.core.sessions import GAP_MS
+from pipeline.core.sections.behaviour import GAP_MS
+from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 
 
 def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:

@@ -1,0 +1,43 @@
+"""Traits: what was said of somebody, each with the event time that set it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pipeline.core.sections.mappings import only, overruled, restored
+from pipeline.core.sections.section import Section
+from pipeline.core.values import Value
+from pipeline.core.words import Scalar
+
+if TYPE_CHECKING:
+    from pipeline.core.footprint import View
+    from pipeline.core.merge import Merging
+
+
+class Trait(Value, frozen=True, omit_defaults=True):
+    """A value and the event time that set it: the newest wins."""
+
+    value: Scalar
+    at_ms: int = 0
+
+
+def newer(old: Trait | None, new: Trait) -> Trait:
+    """The value in force of two: the newest; at the same moment, the one that sorts last, so that order is nothing."""
+    if old is None or (new.at_ms, _rank(new.value)) > (old.at_ms, _rank(old.value)):
+        return new
+    return old
+
+
+def _rank(value: Scalar) -> tuple[str, str]:
+    return type(value).__name__, repr(value)
+
+
+def _merge(own: dict[str, Trait], given: dict[str, Trait], _: Merging) -> dict[str, Trait]:
+    return {**own, **{name: newer(own.get(name), trait) for name, trait in given.items()}}
+
+
+def _read(traits: dict[str, Trait], view: View) -> dict[str, Trait]:
+    return only(traits, view.traits)
+
+
+TRAITS: Final[Section[dict[str, Trait]]] = Section({}, _merge, overruled, restored, read=_read, counts=True)
