@@ -28,7 +28,7 @@ from bench.parts import ROOT
 from pipeline.core import segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person
 
 RESULTS: Final = ROOT / "bench" / "results" / "decide.json"
 #: Offers in the catalog, and how many of them are on the placement.
@@ -58,7 +58,7 @@ class Measured:
     outcomes: dict[str, float]
 
 
-def _known(profile: Profile, live: Live) -> Profile:
+def _known(profile: Person, live: Live) -> Person:
     """As the table has it: its memberships are up to date since its last event."""
     return segments.refresh(profile, live.policy, offers.NOW_MS)[0]
 

@@ -9,9 +9,9 @@ import yaml
 
 from pipeline.core.live import Live
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 from pipeline.policy.load import load
 
 TENANT: Final = "bench"
@@ -60,7 +60,7 @@ def request(number: int) -> DecisionRequest:
     )
 
 
-def profile(number: int) -> Profile:
+def profile(number: int) -> Person:
     """A subject who has been around: traits, behaviour, and counters of some caps."""
     old_ms = NOW_MS - 40 * DAY_MS
     traits = {
@@ -70,7 +70,7 @@ def profile(number: int) -> Profile:
     }
     seen = tuple(NOW_MS - hours * 3_600_000 for hours in range(90, 0, -30))
     counters = {f"item_daily|item|offer_{number % 100:04}": Counter(seen, 3)}
-    return Profile(
+    return Person(
         profile_id=_subject(number), traits={name: Trait(value, old_ms) for name, value in traits.items()},
         consent={"personalization": ConsentGrant("personalization", True, old_ms)}, counters=counters,
     )

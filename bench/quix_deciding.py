@@ -16,7 +16,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
 from pipeline.core.model import DecisionRequest
-from pipeline.flow import Accept, DeadLetter, Outcome, Redirect
+from pipeline.flow import Accept, DeadLetter, Forward, Outcome
 from pipeline.ports import Outbound
 from pipeline.runtime.fates import LaneContext, outbound
 
@@ -50,7 +50,7 @@ class Deciding:
         self._context.now_ms = at_ms
         handle = requests.handle if type(event) is DecisionRequest else identity.handle
         outcome: Outcome = handle(event, profile, self._context)
-        if isinstance(outcome, DeadLetter | Redirect):
+        if isinstance(outcome, DeadLetter | Forward):
             raise TypeError(f"the benchmark's records are all good, and this one met {outcome}")
         if isinstance(outcome, Accept) and outcome.state is not None:
             cipher = cipher or self._key_encryption.new_key(key, self._nonces)

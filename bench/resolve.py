@@ -15,11 +15,11 @@ from pipeline.agents import identity, inbox
 from pipeline.core.identity_rules import DEFAULT
 from pipeline.core.live import Live
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
-from pipeline.flow import Accept, Emit, Outcome, Redirect
+from pipeline.core.subject import Person
+from pipeline.flow import Accept, Emit, Forward, Outcome
 from topics.catalog import PROFILE_INBOX
 
 ROUNDS = 2_000
@@ -44,12 +44,12 @@ CONTEXT = Context()
 
 def emits_of(outcome: Outcome) -> tuple[Emit, ...]:
     """What a handler sends on."""
-    if isinstance(outcome, Redirect):
+    if isinstance(outcome, Forward):
         return (outcome.emit,)
     return getattr(outcome, "emits", ())
 
 
-def run(event: IdentityEvent, states: dict[str, Profile]) -> int:
+def run(event: IdentityEvent, states: dict[str, Person]) -> int:
     """Apply an event and everything that comes of it; returns how many records that were."""
     waiting: list[IdentityEvent | InboxRecord] = [event]
     steps = 0
@@ -74,10 +74,10 @@ def identify(number: int, names: list[str]) -> IdentityEvent:
                          identifiers=[Identifier("", name) for name in names], subject_type="user_id")
 
 
-def visitor(counters: int) -> Profile:
+def visitor(counters: int) -> Person:
     """A profile worth merging."""
     timestamps = tuple(range(NOW_MS - 20, NOW_MS))
-    return Profile(
+    return Person(
         profile_id="shop/visitor", traits={f"t{n}": Trait(n, NOW_MS) for n in range(20)},
         behaviour={f"b{n}": timestamps for n in range(10)},
         counters={f"cap|item{n}": Counter(timestamps, 20) for n in range(counters)},
@@ -97,7 +97,7 @@ def microseconds(act: Callable[[int], object]) -> float:
 def resolve(count: int) -> float:
     """An identify by a profile that has so many identifiers."""
     names = [f"id{n}" for n in range(count)]
-    states: dict[str, Profile] = {}
+    states: dict[str, Person] = {}
     run(identify(0, names), states)
     assert len(states) == count + 1 <= DEFAULT.links_max
     person = states["shop/person"]

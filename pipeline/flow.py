@@ -123,14 +123,14 @@ class DeadLetter(Value, frozen=True):
     detail: str
 
 
-class Redirect(Value, frozen=True):
+class Forward(Value, frozen=True):
     """The record belongs to another key's partition and is sent on there."""
 
     reason: Reason
     emit: Emit
 
 
-Outcome = Accept | Drop | DeadLetter | Redirect
+Outcome = Accept | Drop | DeadLetter | Forward
 
 
 class Context(Protocol):

@@ -20,7 +20,8 @@ from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
 from pipeline.core.bounds import COMPACTED_MS
 from pipeline.core.model import DecisionReply
-from pipeline.core.profile import Profile
+from pipeline.core.sections.section import State
+from pipeline.core.subject import Erased, Person
 from pipeline.core.values import unpacked
 from pipeline.flow import Record
 from topics.catalog import BY_NAME, ERASURE_RECEIPTS, ERASURE_REQUESTS, PURGE_MS
@@ -196,7 +197,7 @@ class Verifier:
             return None
         if key not in self._identifiers:
             return (Kind.TRACE, "somebody else's profile that names it", b"") if self._mentions(opened.state) else None
-        if opened.state is not None and not state.decode(opened.state).suppressed:
+        if opened.state is not None and not isinstance(state.decode(opened.state), Erased):
             return Kind.TRACE, "a profile that can be read", cipher.pseudonym if cipher is not None else b""
         if {out.topic for pending in opened.outbox for out in pending.outputs} - EVIDENCE:
             return Kind.EXPIRES, "what was still to be sent about the subject", b""
@@ -236,9 +237,11 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_state(state: Any) -> Any:
-    if not isinstance(state, Profile):
+    if not isinstance(state, State):
         raise TypeError(f"not told in an export: a {type(state).__name__}")
     told = {name: _plain(value) for name, value in state.held().items()}
+    if not isinstance(state, Person):
+        return told
     for request_id, one in state.requests.items():
         if one.reply:
             told["requests"][request_id]["reply"] = _plain(unpacked(DecisionReply, one.reply))

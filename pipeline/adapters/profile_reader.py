@@ -14,7 +14,7 @@ from pipeline.adapters import reading
 from pipeline.adapters.keys import key_encryption_of
 from pipeline.codecs import encrypted_values, envelope, state
 from pipeline.codecs.encryption import DecryptionError, KeyEncryption
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Subject, given_up, leads_to
 from pipeline.settings import Settings
 from topics.catalog import PROFILES_BY_ID, SUBJECT_PARTITIONS
 from topics.partitions import subject_partition
@@ -23,24 +23,25 @@ from topics.partitions import subject_partition
 HOPS_MAX: Final = 20
 
 
-def read(settings: Settings, keys: Iterable[str]) -> dict[str, Profile]:
+def read(settings: Settings, keys: Iterable[str]) -> dict[str, Subject]:
     """The profiles of the keys that have one, and of everybody they are aliases of. Blocks.
 
     Raises KafkaException where the cluster does not answer, DecryptionError where the installation's key does not fit.
     """
-    found: dict[str, Profile] = {}
+    found: dict[str, Subject] = {}
     wanted = set(keys)
     for _ in range(HOPS_MAX):
         if not wanted:
             break
         new = _read(settings, {key.encode() for key in wanted})
         found |= new
-        owners = {one.alias_of for one in new.values()} | {one.given.to for one in new.values() if one.given}
+        gifts = (given_up(one) for one in new.values())
+        owners = {*map(leads_to, new.values()), *(gift.to for gift in gifts if gift is not None)}
         wanted = {key for key in owners if key is not None and key not in found}
     return found
 
 
-def every(settings: Settings) -> Iterator[tuple[str, Profile]]:
+def every(settings: Settings) -> Iterator[tuple[str, Subject]]:
     """Everything the table holds, a partition at a time. Blocks. Raises KafkaException as `read` does."""
     key_encryption, changelog = key_encryption_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
     consumer = reading.reader(settings, "profiles")
@@ -51,8 +52,8 @@ def every(settings: Settings) -> Iterator[tuple[str, Profile]]:
         consumer.close()
 
 
-def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
-    profiles: dict[str, Profile] = {}
+def _read(settings: Settings, keys: set[bytes]) -> dict[str, Subject]:
+    profiles: dict[str, Subject] = {}
     key_encryption, changelog = key_encryption_of(settings), PROFILES_BY_ID.changelog(settings.app_id)
     consumer = reading.reader(settings, "profiles")
     try:
@@ -65,7 +66,7 @@ def _read(settings: Settings, keys: set[bytes]) -> dict[str, Profile]:
 
 def _held(
     key_encryption: KeyEncryption, changes: Iterable[tuple[bytes, bytes | None, int]]
-) -> Iterator[tuple[str, Profile]]:
+) -> Iterator[tuple[str, Subject]]:
     for key, value in envelope.recover(changes, -1, 0, None).writes.items():
         # What marks an owner's term, or a value that a lost owner hid, is no profile.
         held = _opened(key_encryption, key, value) if value and key != envelope.EPOCH_KEY else None

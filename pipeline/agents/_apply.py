@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.agents._leasing import asked, given_back, published, settlement
-from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, take_alias, to_inbox
+from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, to_inbox
 from pipeline.core import erasure, learn, leasing, links, rotation
 from pipeline.core.decide import ENGINE, DecisionResult, decide
 from pipeline.core.hashing import applied_id_of, decision_id_of
@@ -30,14 +30,23 @@ from pipeline.core.model import (
     LinkStep,
     SegmentChange,
 )
-from pipeline.core.profile import Profile, remember_event, remember_forwarded, remember_request
 from pipeline.core.sections import memberships
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
 from pipeline.core.sections.section import changed
 from pipeline.core.segments import Change
+from pipeline.core.subject import (
+    Account,
+    Erased,
+    Person,
+    Redirect,
+    Subject,
+    remember_event,
+    remember_forwarded,
+    remember_request,
+)
 from pipeline.core.values import replaced
-from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason, Redirect
+from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import (
     DECISION_AUDIT,
     DECISION_REPLIES,
@@ -53,16 +62,12 @@ from topics.catalog import (
 ERASED_WITH_THE_KEY: Final = (PROFILES_BY_ID.name, *(topic.name for topic in TOPICS if topic.encrypted))
 
 
-def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
+def apply_identity(event: IdentityEvent, profile_id: str, state: Person | None, ctx: Context) -> Outcome:
     """Traits, consent and identifiers of one event."""
-    if event.kind is IdentityKind.ALIAS:
-        return take_alias(event, profile_id, state, ctx)
-    profile = state or Profile(profile_id=profile_id)
+    profile = state or Person(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT, _confirmation(event))
-    if profile.suppressed and erasure.begins_again(profile, event):
-        profile = erasure.reborn(profile)
-    elif erasure.refused(profile, event.at_ms):
+    if erasure.refused(profile, event.at_ms):
         return Drop(Reason.ERASED, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
@@ -78,9 +83,16 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Profile | None,
     return Accept(reason, after, (*_confirmation(event), *emits, *claims(event, profile_id, wanted), *told))
 
 
-def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
+def begin_again(event: IdentityEvent, profile_id: str, state: Erased, ctx: Context) -> Outcome:
+    """Somebody erased comes back by a new consent; nothing else of them is learnt."""
+    if erasure.begins_again(state, event):
+        return apply_identity(event, profile_id, erasure.reborn(state), ctx)
+    return Drop(Reason.ERASED, _confirmation(event))
+
+
+def apply_feedback(event: FeedbackEvent, profile_id: str, state: Person | None, ctx: Context) -> Outcome:
     """Behaviour of one event, counted once."""
-    profile = state or Profile(profile_id=profile_id)
+    profile = state or Person(profile_id=profile_id)
     if event.event_id in profile.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     if profile.event_ids.too_old(event.at_ms):
@@ -96,27 +108,28 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Profile | None,
     return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
 
 
-def apply_account(event: IdentityEvent, key: str, state: Profile | None, ctx: Context) -> Outcome:
+def apply_account(event: IdentityEvent, key: str, state: Account | None, ctx: Context) -> Outcome:
     """Firmographics, contract and consent of an account, published for its members' decisions."""
     if event.kind is IdentityKind.ALIAS or event.membership is not None:
         return DeadLetter(Reason.INVALID, "the subject is an account: it can neither be an alias nor a member")
-    profile = state or Profile(profile_id=key)
-    if event.event_id in profile.event_ids:
+    account = state or Account(profile_id=key)
+    if event.event_id in account.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
-    after, _ = learn.identity(profile, event, ctx.live(tenant_of(key)), ctx.now_ms)
-    after = changed(after, version=profile.version + 1)
+    live = ctx.live(tenant_of(key))
+    after, _ = learn.told(account, event, None if live is None else live.policy, ctx.now_ms)
+    after = changed(after, version=account.version + 1)
     return Accept(Reason.APPLIED, after, published(after, ctx.now_ms))
 
 
 def apply_request(
-    request: DecisionRequest, profile_id: str, state: Profile | None, ctx: Context, carrier: InboxRecord | None = None
+    request: DecisionRequest, profile_id: str, state: Person | None, ctx: Context, carrier: InboxRecord | None = None
 ) -> Outcome:
     """Decide once per request id; a retry gets the remembered answer, a reused id an error.
 
     `carrier`: the inbox record it came in, which may bring what the profile's account leased.
     """
     lease = carrier.lease if carrier is not None else None
-    before = state or Profile(profile_id=profile_id)
+    before = state or Person(profile_id=profile_id)
     if carrier is not None and lease is not None:
         if carrier.event_id in before.event_ids:
             return Drop(Reason.DUPLICATE_EVENT)
@@ -135,9 +148,6 @@ def apply_request(
             return Accept(Reason.REPEATED_REQUEST, before, (*back, *_reply(request, reply)))
         return Drop(Reason.REPEATED_REQUEST, _reply(request, reply))
     live = ctx.live(tenant_of(profile_id))
-    if state is not None and state.suppressed:
-        reply = _unremembered(request, profile_id, live, ctx.now_ms)
-        return Drop(Reason.ERASED, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)))
     if live is None:
         reply = _no_policy(request)
         after, beside = remember_request(before, reply, request.digest, ctx.now_ms)
@@ -146,8 +156,16 @@ def apply_request(
     return _decided(request, before, state, live, ctx.now_ms, lease)
 
 
+def answer_unremembered(
+    request: DecisionRequest, profile_id: str, lease: Lease | None, ctx: Context
+) -> Outcome:
+    """Answer a request about somebody erased as if nobody knew them; nothing of it is kept."""
+    reply = _unremembered(request, profile_id, ctx.live(tenant_of(profile_id)), ctx.now_ms)
+    return Drop(Reason.ERASED, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)))
+
+
 def _decided(
-    request: DecisionRequest, before: Profile, state: Profile | None, live: Live, at_ms: int, lease: Lease | None
+    request: DecisionRequest, before: Person, state: Person | None, live: Live, at_ms: int, lease: Lease | None
 ) -> Outcome:
     """Decide, or ask the account first where the decision would take places of its caps."""
     profile_id, now_ms = before.profile_id, at_ms
@@ -187,27 +205,25 @@ def _decided(
     return Accept(Reason.DECIDED, after, emits, beside)
 
 
-def apply_erasure(request: ErasureRequest, profile_id: str, state: Profile | None, ctx: Context) -> Outcome:
+def apply_erasure(request: ErasureRequest, profile_id: str, state: Subject | None, ctx: Context) -> Outcome:
     """Forget the profile and have its other identifiers forgotten; or say which they are. Repeatable.
 
     A part of somebody may be a profile with identifiers of its own again: they go with it.
     """
     names = erasure.identifiers(profile_id, state, profile_id if request.part_of else request.subject)
-    known = state is not None and not state.suppressed
+    known = state is not None and not isinstance(state, Erased)
     if request.action is ErasureAction.EXPORT:
         told = erasure.names(profile_id, state) if request.part_of else names
         asked = () if request.part_of else _parts(request, profile_id, names)
         return Drop(Reason.APPLIED, (*asked, _receipt(request, profile_id, told, ctx.now_ms, known)))
-    at_ms = ctx.now_ms
-    if state is not None and state.suppressed and state.erased_at_ms is not None:
-        at_ms = state.erased_at_ms
+    at_ms = state.at_ms if isinstance(state, Erased) else ctx.now_ms
     parts = _parts(request, profile_id, names)
-    follows = None if state is None or rotation.of(state).successor else state.alias_of
+    follows = state.to if isinstance(state, Redirect) and not rotation.of(state).successor else None
     if follows is not None and follows != request.part_of:
         # A shared identifier that follows somebody else by now, who is to know that it does not any more.
         left = LinkStep(LinkKind.LEFT, links.identifier(profile_id, "", state), follows, at_ms, cause=ERASED)
         parts += (to_inbox(request.job_id, follows, profile_id, left),)
-    beside = () if state is None else erased_beside(state, request.job_id, at_ms)
+    beside = erased_beside(state, request.job_id, at_ms) if isinstance(state, Person | Redirect) else ()
     return Accept(Reason.APPLIED, erasure.erased(profile_id, at_ms, state),
                   (*parts, *beside, _receipt(request, profile_id, names, at_ms, known, ERASED_WITH_THE_KEY)),
                   NO_REPLIES)
@@ -221,7 +237,7 @@ def _parts(request: ErasureRequest, profile_id: str, names: Sequence[str]) -> tu
     )
 
 
-def forget_the_given(event: InboxRecord, given: Profile) -> Drop:
+def forget_the_given(event: InboxRecord, given: Subject) -> Drop:
     """A profile given up to one that was erased meanwhile: it was the same subject's, and goes the same way."""
     return Drop(Reason.ERASED, tuple(
         Emit(PROFILE_INBOX, name, InboxRecord(event.event_id, name, event.profile_id, erasure=ErasureRequest(
@@ -230,31 +246,26 @@ def forget_the_given(event: InboxRecord, given: Profile) -> Drop:
     ))
 
 
-def forward_request(record: InboxRecord, request_id: str, redirect: Profile) -> Outcome:
+def forward_request(record: InboxRecord, request_id: str, redirect: Redirect) -> Outcome:
     """Send an alias's request on; its retry goes the same way, so that it meets the answer."""
     winner = redirect.forwarded.get(request_id)
-    onward = replaced(record, profile_id=winner or redirect.alias_of or "", earlier=[])
+    onward = replaced(record, profile_id=winner or redirect.to, earlier=[])
     emit = Emit(PROFILE_INBOX, onward.profile_id, onward)
     if winner is not None:
-        return Redirect(Reason.FORWARDED, emit)
+        return Forward(Reason.FORWARDED, emit)
     seen = changed(redirect, forwarded=remember_forwarded(redirect, request_id, onward.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
 
 
-def forward_event(record: InboxRecord, redirect: Profile) -> Outcome:
+def forward_event(record: InboxRecord, redirect: Person | Redirect) -> Outcome:
     """Send an alias's event on. While the alias is asked back it remembers where: a repeat goes the same way."""
     own = redirect.links.get(hash_of(redirect.profile_id))
     # What its subject was called earlier, the profile it goes to was not.
     emit = Emit(PROFILE_INBOX, record.profile_id, replaced(record, earlier=[]) if record.earlier else record)
     if own is None or own.outcome != ASKED_BACK:
-        return Redirect(Reason.FORWARDED, emit)
+        return Forward(Reason.FORWARDED, emit)
     seen = changed(redirect, forwarded=remember_forwarded(redirect, record.event_id, record.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
-
-
-def way_of(event_id: str, state: Profile | None) -> str | None:
-    """Where an event goes: to the profile that an alias follows, or where its first copy was sent; None: it stays."""
-    return None if state is None else state.forwarded.get(event_id) or state.alias_of
 
 
 def segment_changes(
@@ -280,7 +291,7 @@ def _unremembered(request: DecisionRequest, profile_id: str, live: Live | None, 
     """What somebody of whom nothing may be known is shown: the declared default content."""
     if live is None:
         return _no_policy(request)
-    result = decide(replaced(request, require_consent=True), Profile(profile_id=profile_id), live, now_ms)
+    result = decide(replaced(request, require_consent=True), Person(profile_id=profile_id), live, now_ms)
     if result.error is not None:
         return _error(request, result.error)
     return _answer(request, result, live)
@@ -297,7 +308,7 @@ def _no_policy(request: DecisionRequest) -> DecisionReply:
 
 
 def _audit(
-    request: DecisionRequest, profile_id: str, state: Profile | None, result: DecisionResult, live: Live, now_ms: int,
+    request: DecisionRequest, profile_id: str, state: Person | None, result: DecisionResult, live: Live, now_ms: int,
     lease: Lease | None,
 ) -> AuditRecord:
     before = None if state is None else read_by(state, request, live, now_ms, result.account)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.core import leasing, rotation
+from pipeline.core import leasing, model, rotation
 from pipeline.core.keys import beside, is_account, tenant_of
-from pipeline.core.model import Account, DecisionRequest, InboxRecord, Lease, Scalar, Settlement
-from pipeline.core.profile import Profile, remember_event
+from pipeline.core.model import DecisionRequest, InboxRecord, Lease, Scalar, Settlement
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Account, remember_event
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import ACCOUNTS, PROFILE_INBOX
@@ -46,9 +46,9 @@ def given_back(lease: Lease | None, profile_id: str, now_ms: int) -> tuple[Emit,
     return settlement(lease.account, lease, lease.lease_id, profile_id, now_ms, {})
 
 
-def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
+def serve(event: InboxRecord, state: Account | None, ctx: Context) -> Outcome:
     """The account's side: lease to a decision, or take its settlement."""
-    account = state or Profile(profile_id=event.profile_id)
+    account = state or Account(profile_id=event.profile_id)
     if event.event_id in account.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     live = ctx.live(tenant_of(event.profile_id))
@@ -65,14 +65,14 @@ def serve(event: InboxRecord, state: Profile | None, ctx: Context) -> Outcome:
                   (Emit(PROFILE_INBOX, back.profile_id, back),))
 
 
-def published(account: Profile, now_ms: int) -> tuple[Emit, ...]:
-    """An account as its members' decisions are to know it, under each of its keys; nothing of a person."""
+def published(account: Account, now_ms: int) -> tuple[Emit, ...]:
+    """An account as its members' decisions are to know it, under each of its keys; nothing before anything is known."""
     key = account.profile_id
-    if not is_account(key) or not account.version:
+    if not account.version:
         return ()
     known: dict[str, Scalar] = {name: trait.value for name, trait in account.traits.items() if trait.value is not None}
     return tuple(
-        Emit(ACCOUNTS, name, Account(name, account.version, now_ms, known, list(account.consent.values())))
+        Emit(ACCOUNTS, name, model.Account(name, account.version, now_ms, known, list(account.consent.values())))
         for name in (key, *(beside(key, earlier) for earlier in rotation.of(account).taken))
     )
 

@@ -7,6 +7,8 @@ identifier go on to the holder, so that nothing is lost or counted twice on the 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from pipeline.agents._apply import segment_changes
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
 from pipeline.core import merge, segments, undo
@@ -14,15 +16,17 @@ from pipeline.core.identity import key_of
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.links import settled
 from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
-from pipeline.core.profile import Profile, remember_event
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import UNDO_TIMER, Person, Redirect, Subject, remember_event, timed
 from pipeline.core.values import replaced
-from pipeline.flow import Accept, Context, Drop, Emit, Outcome, Reason, Redirect
+from pipeline.flow import Accept, Context, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
+_S = TypeVar("_S", bound=Person | Redirect)
 
-def log_out(event: IdentityEvent, one: Identifier, state: Profile | None, ctx: Context) -> Outcome:
+
+def log_out(event: IdentityEvent, one: Identifier, state: Subject | None, ctx: Context) -> Outcome:
     """A shared identifier is let go: an empty profile of its own until the next login. Others go by the inbox."""
     others = tuple(
         to_inbox(event.event_id, key_of(tenant_of(event.subject), other), event.subject,
@@ -36,57 +40,50 @@ def log_out(event: IdentityEvent, one: Identifier, state: Profile | None, ctx: C
 
 
 def let_go(
-    event_id: str, key: str, one: Identifier, at_ms: int, source: str, state: Profile | None, ctx: Context
+    event_id: str, key: str, one: Identifier, at_ms: int, source: str, state: Subject | None, ctx: Context
 ) -> Accept | Drop:
     """One shared identifier leaves the profile that it follows, unless a later login brought it there."""
-    if state is None or state.alias_of is None or not rules_of(key, ctx).of(one.type).follows:
+    if not isinstance(state, Redirect) or not rules_of(key, ctx).of(one.type).follows:
         return Drop(Reason.NOT_LINKED)
     known = state.links.get(hash_of(key))
     if event_id in state.event_ids:
         return Drop(Reason.DUPLICATE_EVENT)
     if known is not None and known.at_ms > at_ms:
         return Drop(Reason.LATER_LOGIN)
-    own = Profile(profile_id=key, event_ids=remember_event(state, event_id, at_ms), alias_clock=state.alias_clock,
-                  forwarded=state.forwarded, given=state.given, segments_due_ms=state.segments_due_ms,
+    own = Person(profile_id=key, event_ids=remember_event(state, event_id, at_ms), alias_clock=state.alias_clock,
+                  forwarded=state.forwarded, given=state.given, timers=state.timers,
                   rotation=state.rotation, mentions=state.mentions)
-    left = LinkStep(LinkKind.LEFT, one, state.alias_of, at_ms, source, cause=LOGOUT)
-    own, forgotten = mentioned(own, state.alias_of, event_id, ctx.now_ms)
-    return Accept(Reason.RELEASED, own, (to_inbox(event_id, state.alias_of, key, left), *forgotten))
+    left = LinkStep(LinkKind.LEFT, one, state.to, at_ms, source, cause=LOGOUT)
+    own, forgotten = mentioned(own, state.to, event_id, ctx.now_ms)
+    return Accept(Reason.RELEASED, own, (to_inbox(event_id, state.to, key, left), *forgotten))
 
 
-def ask_back(event: IdentityEvent, one: Identifier, state: Profile | None) -> Outcome:
+def ask_back(event: IdentityEvent, one: Identifier, state: Subject | None) -> Outcome:
     """An identifier is to leave the profile it belongs to, with what it brought."""
-    if state is not None and event.event_id in state.event_ids:
-        return Drop(Reason.DUPLICATE_EVENT)
-    if state is None or (state.given is None and state.alias_of is None):
+    if not isinstance(state, Person | Redirect):
         return Drop(Reason.NOTHING_TO_UNDO)
+    if event.event_id in state.event_ids:
+        return Drop(Reason.DUPLICATE_EVENT)
     key, given = event.subject, state.given
-    if given is not None and (state.alias_of is None or state.alias_event == given.event_id):
+    if given is not None and (isinstance(state, Person) or state.alias_event == given.event_id):
         holder, cause, brought = given.to, given.event_id, given.state
-    else:
+    elif isinstance(state, Redirect):
         # It brought nothing where it is now, or that is kept no longer: it only leaves.
-        holder, cause, brought = state.alias_of or "", state.alias_event, Profile(profile_id=key)
+        holder, cause, brought = state.to, state.alias_event, Person(profile_id=key)
+    else:
+        return Drop(Reason.NOTHING_TO_UNDO)
     step = LinkStep(LinkKind.SPLIT, one, holder, event.at_ms, event.source, cause=cause)
-    asked = changed(state, event_ids=remember_event(state, event.event_id, event.at_ms),
-                    links=settled(state, hash_of(key), ASKED_BACK).links if state.alias_of is not None else state.links)
+    asked = changed(state, event_ids=remember_event(state, event.event_id, event.at_ms))
+    if isinstance(asked, Redirect):
+        asked = settled(asked, hash_of(key), ASKED_BACK)
     return Accept(Reason.FORWARDED, asked, (
         Emit(PROFILE_INBOX, holder, InboxRecord(event.event_id, holder, key, merge=brought, link=step)),))
 
 
-def split(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
-    """Take a state out of the profile that holds it, and send it back. An alias on the way takes it out of what it
-    gave up itself, and passes it on to where that went."""
-    if state is None:
-        return Drop(Reason.NOTHING_TO_UNDO)
+def split(event: InboxRecord, step: LinkStep, given: Person, state: Person | None, ctx: Context) -> Outcome:
+    """Take a state out of the profile that holds it, and send it back."""
     name = step.identifier.hash
-    if state.alias_of is not None:
-        own = state.given
-        if own is None or not undo.contains(own.state, given, step.cause, name):
-            to = own.to if own is not None else state.alias_of
-            return Redirect(Reason.FORWARDED, _onward(event, to))
-        kept = replaced(own, state=undo.without(own.state, given, step.at_ms, name))
-        return Accept(Reason.FORWARDED, changed(state, given=kept), (_onward(event, own.to),))
-    if not undo.contains(state, given, step.cause, name):
+    if state is None or not undo.contains(state, given, step.cause, name):
         return Drop(Reason.NOTHING_TO_UNDO)
     after = undo.without(state, given, step.at_ms, name)
     back = InboxRecord(event.event_id, given.profile_id, event.profile_id, merge=undo.returned(given, state),
@@ -94,36 +91,66 @@ def split(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | N
     return refreshed(Reason.UNMERGED, event, after, ctx, (Emit(PROFILE_INBOX, given.profile_id, back),))
 
 
+def split_redirect(event: InboxRecord, step: LinkStep, given: Person, redirect: Redirect) -> Outcome:
+    """Take a state out of what an alias gave up itself, and pass it on to where that went."""
+    name, own = step.identifier.hash, redirect.given
+    if own is None or not undo.contains(own.state, given, step.cause, name):
+        return Forward(Reason.FORWARDED, _onward(event, own.to if own is not None else redirect.to))
+    kept = replaced(own, state=undo.without(own.state, given, step.at_ms, name))
+    return Accept(Reason.FORWARDED, changed(redirect, given=kept), (_onward(event, own.to),))
+
+
 def _onward(event: InboxRecord, to: str) -> Emit:
     return Emit(PROFILE_INBOX, to, replaced(event, profile_id=to))
 
 
-def revive(event: InboxRecord, step: LinkStep, given: Profile, state: Profile | None, ctx: Context) -> Outcome:
-    """The state is back at its key: a profile again, or one with what came since it was let go."""
-    if state is None:
+def revive(event: InboxRecord, step: LinkStep, given: Person, state: Person | None, ctx: Context) -> Outcome:
+    """The state is back at its key, which was let go meanwhile: a profile with that, and with what came since."""
+    if state is None or state.given is None or state.given.event_id != step.cause:
         return Drop(Reason.DUPLICATE_EVENT)
-    kept = state.given
+    own = changed(merge.merged(state, given), alias_clock=max(given.alias_clock, state.alias_clock), given=None,
+                  timers=timed(state.timers, UNDO_TIMER, None))
+    return _at_home(event, step, given, own, ctx)
+
+
+def revive_redirect(event: InboxRecord, step: LinkStep, given: Person, redirect: Redirect, ctx: Context) -> Outcome:
+    """The state is back at its key: a profile again, unless that follows somebody else by now."""
+    kept = redirect.given
     if kept is not None and kept.event_id == step.cause:
         kept = None
-    elif state.alias_of is None or state.alias_event != step.cause:
+    elif redirect.alias_event != step.cause:
         return Drop(Reason.DUPLICATE_EVENT)
-    if state.alias_of is not None and state.alias_event != step.cause:
-        # It follows somebody else by now, and what it has goes the same way.
+    if redirect.alias_event != step.cause:
+        # What it has goes the same way.
         sent = changed(given, event_ids=remember_event(given, event.event_id, ctx.now_ms), alias_event="")
-        onward = InboxRecord(event.event_id, state.alias_of, event.profile_id, merge=sent)
-        return Accept(Reason.FORWARDED, changed(state, given=None), (Emit(PROFILE_INBOX, state.alias_of, onward),))
-    since = state if state.alias_of is None else Profile(profile_id=event.profile_id, event_ids=state.event_ids,
-                                                         rotation=state.rotation)
-    own = changed(merge.merged(since, given), alias_clock=max(given.alias_clock, state.alias_clock),
-                  forwarded=state.forwarded, given=kept, mentions=state.mentions)
+        onward = InboxRecord(event.event_id, redirect.to, event.profile_id, merge=sent)
+        return Accept(Reason.FORWARDED, _without_undo(redirect), (Emit(PROFILE_INBOX, redirect.to, onward),))
+    since = Person(profile_id=event.profile_id, event_ids=redirect.event_ids, rotation=redirect.rotation)
+    own = changed(merge.merged(since, given), alias_clock=max(given.alias_clock, redirect.alias_clock),
+                  forwarded=redirect.forwarded, given=kept, mentions=redirect.mentions,
+                  timers=timed({}, UNDO_TIMER, redirect.timers.get(UNDO_TIMER) if kept is not None else None))
+    return _at_home(event, step, given, own, ctx)
+
+
+def _at_home(event: InboxRecord, step: LinkStep, given: Person, own: Person, ctx: Context) -> Outcome:
     own, forgotten = mentioned(own, event.from_subject, event.event_id, ctx.now_ms)
     # What it had itself leads to it again.
     return refreshed(Reason.UNMERGED, event, own, ctx,
                      (*forgotten, *leads(own, given.links, event.event_id, step.at_ms)))
 
 
+def end_undo(state: _S, now_ms: int) -> _S:
+    """The state without what can be undone no longer."""
+    due_ms = state.timers.get(UNDO_TIMER)
+    return state if due_ms is None or due_ms > now_ms else _without_undo(state)
+
+
+def _without_undo(state: _S) -> _S:
+    return changed(state, given=None, timers=timed(state.timers, UNDO_TIMER, None))
+
+
 def refreshed(
-    reason: Reason, event: InboxRecord, profile: Profile, ctx: Context, emits: tuple[Emit, ...]
+    reason: Reason, event: InboxRecord, profile: Person, ctx: Context, emits: tuple[Emit, ...]
 ) -> Outcome:
     """The profile with its segments computed anew."""
     live = ctx.live(tenant_of(event.profile_id))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.agents import _identity
-from pipeline.agents._rotation import detour
-from pipeline.core.model import IdentityEvent
-from pipeline.core.profile import Profile
+from pipeline.agents import _router
+from pipeline.core.model import IdentityEvent, InboxRecord
+from pipeline.core.subject import Subject
 from pipeline.flow import Context, Outcome
 
 
-def handle(event: IdentityEvent, state: Profile | None, ctx: Context) -> Outcome:
+def handle(event: IdentityEvent, state: Subject | None, ctx: Context) -> Outcome:
     """Apply to a profile; an alias's event goes on to the profile it belongs to."""
-    if (outcome := detour(event.event_id, event, state, identity=event)) is not None:
-        return outcome
-    return _identity.take(event, event.subject, state, ctx)
+    record = InboxRecord(event.event_id, event.subject, event.subject, identity=event, earlier=event.earlier)
+    return _router.handle(record, state, ctx, first=True)

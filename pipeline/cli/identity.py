@@ -19,7 +19,7 @@ from pipeline.core import identity
 from pipeline.core.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.keys import beside
 from pipeline.core.model import Identifier, IdentityEvent, IdentityKind
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person, Subject, given_up, leads_to
 from pipeline.core.values import asdict
 from pipeline.identity_tools.come_over import come_over
 from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
@@ -47,8 +47,11 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     profile = found.get(chain[-1])
     if profile is None:
         raise fail(f"Nothing is kept under {key}: no event of this identifier was applied yet, or not in this cluster.")
-    undo = {name: {"to": one.given.to, "event_id": one.given.event_id, "at_ms": one.given.at_ms}
-            for name, one in found.items() if name in chain and one.given is not None}
+    if not isinstance(profile, Person):
+        raise fail(f"{chain[-1]} was erased, or is an account: there is no profile to show.")
+    gifts = {name: given_up(one) for name, one in found.items() if name in chain}
+    undo = {name: {"to": one.to, "event_id": one.event_id, "at_ms": one.at_ms}
+            for name, one in gifts.items() if one is not None}
     body = {"key": key, "profile": chain[-1], "chain": chain, "undoable": undo,
             "links": [{"hash": hash_, **asdict(link)} for hash_, link in profile.links.items()],
             "merged": {name: {"event_id": one.event_id, "at_ms": one.at_ms} for name, one in profile.merged.items()}}
@@ -169,10 +172,10 @@ def _rules(settings: Settings, tenant: str) -> IdentityRules:
     return DEFAULT if live is None else live.policy.identity
 
 
-def _chain(key: str, found: dict[str, Profile]) -> list[str]:
+def _chain(key: str, found: dict[str, Subject]) -> list[str]:
     chain = [key]
-    while (state := found.get(chain[-1])) is not None and state.alias_of is not None and state.alias_of not in chain:
-        chain.append(state.alias_of)
+    while (to := leads_to(found.get(chain[-1]))) is not None and to not in chain:
+        chain.append(to)
     return chain
 
 

@@ -17,7 +17,8 @@ import msgspec
 
 from pipeline.codecs import state
 from pipeline.core.model import Scalar
-from pipeline.core.profile import Profile
+from pipeline.core.sections.section import State
+from pipeline.core.subject import Person
 
 Convert = Callable[[Any], Any]
 
@@ -62,7 +63,7 @@ class Plain:
         self.to_dict = self.part(self.fields)
         hints = typing.get_type_hints(type_)
         #: Its fields that hold a profile, which travels in the state codec's bytes.
-        self.profiles: Final = tuple(name for name, hint in hints.items() if hint == (Profile | None))
+        self.profiles: Final = tuple(name for name, hint in hints.items() if hint in (State | None, Person | None))
 
     def part(self, names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
         """The way of some fields to a dict."""
@@ -120,7 +121,7 @@ def _converter(hint: Any, schema: Any, named: dict[str, Any]) -> Convert | None:
         (schema,) = (branch for branch in schema if branch != "null")
         inner = _converter(hint, schema, named)
         return None if inner is None else _nullable(inner, schema)
-    if hint is Profile:
+    if hint in (State, Person):
         return state.encode
     if not isinstance(schema, dict):
         return None

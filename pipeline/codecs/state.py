@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.core.profile import Profile
 from pipeline.core.sections.section import State
+from pipeline.core.subject import Subject
 
 VERSION: Final = 1
 
@@ -36,7 +36,7 @@ def encode_settled(state: State) -> bytes:
     return _HEADER + state.settled()
 
 
-def decode(data: bytes) -> Profile:
+def decode(data: bytes) -> Subject:
     """The state, its sections not decoded yet. Raises StateError saying what to do."""
     if not data:
         raise StateError("no bytes: not a state")
@@ -48,7 +48,7 @@ def decode(data: bytes) -> Profile:
         raise StateError(f"not a state in format {data[0]}: {error}") from error
 
 
-def decode_whole(data: bytes) -> Profile:
+def decode_whole(data: bytes) -> Subject:
     """The state with every section decoded: of bytes that came from elsewhere. Raises StateError."""
     state = decode(data)
     try:

@@ -15,12 +15,12 @@ from pipeline.core.definitions import Channel, Purpose
 from pipeline.core.identity import TenantKeys
 from pipeline.core.keys import MARK, beside
 from pipeline.core.model import Account, Identifier
-from pipeline.core.profile import Profile
 from pipeline.core.rules import encode_json
 from pipeline.core.sections import memberships
+from pipeline.core.subject import Person
 
 
-def of(profile: Profile, known: Mapping[str, Account]) -> Account | None:
+def of(profile: Person, known: Mapping[str, Account]) -> Account | None:
     """The account that counts, as last published; None without one, or before anything is known of it."""
     if not profile.accounts:
         return None

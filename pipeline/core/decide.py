@@ -19,10 +19,10 @@ from pipeline.core.definitions import Placement, Policy, Ranking
 from pipeline.core.gates import DecisionContext
 from pipeline.core.live import Candidate, Live
 from pipeline.core.model import Account, CandidateAudit, Chosen, DecisionRequest, Lease
-from pipeline.core.profile import Profile
 from pipeline.core.rules import stop_of
 from pipeline.core.sections import memberships
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person
 from pipeline.core.values import Value, value_field
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
@@ -47,7 +47,7 @@ class DecisionResult(Value, frozen=True):
     decisions: list[Chosen]
     fallback: bool
     reason: str
-    profile: Profile | None
+    profile: Person | None
     candidates: list[CandidateAudit]
     consent: str
     changes: tuple[segments.Change, ...] = ()
@@ -61,7 +61,7 @@ class DecisionResult(Value, frozen=True):
 
 
 def decide(
-    request: DecisionRequest, profile: Profile | None, live: Live, now_ms: int, lease: Lease | None = None
+    request: DecisionRequest, profile: Person | None, live: Live, now_ms: int, lease: Lease | None = None
 ) -> DecisionResult:
     """Decide every placement of a request. Never empty for a declared placement; never passes a cap.
 
@@ -72,7 +72,7 @@ def decide(
     wrong = _wrong(request, policy)
     if wrong:
         return DecisionResult(decision_id, [], True, "invalid_request", profile, [], "", error=wrong)
-    own = profile or Profile(profile_id=request.subject)
+    own = profile or Person(profile_id=request.subject)
     channel = policy.channels[request.channel]
     placements = [policy.placements[name] for name in dict.fromkeys(request.placements)]
     account_key = memberships.primary(own.accounts)
@@ -120,7 +120,7 @@ def _wrong(request: DecisionRequest, policy: Policy) -> str:
 
 
 def _verdicts(
-    request: DecisionRequest, profile: Profile, placements: list[Placement], policy: Policy, now_ms: int
+    request: DecisionRequest, profile: Person, placements: list[Placement], policy: Policy, now_ms: int
 ) -> Mapping[tuple[str, ...], Verdict]:
     """By the purposes a placement declares: the channel's, where it declares none."""
     usual = policy.channels[request.channel].purposes
@@ -177,7 +177,7 @@ def _scored(
     return scored
 
 
-def _after(ctx: DecisionContext, exposures: tuple[tuple[str, str], ...]) -> Profile:
+def _after(ctx: DecisionContext, exposures: tuple[tuple[str, str], ...]) -> Person:
     """The profile with what this decision counted and whom it exposed."""
     own, live = ctx.profile, ctx.live
     assignments, counters = own.assignments, own.counters

@@ -16,8 +16,8 @@ from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Attribute, Policy
 from pipeline.core.model import Account
-from pipeline.core.profile import Profile
 from pipeline.core.sections import memberships
+from pipeline.core.subject import Person
 from pipeline.core.words import Scalar
 
 #: Facts that every policy has without declaring them.
@@ -48,17 +48,17 @@ def _fits_as_it_is(type_: str) -> Callable[[Scalar], Any]:
 CONVERT: Final[dict[str, Callable[[Scalar], Any]]] = {type_: _fits_as_it_is(type_) for type_ in readers.READERS}
 
 
-def zone_of(profile: Profile, policy: Policy) -> tuple[str, tzinfo]:
+def zone_of(profile: Person, policy: Policy) -> tuple[str, tzinfo]:
     """The subject's zone by its declared trait; UTC where it is missing or no zone."""
     return _zone(profile, policy) or ("UTC", UTC)
 
 
-def zone_is_unreadable(profile: Profile, policy: Policy) -> bool:
+def zone_is_unreadable(profile: Person, policy: Policy) -> bool:
     """Whether a zone is there that is none: nobody knows then what time it is for the subject."""
     return _zone(profile, policy) is None
 
 
-def _zone(profile: Profile, policy: Policy) -> tuple[str, tzinfo] | None:
+def _zone(profile: Person, policy: Policy) -> tuple[str, tzinfo] | None:
     trait = profile.traits.get(policy.zone_trait) if policy.zone_trait else None
     if trait is None or trait.value is None:
         return "UTC", UTC
@@ -70,7 +70,7 @@ def _zone(profile: Profile, policy: Policy) -> tuple[str, tzinfo] | None:
         return None
 
 
-def of_profile(profile: Profile, policy: Policy, now_ms: int, account: Account | None = None) -> dict[str, Any]:
+def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | None = None) -> dict[str, Any]:
     """The facts about a subject at a moment, context apart; `account`: of the primary membership."""
     facts = dict(policy.base_facts)
     declared = policy.traits
@@ -95,7 +95,7 @@ def _put(facts: dict[str, Any], attribute: Attribute, given: Scalar) -> None:
         facts.pop(attribute.path, None)
 
 
-def _add_memberships(facts: dict[str, Any], profile: Profile, policy: Policy) -> None:
+def _add_memberships(facts: dict[str, Any], profile: Person, policy: Policy) -> None:
     paths = policy.segment_paths
     for segment in profile.segments:
         path = paths.get(segment)
@@ -107,7 +107,7 @@ def _add_memberships(facts: dict[str, Any], profile: Profile, policy: Policy) ->
         facts["lifecycle"] = profile.stages[-1].name
 
 
-def _add_signals(facts: dict[str, Any], profile: Profile, policy: Policy, now_ms: int) -> None:
+def _add_signals(facts: dict[str, Any], profile: Person, policy: Policy, now_ms: int) -> None:
     reads = policy.reads
     for signal in policy.signals:
         if signal.path in reads:
@@ -118,7 +118,7 @@ def _add_signals(facts: dict[str, Any], profile: Profile, policy: Policy, now_ms
                 facts[signal.path + AT_LEAST] = signals.least(signal, profile, now_ms)
 
 
-def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, account: Account | None) -> None:
+def _add_account(facts: dict[str, Any], profile: Person, policy: Policy, account: Account | None) -> None:
     roles = memberships.roles(profile.accounts)
     if roles is not None:
         facts["membership.roles"] = roles
@@ -129,7 +129,7 @@ def _add_account(facts: dict[str, Any], profile: Profile, policy: Policy, accoun
             _put(facts, attribute, account.traits.get(name))
 
 
-def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Profile, policy: Policy, now_ms: int) -> None:
+def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Person, policy: Policy, now_ms: int) -> None:
     now = windows.moment(now_ms)
     if "now" in reads:
         facts["now"] = now

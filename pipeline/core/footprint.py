@@ -14,9 +14,9 @@ from pipeline.core import segments
 from pipeline.core.catalog import item_reads
 from pipeline.core.definitions import Experiment, Item, Placement, Policy, Ranking
 from pipeline.core.model import Account
-from pipeline.core.profile import Profile
 from pipeline.core.rules import Rule
 from pipeline.core.sections.section import whole
+from pipeline.core.subject import Person
 
 if TYPE_CHECKING:
     from pipeline.core.live import Candidate
@@ -113,8 +113,8 @@ class View:
 
 
 def read_of(
-    profile: Profile, policy: Policy, footprint: Footprint, channel: str, now_ms: int, account: Account | None
-) -> Profile:
+    profile: Person, policy: Policy, footprint: Footprint, channel: str, now_ms: int, account: Account | None
+) -> Person:
     """The profile reduced to what a decision on the channel can read: `decide()` gives the same over it.
 
     Where memberships are worked out anew, what segments and stages read is part of it.
@@ -124,11 +124,11 @@ def read_of(
     else:
         view = View(footprint, channel, footprint.traits, footprint.behaviour, footprint.segments)
     # What is empty is so in what can be read of it.
-    return Profile(**{name: value if read is whole else read(value, view)
+    return Person(**{name: value if read is whole else read(value, view)
                       for name, read in _READ if (value := getattr(profile, name))})
 
 
-_READ: Final = [(name, one.read) for name, one in sorted(Profile.SECTIONS.items()) if one.read is not None]
+_READ: Final = [(name, one.read) for name, one in sorted(Person.SECTIONS.items()) if one.read is not None]
 
 
 def _of_rules(*rules: Rule | None) -> Iterator[str]:

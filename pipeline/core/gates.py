@@ -13,11 +13,11 @@ from pipeline.core import facts as fact
 from pipeline.core.definitions import Cap, CapUse, Channel, Experiment, Holdout, Item, Placement, Variation, Window
 from pipeline.core.live import Candidate, Live, Slot
 from pipeline.core.model import CandidateAudit, DecisionRequest, Lease
-from pipeline.core.profile import Profile, lasting_name
 from pipeline.core.rules import Rule, Stop, encode_json, stop_of
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
+from pipeline.core.subject import Person, lasting_name
 
 #: How often a decision asks its account: each time for what it would take after the answer before.
 TRIPS_MAX: Final = 3
@@ -32,7 +32,7 @@ class DecisionContext:
     request: DecisionRequest
     decision_id: str
     live: Live
-    profile: Profile
+    profile: Person
     now_ms: int
     facts: dict[str, Any]
     channel: Channel

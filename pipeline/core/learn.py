@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, assert_never
+from typing import Final, TypeVar, assert_never
 
 from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
 from pipeline.core.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.definitions import Cap, Item, Policy, Suppression
-from pipeline.core.keys import is_account
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
-from pipeline.core.profile import Profile, remember_event
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.timestamps import appended
 from pipeline.core.sections.traits import Trait, newer
+from pipeline.core.subject import Account, Person, remember_event
 from pipeline.core.values import replaced
 
-Learnt = tuple[Profile, tuple[segments.Change, ...]]
+Learnt = tuple[Person, tuple[segments.Change, ...]]
+_S = TypeVar("_S", Person, Account)
 
 #: What caps call each kind of feedback; track and page are `event:<name>`.
 COUNTED: Final = {
@@ -29,10 +29,10 @@ COUNTED: Final = {
 TRAITS_MAX: Final = 256
 
 
-def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: int) -> Learnt:
-    """Traits, consent and membership: the newest event time wins, in whatever order they come. A time ahead is now."""
-    policy = live.policy if live is not None else None
-    traits, touched = dict(profile.traits), set()
+def told(state: _S, event: IdentityEvent, policy: Policy | None, now_ms: int) -> tuple[_S, set[str]]:
+    """Traits and consent of a person or an account, and the names of the traits that changed: the newest event time
+    wins, in whatever order events come. A time ahead is now."""
+    traits, touched = dict(state.traits), set()
     at_ms = min(event.at_ms, now_ms)
     for name, value in event.traits.items():
         winner = newer(traits.get(name), Trait(value, at_ms))
@@ -44,14 +44,21 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
         by_use = sorted(traits, key=lambda name: (name in read, traits[name].at_ms, name))
         for name in by_use[:len(traits) - TRAITS_MAX]:
             del traits[name]
-    said = profile.consent
+    said = state.consent
     if event.consent:
         grants = answers.as_received(said, event.consent)
         said = answers.recorded(said, grants, policy.purposes if policy is not None else {}, now_ms)
-    after = changed(profile, traits=traits, consent=said, event_ids=remember_event(profile, event.event_id, at_ms))
+    return changed(state, traits=traits, consent=said, event_ids=remember_event(state, event.event_id, at_ms)), touched
+
+
+def identity(profile: Person, event: IdentityEvent, live: Live | None, now_ms: int) -> Learnt:
+    """What one event says of a person: also of which account they are a member."""
+    policy = live.policy if live is not None else None
+    after, touched = told(profile, event, policy, now_ms)
     if event.membership is not None:
-        after = changed(after, accounts=memberships.joined(profile.accounts, event.membership, at_ms))
-    if live is None or policy is None or is_account(after.profile_id):
+        members = memberships.joined(profile.accounts, event.membership, min(event.at_ms, now_ms))
+        after = changed(after, accounts=members)
+    if live is None or policy is None:
         return after, ()
     paths = {policy.traits[name].path for name in touched if name in policy.traits}
     if policy.zone_trait in touched:
@@ -60,7 +67,7 @@ def identity(profile: Profile, event: IdentityEvent, live: Live | None, now_ms: 
                             account=accounts.of(after, live.accounts))
 
 
-def feedback(profile: Profile, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
+def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
     """Behaviour and counted caps. None where nothing may be learnt: no consent to be tracked."""
     at_ms = min(event.at_ms, now_ms)
     known = changed(profile, event_ids=remember_event(profile, event.event_id, at_ms),
@@ -103,7 +110,7 @@ def _unlisted(item_id: str) -> Item:
     return Item(item_id, "", 0, {}, ())
 
 
-def _located(profile: Profile, event: FeedbackEvent, policy: Policy) -> tuple[FeedbackEvent, bool]:
+def _located(profile: Person, event: FeedbackEvent, policy: Policy) -> tuple[FeedbackEvent, bool]:
     """The event with the placement and channel at which its item was shown; and whether caps may count it.
 
     The decision knows where that was, not the reporting client: what the event leaves out, or names wrongly, is filled
@@ -125,7 +132,7 @@ def _located(profile: Profile, event: FeedbackEvent, policy: Policy) -> tuple[Fe
 
 
 def _counted(
-    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, now_ms: int, allowed: bool
+    profile: Person, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, now_ms: int, allowed: bool
 ) -> dict[str, Counter] | None:
     """The counters after the event; None where it counts nowhere. Without consent only a place already held settles."""
     name = COUNTED.get(event.kind) or f"event:{event.name}"
@@ -165,7 +172,7 @@ def _countable(limit: Cap | Suppression, item: Item, placement: str, channel: st
 
 
 def _after_outcome(
-    profile: Profile, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, counters: dict[str, Counter]
+    profile: Person, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, counters: dict[str, Counter]
 ) -> dict[str, int] | None:
     """The suppressions after the event: `at_least` outcomes within a time suppress the thing. Counts into `counters`.
     """

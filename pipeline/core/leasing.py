@@ -14,10 +14,10 @@ from typing import Final
 from pipeline.core import caps
 from pipeline.core.definitions import Cap, Suppression
 from pipeline.core.model import Lease, Settlement
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended, newest
+from pipeline.core.subject import Account
 from pipeline.core.values import replaced
 
 #: A lease that was not settled by then counts as spent. A member spends none that is older than `SPEND_MS`: so clocks
@@ -28,7 +28,7 @@ SPEND_MS: Final = 3_600_000
 _NO_SUPPRESSIONS: Final[dict[str, Suppression]] = {}
 
 
-def leased(account: Profile, asked: Lease, limits: Mapping[str, Cap], now_ms: int) -> tuple[Profile, Lease]:
+def leased(account: Account, asked: Lease, limits: Mapping[str, Cap], now_ms: int) -> tuple[Account, Lease]:
     """The account with the places that it leases, and the lease with them. A cap that is not known here has none."""
     at_ms = _time_ms(account, asked, now_ms)
     number = account.leases + 1
@@ -47,7 +47,7 @@ def leased(account: Profile, asked: Lease, limits: Mapping[str, Cap], now_ms: in
     return after, replaced(asked, lease_id=lease_id, at_ms=at_ms, wanted={}, leased=given, used=used)
 
 
-def settled(account: Profile, end: Settlement, limits: Mapping[str, Cap], now_ms: int) -> Profile:
+def settled(account: Account, end: Settlement, limits: Mapping[str, Cap], now_ms: int) -> Account:
     """The account after a lease's end: what was leased is free again, what was spent is counted.
 
     Where the lease is no longer held it was counted as spent already; then only what passed the caps by is new, and to
@@ -70,12 +70,12 @@ def spendable(lease: Lease, now_ms: int) -> bool:
     return now_ms - lease.at_ms <= SPEND_MS
 
 
-def _holding(account: Profile, lease_id: str) -> list[str]:
+def _holding(account: Account, lease_id: str) -> list[str]:
     return [key for key, counter in account.counters.items()
             if lease_id and any(name.partition("#")[0] == lease_id for name in counter.held)]
 
 
-def _time_ms(account: Profile, asked: Lease, now_ms: int) -> int:
+def _time_ms(account: Account, asked: Lease, now_ms: int) -> int:
     """Now, or the latest moment that the counters in question have seen."""
     seen = [account.counters[key].times[-1] for key in asked.wanted
             if key in account.counters and account.counters[key].times]

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from pipeline.core.identity_rules import USER_ID, IdentityRules
 from pipeline.core.keys import hash_of
 from pipeline.core.model import Identifier, IdentityEvent
-from pipeline.core.profile import Profile
 from pipeline.core.sections.links import CLAIMED, HELD, LIMITED, SELF, UNMERGED, Link, bounded
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person, Redirect, Subject
 from pipeline.core.values import replaced
+
+_S = TypeVar("_S", bound=Person | Redirect)
 
 #: What `why_not` says of the whole profile.
 MAX_LINKS: Final = "max_links"
 MAX_MERGES: Final = "max_merges"
 
 
-def identifier(key: str, type_: str, state: Profile | None) -> Identifier:
+def identifier(key: str, type_: str, state: Subject | None) -> Identifier:
     """The identifier whose key this is, with the hashes under which others may know it."""
     rotation = None if state is None else state.rotation
     return Identifier(type_, hash_of(key), [] if rotation is None else [*rotation.taken])
@@ -34,13 +36,13 @@ def is_of(one: Identifier, key: str) -> bool:
     return name == one.hash or name in one.earlier
 
 
-def held(profile: Profile) -> list[Identifier]:
+def held(profile: Person) -> list[Identifier]:
     """The identifiers that lead to the profile, as far as it knows."""
     return [Identifier(link.type, hash_) for hash_, link in profile.links.items() if link.outcome in HELD]
 
 
 def why_not(
-    profile: Profile, rules: IdentityRules, more: Iterable[Identifier], now_ms: int, merges: int = 1,
+    profile: Person, rules: IdentityRules, more: Iterable[Identifier], now_ms: int, merges: int = 1,
     explicit: bool = False,
 ) -> str:
     """What keeps the profile from having these identifiers too; "" for nothing. `explicit`: only maxima count."""
@@ -61,8 +63,8 @@ def why_not(
 
 
 def identified(
-    profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
-) -> tuple[Profile, tuple[Identifier, ...], tuple[tuple[Identifier, str], ...]]:
+    profile: Person, event: IdentityEvent, rules: IdentityRules, now_ms: int
+) -> tuple[Person, tuple[Identifier, ...], tuple[tuple[Identifier, str], ...]]:
     """The profile after an event that names its identifiers, those to claim, and those left out, with the cause.
 
     Strongest first: where not all of them fit, the weakest are those left out.
@@ -102,8 +104,8 @@ def identified(
 
 
 def aliased(
-    profile: Profile, event: IdentityEvent, rules: IdentityRules, now_ms: int
-) -> tuple[Profile, Identifier, str]:
+    profile: Person, event: IdentityEvent, rules: IdentityRules, now_ms: int
+) -> tuple[Person, Identifier, str]:
     """The profile after somebody's word that an identifier is its own, that identifier, and what keeps it off."""
     one = Identifier(event.subject_type, hash_of(event.subject), event.earlier)
     own = hash_of(profile.profile_id)
@@ -136,7 +138,7 @@ def renamed(links: dict[str, Link], one: Identifier) -> bool:
     return True
 
 
-def known_as(profile: Profile, one: Identifier) -> Profile:
+def known_as(profile: _S, one: Identifier) -> _S:
     """The profile that knows an identifier by its present hash."""
     if not any(name in profile.links for name in one.earlier):
         return profile
@@ -145,7 +147,7 @@ def known_as(profile: Profile, one: Identifier) -> Profile:
     return changed(profile, links=links)
 
 
-def settled(profile: Profile, hash_: str, outcome: str, cause: str = "", at_ms: int | None = None) -> Profile:
+def settled(profile: _S, hash_: str, outcome: str, cause: str = "", at_ms: int | None = None) -> _S:
     """The profile with what became of one link; one that it does not know is none of its business."""
     link = profile.links.get(hash_)
     if link is None:
@@ -156,14 +158,14 @@ def settled(profile: Profile, hash_: str, outcome: str, cause: str = "", at_ms: 
 
 
 def reserved(
-    profile: Profile, more: Iterable[Identifier], claimed: str, event_id: str, at_ms: int, now_ms: int, source: str
-) -> Profile:
+    profile: Person, more: Iterable[Identifier], claimed: str, event_id: str, at_ms: int, now_ms: int, source: str
+) -> Person:
     """The profile with places taken for what will come with a claimed identifier."""
     new = {one.hash: Link(one.type, CLAIMED, event_id, at_ms, now_ms, source, f"with:{claimed}") for one in more}
     return changed(profile, links=bounded({**profile.links, **new}))
 
 
-def forgotten(state: Profile, one: Identifier, key: str) -> Profile:
+def forgotten(state: _S, one: Identifier, key: str) -> _S:
     """The state without any trace of an identifier that was erased; itself where there is none. `key`: its key."""
     names = {one.hash, *one.earlier, hash_of(key)}
 
@@ -175,15 +177,16 @@ def forgotten(state: Profile, one: Identifier, key: str) -> Profile:
         links={name: link for name, link in state.links.items()
                if name not in names and not any(link.cause == f"with:{gone}" for gone in names)},
         mentions={other: at for other, at in state.mentions.items() if not of_it(other)},
-        merged={other: merge for other, merge in state.merged.items() if not of_it(other)},
         forwarded={event: to for event, to in state.forwarded.items() if not of_it(to)},
         given=None if state.given is None or of_it(state.given.to) else replaced(
             state.given, state=forgotten(state.given.state, one, key)),
     )
+    if isinstance(after, Person):
+        after = changed(after, merged={other: merge for other, merge in after.merged.items() if not of_it(other)})
     return state if after == state else after
 
 
-def released(profile: Profile, *claimed: str) -> Profile:
+def released(profile: Person, *claimed: str) -> Person:
     """The profile without the places that are still held for what claimed identifiers were to bring: it has come, or
     will not."""
     causes = {f"with:{name}" for name in claimed}

@@ -26,9 +26,9 @@ from pipeline.core.definitions import (
 )
 from pipeline.core.footprint import Footprint, of_candidates, reachable, read_of
 from pipeline.core.model import Account, DecisionRequest
-from pipeline.core.profile import Profile
 from pipeline.core.ranking import Score, of_item
 from pipeline.core.rules import Rule, about
+from pipeline.core.subject import Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ def arrange(
 
 
 def read_by(
-    profile: Profile, request: DecisionRequest, live: Live, now_ms: int, account: Account | None
-) -> Profile:
+    profile: Person, request: DecisionRequest, live: Live, now_ms: int, account: Account | None
+) -> Person:
     """The profile reduced to what the decision can read; see `footprint.read_of`."""
     channel = request.channel
     there = reduce(or_, [live.slots[name, channel].footprint for name in dict.fromkeys(request.placements)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pipeline.core.profile import Profile
+from pipeline.core.sections.section import State
+from pipeline.core.subject import Person
 from pipeline.core.values import Value, value_field
 from pipeline.core.words import Basis as Basis
 from pipeline.core.words import Chosen as Chosen
@@ -194,7 +195,7 @@ class AuditRecord(Value, frozen=True):
     request: DecisionRequest
     profile_id: str
     #: The part of the profile that the decision could read (`core/footprint.py`); None where there was none.
-    profile_before: Profile | None
+    profile_before: Person | None
     candidates: list[CandidateAudit]
     #: The consent that let the decision pass (purpose, channel, when, source) or refused it, JSON.
     consent: str
@@ -329,7 +330,7 @@ class InboxRecord(Value, frozen=True):
     feedback: FeedbackEvent | None = None
     request: DecisionRequest | None = None
     #: A whole profile given up by an alias.
-    merge: Profile | None = None
+    merge: State | None = None
     #: The moment (epoch ms) at which time alone changes the profile: its owner asks itself for another look.
     due_ms: int | None = None
     #: Beside `request`: on the way to the account it asks for places, on the way back it brings them.

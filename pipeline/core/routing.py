@@ -1,4 +1,4 @@
-"""What becomes of a record of `profile.inbox`: one table, from what it carries and what lies at its key. Pure.
+"""What becomes of a record: one table, from what it carries and what lies at its key, whichever topic it came by. Pure.
 
 A reader can check it line by line; `tests/core/test_routing.py` has every pair. What a key's rotation asks for comes
 before it (`pipeline.agents._rotation`): a record for a key that was taken over goes on to the one that took it.
@@ -11,15 +11,15 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.core.keys import is_account
-from pipeline.core.model import InboxRecord, LinkKind
-from pipeline.core.profile import Profile
+from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord, LinkKind
+from pipeline.core.subject import Account, Erased, Person, Redirect, Subject
 
 #: The steps by which a key's state moves to its successor, when the key of the hashes is changed.
 ROTATION_STEPS: Final = (LinkKind.TAKE_OVER, LinkKind.FENCE, LinkKind.HAND_OVER)
 
 
-class State(StrEnum):
-    """What lies at a key."""
+class Kind(StrEnum):
+    """What lies at a key: a kind of `pipeline.core.subject.Subject`, or nothing yet."""
 
     NOTHING = "nothing"
     PERSON = "person"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Payload(StrEnum):
-    """What an inbox record carries."""
+    """What a record carries."""
 
     #: Nothing but the word that time alone changes the state now.
     TIMER = "timer"
@@ -40,8 +40,11 @@ class Payload(StrEnum):
     ERASURE = "erasure"
     ROTATION_STEP = "rotation_step"
     LINK_STEP = "link_step"
-    #: An identity event that its own subject's key has still to take; one that was sent on by an alias.
+    #: An alias, a logout or an unmerge, at the key of the identifier that it is about.
     OWN_IDENTITY = "own_identity"
+    #: An alias at the profile that it names.
+    ALIAS = "alias"
+    #: Traits, consent, identifiers, membership.
     IDENTITY = "identity"
     FEEDBACK = "feedback"
     REQUEST = "request"
@@ -53,77 +56,109 @@ class Payload(StrEnum):
 
 
 class Route(StrEnum):
-    """What is done: see `pipeline.agents.inbox`, which has a handler for each."""
+    """What is done: see `pipeline.agents._router`, which has a handler for each."""
 
     LOOK_AGAIN = "look_again"
+    END_UNDO = "end_undo"
+    SETTLE = "settle"
+    NOTHING_DUE = "nothing_due"
     ERASE = "erase"
     ROTATE = "rotate"
     STEP = "step"
+    STEP_AT_REDIRECT = "step_at_redirect"
+    REFUSE_STEP = "refuse_step"
     TAKE_OWN = "take_own"
+    CLAIM_ALIAS = "claim_alias"
+    LEARN_ACCOUNT = "learn_account"
     SERVE_ACCOUNT = "serve_account"
     SEND_ON = "send_on"
     SEND_REQUEST_ON = "send_request_on"
     FORWARD_GIVEN = "forward_given"
     LEARN_IDENTITY = "learn_identity"
+    BEGIN_AGAIN = "begin_again"
     LEARN_FEEDBACK = "learn_feedback"
     DECIDE = "decide"
+    ANSWER_UNREMEMBERED = "answer_unremembered"
     MERGE = "merge"
+    FORGET_GIVEN = "forget_given"
+    DROP_ERASED = "drop_erased"
     REFUSE = "refuse"
 
 
+#: Of identity events, those that the identifier they are about takes itself.
+_ABOUT_THE_KEY: Final = frozenset((IdentityKind.LOGOUT, IdentityKind.UNMERGE))
+
+
 def payload_of(record: InboxRecord, is_own: bool) -> Payload:
-    """`is_own`: of an identity event: whether it is one that its own subject's key has still to take."""
-    link, erasure = record.link, record.erasure
-    for present, payload in (
-        (record.due_ms is not None, Payload.TIMER),
-        (erasure is not None and bool(erasure.part_of), Payload.ERASURE_PART),
-        (link is not None and link.kind in ROTATION_STEPS, Payload.ROTATION_STEP),
-        (erasure is not None, Payload.ERASURE),
-        (record.identity is not None, Payload.OWN_IDENTITY if is_own else Payload.IDENTITY),
-        (link is not None, Payload.LINK_STEP),
-        (record.request is not None, Payload.REQUEST),
-        (record.merge is not None, Payload.GIVEN_PROFILE),
-        (record.feedback is not None, Payload.FEEDBACK),
-        (record.settled is not None, Payload.SETTLEMENT),
-    ):
-        if present:
-            return payload
-    return Payload.EMPTY
+    """`is_own`: of an alias: whether its own subject's key has still to take it."""
+    if record.due_ms is not None:
+        return Payload.TIMER
+    if record.erasure is not None:
+        return Payload.ERASURE_PART if record.erasure.part_of else Payload.ERASURE
+    if record.identity is not None:
+        return _identity_payload(record.identity, is_own)
+    if record.link is not None or record.merge is not None:
+        return _payload_between_keys(record)
+    if record.request is not None:
+        return Payload.REQUEST
+    if record.feedback is not None:
+        return Payload.FEEDBACK
+    return Payload.EMPTY if record.settled is None else Payload.SETTLEMENT
 
 
-def state_of(key: str, state: Profile | None) -> State:
+def _identity_payload(event: IdentityEvent, is_own: bool) -> Payload:
+    if event.kind is IdentityKind.ALIAS:
+        return Payload.OWN_IDENTITY if is_own else Payload.ALIAS
+    return Payload.OWN_IDENTITY if event.kind in _ABOUT_THE_KEY else Payload.IDENTITY
+
+
+def _payload_between_keys(record: InboxRecord) -> Payload:
+    """Of a step or a state that one key sends another."""
+    link, given = record.link, record.merge
+    if link is not None and link.kind in ROTATION_STEPS:
+        return Payload.ROTATION_STEP
+    if given is not None and not isinstance(given, Person):
+        return Payload.EMPTY
+    return Payload.GIVEN_PROFILE if link is None else Payload.LINK_STEP
+
+
+def kind_of(key: str, state: Subject | None) -> Kind:
     """What lies at the key; an account is known by its key, also before anything lies there."""
     if is_account(key):
-        return State.ACCOUNT
+        return Kind.ACCOUNT
     if state is None:
-        return State.NOTHING
-    if state.alias_of is not None:
-        return State.REDIRECT
-    return State.ERASED if state.suppressed else State.PERSON
+        return Kind.NOTHING
+    return _KINDS[type(state)]
 
 
-def _row(at_profile: Route, redirect: Route, account: Route) -> dict[State, Route]:
-    """Whoever was erased is a profile: what may be learnt again is for the handler to say, with the event's time."""
-    return {State.NOTHING: at_profile, State.PERSON: at_profile, State.ERASED: at_profile, State.REDIRECT: redirect,
-            State.ACCOUNT: account}
+_KINDS: Final[Mapping[type, Kind]] = {
+    Person: Kind.PERSON, Redirect: Kind.REDIRECT, Account: Kind.ACCOUNT, Erased: Kind.ERASED,
+}
 
 
-_SERVE: Final = Route.SERVE_ACCOUNT
+def _row(nothing: Route, person: Route, redirect: Route, account: Route, erased: Route) -> dict[Kind, Route]:
+    return {Kind.NOTHING: nothing, Kind.PERSON: person, Kind.REDIRECT: redirect, Kind.ACCOUNT: account,
+            Kind.ERASED: erased}
 
-#: Payload → state → route.
-ROUTES: Final[Mapping[Payload, Mapping[State, Route]]] = {
-    # Whatever lies there.
-    Payload.TIMER: _row(Route.LOOK_AGAIN, Route.LOOK_AGAIN, Route.LOOK_AGAIN),
-    Payload.ERASURE_PART: _row(Route.ERASE, Route.ERASE, Route.ERASE),
-    Payload.ROTATION_STEP: _row(Route.ROTATE, Route.ROTATE, Route.ROTATE),
-    Payload.OWN_IDENTITY: _row(Route.TAKE_OWN, Route.TAKE_OWN, Route.TAKE_OWN),
-    # At a profile; at an alias; at an account.
-    Payload.ERASURE: _row(Route.ERASE, Route.SEND_ON, Route.ERASE),
-    Payload.LINK_STEP: _row(Route.STEP, Route.STEP, _SERVE),
-    Payload.IDENTITY: _row(Route.LEARN_IDENTITY, Route.SEND_ON, _SERVE),
-    Payload.FEEDBACK: _row(Route.LEARN_FEEDBACK, Route.SEND_ON, _SERVE),
-    Payload.REQUEST: _row(Route.DECIDE, Route.SEND_REQUEST_ON, _SERVE),
-    Payload.GIVEN_PROFILE: _row(Route.MERGE, Route.FORWARD_GIVEN, _SERVE),
-    Payload.SETTLEMENT: _row(Route.REFUSE, Route.SEND_ON, _SERVE),
-    Payload.EMPTY: _row(Route.REFUSE, Route.SEND_ON, _SERVE),
+
+_R: Final = Route
+
+#: Payload → kind → route.
+ROUTES: Final[Mapping[Payload, Mapping[Kind, Route]]] = {
+    payload: _row(*routes) for payload, routes in {
+        # At nothing yet, a person, a redirect, an account, somebody erased.
+        Payload.TIMER: (_R.NOTHING_DUE, _R.LOOK_AGAIN, _R.END_UNDO, _R.NOTHING_DUE, _R.SETTLE),
+        Payload.ERASURE_PART: (_R.ERASE, _R.ERASE, _R.ERASE, _R.ERASE, _R.ERASE),
+        Payload.ERASURE: (_R.ERASE, _R.ERASE, _R.SEND_ON, _R.ERASE, _R.ERASE),
+        Payload.ROTATION_STEP: (_R.ROTATE, _R.ROTATE, _R.ROTATE, _R.ROTATE, _R.ROTATE),
+        Payload.LINK_STEP: (_R.STEP, _R.STEP, _R.STEP_AT_REDIRECT, _R.SERVE_ACCOUNT, _R.REFUSE_STEP),
+        Payload.OWN_IDENTITY: (_R.TAKE_OWN, _R.TAKE_OWN, _R.TAKE_OWN, _R.LEARN_ACCOUNT, _R.TAKE_OWN),
+        Payload.ALIAS: (_R.CLAIM_ALIAS, _R.CLAIM_ALIAS, _R.SEND_ON, _R.LEARN_ACCOUNT, _R.DROP_ERASED),
+        Payload.IDENTITY: (_R.LEARN_IDENTITY, _R.LEARN_IDENTITY, _R.SEND_ON, _R.LEARN_ACCOUNT, _R.BEGIN_AGAIN),
+        Payload.FEEDBACK: (_R.LEARN_FEEDBACK, _R.LEARN_FEEDBACK, _R.SEND_ON, _R.SERVE_ACCOUNT, _R.DROP_ERASED),
+        Payload.REQUEST: (_R.DECIDE, _R.DECIDE, _R.SEND_REQUEST_ON, _R.SERVE_ACCOUNT, _R.ANSWER_UNREMEMBERED),
+        Payload.GIVEN_PROFILE: (_R.MERGE, _R.MERGE, _R.FORWARD_GIVEN, _R.SERVE_ACCOUNT, _R.FORGET_GIVEN),
+        Payload.SETTLEMENT: (_R.REFUSE, _R.REFUSE, _R.REFUSE, _R.SERVE_ACCOUNT, _R.REFUSE),
+        Payload.EMPTY: (_R.REFUSE, _R.REFUSE, _R.REFUSE, _R.REFUSE, _R.REFUSE),
+    }.items()
 }

@@ -14,10 +14,10 @@ from pipeline.core import signals, windows
 from pipeline.core.definitions import Lifecycle, Policy, Segment
 from pipeline.core.hashing import fraction
 from pipeline.core.model import Account
-from pipeline.core.profile import Profile
 from pipeline.core.rules import passes
 from pipeline.core.sections.lifecycle import STAGES_MAX, Stage
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import SEGMENTS_TIMER, Person, timed
 
 _DAY_MS: Final = 86_400_000
 _HOUR_MS: Final = 3_600_000
@@ -37,9 +37,9 @@ class Change:
     entered: bool
 
 
-def stale(profile: Profile, policy: Policy, now_ms: int, account: Account | None = None) -> bool:
+def stale(profile: Person, policy: Policy, now_ms: int, account: Account | None = None) -> bool:
     """Whether time, a new release or a change of the account may have changed any membership."""
-    due = profile.segments_due_ms
+    due = profile.timers.get(SEGMENTS_TIMER)
     return (
         profile.segments_release != policy.release or (due is not None and now_ms >= due)
         or (policy.account_segments and profile.segments_account != _version(account))
@@ -51,9 +51,9 @@ def _version(account: Account | None) -> int:
 
 
 def refresh(
-    profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None = _NOTHING,
+    profile: Person, policy: Policy, now_ms: int, touched: Set[str] | None = _NOTHING,
     facts: dict[str, Any] | None = None, account: Account | None = None,
-) -> tuple[Profile, tuple[Change, ...]]:
+) -> tuple[Person, tuple[Change, ...]]:
     """The profile with its memberships as of now. `touched`: the paths that changed; None: look at every segment.
 
     `facts`, where given, are those of this profile at this moment; they are brought up to date in place.
@@ -70,15 +70,15 @@ def refresh(
     due = _due_ms(profile, policy, now_ms)
     seen = _version(account) if policy.account_segments else profile.segments_account
     if not changes and (due, policy.release, seen) == (
-            profile.segments_due_ms, profile.segments_release, profile.segments_account):
+            profile.timers.get(SEGMENTS_TIMER), profile.segments_release, profile.segments_account):
         return profile, ()
-    after = changed(profile, segments=members, stages=stages, segments_release=policy.release, segments_due_ms=due,
-                    segments_account=seen)
+    after = changed(profile, segments=members, stages=stages, segments_release=policy.release,
+                    timers=timed(profile.timers, SEGMENTS_TIMER, due), segments_account=seen)
     return after, tuple(changes)
 
 
 def _members(
-    profile: Profile, policy: Policy, now_ms: int, touched: Set[str] | None, facts: dict[str, Any]
+    profile: Person, policy: Policy, now_ms: int, touched: Set[str] | None, facts: dict[str, Any]
 ) -> tuple[dict[str, int], list[Change]]:
     members = dict(profile.segments)
     changes: list[Change] = []
@@ -129,7 +129,7 @@ def _goes_back(lifecycle: Lifecycle, present: str, reached: str) -> bool:
     return present in order and order.index(reached) < order.index(present)
 
 
-def _due_ms(profile: Profile, policy: Policy, now_ms: int) -> int | None:
+def _due_ms(profile: Person, policy: Policy, now_ms: int) -> int | None:
     """When another look is due: exactly where a count's window ends, within the hour for rules that read the time, as
     the subject's clocks strike for those that read them, and daily, so that a new release reaches who does nothing.
 

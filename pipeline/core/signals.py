@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.core import windows
 from pipeline.core.definitions import Matcher, Policy, Signal
 from pipeline.core.model import FeedbackEvent
-from pipeline.core.profile import Profile
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended
+from pipeline.core.subject import Person
 
 Behaviour = Mapping[str, tuple[int, ...]]
 
@@ -49,7 +49,7 @@ def recorded(
     return result, touched
 
 
-def value(signal: Signal, profile: Profile, now_ms: int) -> Any:
+def value(signal: Signal, profile: Person, now_ms: int) -> Any:
     """What the signal says now; None where it is unknown: nothing ever happened, for `last`, or some of what would
     count happened before the signal did, for the others."""
     behaviour = profile.behaviour
@@ -65,12 +65,12 @@ def value(signal: Signal, profile: Profile, now_ms: int) -> Any:
     return None
 
 
-def least(signal: Signal, profile: Profile, now_ms: int) -> int:
+def least(signal: Signal, profile: Person, now_ms: int) -> int:
     """How often a count has certainly happened."""
     return min(signal.up_to, _count(profile.behaviour.get(signal.keys[0], ()), signal.within_ms, now_ms))
 
 
-def _whole(signal: Signal, profile: Profile, now_ms: int) -> bool:
+def _whole(signal: Signal, profile: Person, now_ms: int) -> bool:
     """Whether nothing that the signal is about can have happened before it was counted."""
     if not profile.heard_ms or profile.heard_ms >= signal.since_ms:
         return True
@@ -109,7 +109,7 @@ def _last_of(steps: list[tuple[int, ...]], first: int) -> int | None:
     return at
 
 
-def due_ms(signals: Iterable[Signal], profile: Profile, now_ms: int) -> int | None:
+def due_ms(signals: Iterable[Signal], profile: Person, now_ms: int) -> int | None:
     """When time alone next changes a count: the moment its oldest counted event leaves the window, or its window has
     passed since it began to be counted."""
     due: int | None = None

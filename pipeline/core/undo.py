@@ -9,14 +9,14 @@ from typing import Any
 from pipeline.core.keys import hash_of
 from pipeline.core.links import settled
 from pipeline.core.merge import substantial
-from pipeline.core.profile import Profile
 from pipeline.core.sections.links import HELD, UNMERGED
 from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.section import changed, section_bytes
+from pipeline.core.subject import Person
 from pipeline.core.values import replaced
 
 
-def contains(profile: Profile, given: Profile, event_id: str, name: str) -> bool:
+def contains(profile: Person, given: Person, event_id: str, name: str) -> bool:
     """Whether this very merge is in the profile; of an identifier that brought nothing: whether it is there.
 
     `name`: the hash by which the profile's links know it.
@@ -28,7 +28,7 @@ def contains(profile: Profile, given: Profile, event_id: str, name: str) -> bool
     return merge is not None and merge.event_id == event_id
 
 
-def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
+def without(profile: Person, given: Person, at_ms: int, name: str) -> Person:
     """The profile without what it had from the given-up one. Segments are the caller's to compute again.
 
     `at_ms`: when it was undone; events from before then join the two no more. `name`: as the profile's links know it.
@@ -37,7 +37,7 @@ def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
     changes = {
         section_name: section.subtract(getattr(profile, section_name), getattr(given, section_name),
                                        _displaced(merge, section_name))
-        for section_name, section in Profile.SECTIONS.items()
+        for section_name, section in Person.SECTIONS.items()
     }
     changes["merged"] = {key: _less(one, given, merge) for key, one in profile.merged.items()
                          if key != given.profile_id and key not in given.merged}
@@ -48,17 +48,17 @@ def without(profile: Profile, given: Profile, at_ms: int, name: str) -> Profile:
     return settled(changed(profile, **changes), name, UNMERGED, at_ms=at_ms)
 
 
-def returned(given: Profile, holder: Profile) -> Profile:
+def returned(given: Person, holder: Person) -> Person:
     """What the identifier gets back: its state as it was, with every refusal that was given to the whole since, and
     with what the whole knows of repeats."""
     return changed(given, **{name: section.returned(getattr(given, name), getattr(holder, name))
-                             for name, section in Profile.SECTIONS.items()})
+                             for name, section in Person.SECTIONS.items()})
 
 
-def _less(merge: Merge, given: Profile, undone: Merge) -> Merge:
+def _less(merge: Merge, given: Person, undone: Merge) -> Merge:
     """A later merge that put out of force what the undone one had brought: that is nothing to go back to any more."""
     left = {
-        name: Profile.SECTIONS[name].subtract(_displaced(merge, name), getattr(given, name), _displaced(undone, name))
+        name: Person.SECTIONS[name].subtract(_displaced(merge, name), getattr(given, name), _displaced(undone, name))
         for name in merge.displaced
     }
     return replaced(merge, displaced={name: section_bytes(value) for name, value in left.items() if value})
@@ -67,4 +67,4 @@ def _less(merge: Merge, given: Profile, undone: Merge) -> Merge:
 def _displaced(merge: Merge, name: str) -> Any:
     """What a merge put out of force of a section."""
     data = merge.displaced.get(name)
-    return Profile.SECTIONS[name].empty if data is None else Profile.section_of(name, data)
+    return Person.SECTIONS[name].empty if data is None else Person.section_of(name, data)

@@ -22,9 +22,9 @@ from pipeline.core.identity import TenantKeys, identifier, keys_of
 from pipeline.core.keys import beside, hash_of, tenant_of
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
-from pipeline.core.profile import Profile
 from pipeline.core.sections.links import Link
-from pipeline.flow import Accept, DeadLetter, Redirect
+from pipeline.core.subject import Person, Redirect, Subject
+from pipeline.flow import Accept, DeadLetter, Forward
 from topics.catalog import PROFILE_INBOX
 
 #: Steps that one event may take through the inbox.
@@ -59,7 +59,7 @@ class Simulation:
 
     def __init__(
         self, live: Live, tenant: str, tenant_keys: TenantKeys, now_ms: int,
-        profiles: Mapping[str, Profile] | None = None,
+        profiles: Mapping[str, Subject] | None = None,
     ) -> None:
         rules = live.policy.identity
         self._live = live
@@ -99,7 +99,7 @@ class Simulation:
             record = waiting.popleft()
             key = record.profile_id if isinstance(record, InboxRecord) else record.subject
             state = self.states.get(key)
-            before.setdefault(key, state.links if state is not None else {})
+            before.setdefault(key, state.links if isinstance(state, Person | Redirect) else {})
             if isinstance(record, InboxRecord):
                 outcome = inbox.handle(record, state, self)
             elif isinstance(record, IdentityEvent):
@@ -111,7 +111,7 @@ class Simulation:
                 continue
             if isinstance(outcome, Accept) and outcome.state is not None:
                 self.states[key] = outcome.state
-            emits = (outcome.emit,) if isinstance(outcome, Redirect) else outcome.emits
+            emits = (outcome.emit,) if isinstance(outcome, Forward) else outcome.emits
             waiting += [emit.value for emit in emits if emit.topic is PROFILE_INBOX]  # type: ignore[misc]
         line.links = self._changed(before)
         return line
@@ -125,12 +125,12 @@ class Simulation:
 
     def _links(self, key: str) -> Mapping[str, Link]:
         state = self.states.get(key)
-        return {} if state is None or state.alias_of is not None else state.links
+        return state.links if isinstance(state, Person) else {}
 
     def summary(self, lines: Iterable[Line]) -> dict[str, Any]:
         """How many profiles and aliases there are in the end, and how often each outcome came."""
         counts = Counter(f"{one.outcome} {one.cause}".strip() for line in lines for one in line.links)
-        profiles = sum(state.alias_of is None for state in self.states.values())
+        profiles = sum(not isinstance(state, Redirect) for state in self.states.values())
         return {"profiles": profiles, "aliases": len(self.states) - profiles, "links": dict(sorted(counts.items()))}
 
 

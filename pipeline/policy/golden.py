@@ -11,10 +11,10 @@ from pipeline.core.decide import decide
 from pipeline.core.live import Live
 from pipeline.core.model import Account, ConsentGrant, DecisionRequest, OptIn
 from pipeline.core.problems import Problem
-from pipeline.core.profile import Profile
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 from pipeline.policy.definitions import GoldenDefinition
 
 _ACCOUNT: Final = "golden/@account"
@@ -56,10 +56,10 @@ def _grants(names: list[str], case: GoldenDefinition, live: Live) -> list[Consen
     return [ConsentGrant(name, True, case.at_ms, basis=known[name].bases[0], opt_in=OptIn.CONFIRMED) for name in names]
 
 
-def _profile(case: GoldenDefinition, live: Live) -> Profile:
+def _profile(case: GoldenDefinition, live: Live) -> Person:
     known = live.policy.purposes
     grants = _grants(case.consent, case, live)
-    profile = Profile(
+    profile = Person(
         profile_id="golden/subject", traits={name: Trait(value, 0) for name, value in case.traits.items()},
         consent=answers.recorded({}, grants, known, case.at_ms),
         accounts={} if case.account is None else {_ACCOUNT: Member(tuple(case.roles), case.at_ms)},

@@ -11,9 +11,9 @@ from pipeline.core.definitions import Attribute
 from pipeline.core.live import Live
 from pipeline.core.model import Account, DecisionRequest, Scalar
 from pipeline.core.problems import Problem
-from pipeline.core.profile import Profile
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 
 #: Decisions at most, however many placements there are.
 TRIALS_MAX: Final = 400
@@ -48,12 +48,12 @@ def check(live: Live, trials_max: int = TRIALS_MAX) -> list[Problem]:
     return list(found.values())
 
 
-def _trials(live: Live) -> Iterator[tuple[Profile, Live, DecisionRequest]]:
+def _trials(live: Live) -> Iterator[tuple[Person, Live, DecisionRequest]]:
     policy = live.policy
     rounds = max(len(_EVERY), *(len(one) for one in _BY_TYPE.values()))
     places = [(name, channel) for name, one in policy.placements.items() for channel in sorted(one.channels)]
     for number, (placement, channel) in product(range(rounds), places):
-        profile = Profile(
+        profile = Person(
             profile_id="trial/subject",
             traits={name: Trait(value, 0) for name, value in _values(policy.traits, number).items()},
             accounts={_ACCOUNT: Member(("owner",), 1)})

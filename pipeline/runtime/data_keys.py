@@ -13,6 +13,7 @@ from pipeline.codecs import encrypted_values
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import Cipher, DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope
+from pipeline.core.subject import Erased
 from pipeline.ports import StateStore
 
 
@@ -36,7 +37,7 @@ class DataKeys:
 
     def after(self, key: bytes, cipher: Cipher | None, state: Any) -> Cipher | None:
         """What encrypts a new state: the key there is, one made now where there is none, none for an erased subject."""
-        if state.suppressed:
+        if isinstance(state, Erased):
             return None
         return cipher or self._key_encryption.new_key(key, self._nonces)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
 from pipeline.core.live import Live
-from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Outcome, Reason, Record, Redirect
+from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults
 from pipeline.runtime.letters import letter_of
@@ -64,7 +64,7 @@ def settle(
         case Accept(reason=reason, emits=emits) | Drop(reason=reason, emits=emits):
             fate = Fate.ACCEPT if isinstance(outcome, Accept) else Fate.DROP
             outputs = tuple([outbound(emit, cipher, record.partition) for emit in emits])
-        case Redirect(reason=reason, emit=emit):
+        case Forward(reason=reason, emit=emit):
             fate, outputs = Fate.REDIRECT, (outbound(emit),)
         case DeadLetter(reason=reason, detail=detail):
             fate, outputs = Fate.DEAD_LETTER, (dead_letter(flow, record, reason, detail, worker, cipher),)

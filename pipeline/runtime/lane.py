@@ -391,7 +391,7 @@ class PartitionLane:
         if state is not None:
             entry.state = state
             envelope.state = data
-            envelope.due_ms = state.segments_due_ms
+            envelope.due_ms = min(state.timers.values(), default=None)
         if key not in dirty:
             # The first write of this step forgets what the broker has acknowledged since the last one.
             sources = self._acknowledged

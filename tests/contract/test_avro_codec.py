@@ -19,10 +19,11 @@ from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
 from pipeline.core import model
-from pipeline.core.profile import Profile
+from pipeline.core.sections.section import State
+from pipeline.core.subject import Person
 from pipeline.core.values import Value, replaced
 from pipeline.flow import Reason
-from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, TOPIC_OF, VALUES
+from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, STATES, TOPIC_OF, VALUES
 from topics import catalog
 from topics.catalog import CATALOG_ITEMS, DECISION_REQUESTS, IDENTITY_EVENTS, RECORD_LIMIT_BYTES, Topic
 
@@ -36,7 +37,9 @@ INTS = {"priority", "ttl_s", "partition", "max_variants", "reply_partition", "tr
 
 def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
     """Any value of a field's type, such as the schema allows."""
-    if hint is Profile:
+    if hint is State:
+        return st.sampled_from([*STATES.values()])
+    if hint is Person:
         return st.just(PROFILE)
     if hint == model.Scalar:
         return SCALARS
@@ -58,7 +61,7 @@ def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
 
 def as_fastavro(value: Any) -> Any:
     """The value as fastavro takes it: dicts, and the state codec's bytes for a profile."""
-    if isinstance(value, Profile):
+    if isinstance(value, State):
         return state.encode(value)
     if isinstance(value, Value):
         return {name: as_fastavro(getattr(value, name)) for name in value.__struct_fields__}
@@ -319,9 +322,9 @@ def test_a_value_of_another_topic_is_a_bug_not_bad_data() -> None:
 
 
 def test_a_profile_inside_a_record_that_is_none_is_a_codec_error() -> None:
-    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Profile(profile_id="d/b"))
+    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Person(profile_id="d/b"))
     data = avro.encode(catalog.PROFILE_INBOX, inbox)
-    start = data.index(state.encode(Profile(profile_id="d/b")))
+    start = data.index(state.encode(Person(profile_id="d/b")))
     error = refused(data[:start] + b"\xee" + data[start + 1 :], catalog.PROFILE_INBOX)
     assert error.reason is Reason.WRONG_TYPE
     assert "merge" in error.detail

@@ -11,12 +11,12 @@ from pipeline.core.answers import ANSWERS_MAX
 from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.learn import TRAITS_MAX
 from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.retries import REQUESTS_MAX, Remembered
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import EVENTS_MAX, Seen
+from pipeline.core.subject import Person
 from pipeline.core.values import packed
 from pipeline.flow import Lane
 from pipeline.runtime import letters
@@ -100,7 +100,7 @@ def test_a_profile_full_of_everything_is_within_its_limit() -> None:
     name = "n" * NAME_CHARS_MAX
     chosen = [Chosen(f"item-{n}", "offer", "hero", "large", 1, 300, content={"title": "t" * 200}) for n in range(10)]
     reply = DecisionReply(name, "d", chosen, False, "decided", "release")
-    full = Profile(
+    full = Person(
         profile_id=name,
         traits={f"{name}{n}": Trait("t" * TEXT_CHARS_MAX, timestamps[0]) for n in range(TRAITS_MAX)},
         consent={f"{name}{n}": ConsentGrant(name, True, 1, name, name, proof=name) for n in range(ANSWERS_MAX)},

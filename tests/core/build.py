@@ -8,9 +8,9 @@ from typing import Any
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Profile
 from pipeline.core.release import compile_release
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.load import item_body, release_body, release_id
 
@@ -61,9 +61,9 @@ def joined(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def agreed(profile: Profile | None = None, *purposes: str) -> Profile:
+def agreed(profile: Person | None = None, *purposes: str) -> Person:
     """A profile that consented to the purposes; to all of them where none is named."""
-    own = profile or Profile(profile_id=SUBJECT)
+    own = profile or Person(profile_id=SUBJECT)
     grants = {name: ConsentGrant(name, True, 1) for name in purposes or ("personalization", "marketing")}
     return changed(own, consent=grants)
 

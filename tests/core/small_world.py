@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from pipeline.agents import erasure, feedback, identity, inbox, requests
 from pipeline.core.live import Live
 from pipeline.core.model import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
-from pipeline.core.profile import Profile
-from pipeline.flow import Accept, Drop, Emit, Outcome, Reason, Redirect
+from pipeline.core.subject import leads_to
+from pipeline.flow import Accept, Drop, Emit, Forward, Outcome, Reason
 from tests.support.beside import Beside
 from topics.catalog import PROFILE_INBOX
 
@@ -33,7 +34,7 @@ class SmallWorld:
     def __init__(self, now_ms: int, live: Live | None = None) -> None:
         self.now_ms = now_ms
         self.live = live
-        self.states: dict[str, Profile] = {}
+        self.states: dict[str, Any] = {}
         self.inbox: list[InboxRecord] = []
         self.emits: list[Emit] = []
         self.reasons: Counter[Reason] = Counter()
@@ -73,18 +74,18 @@ class SmallWorld:
         """The profile that a key leads to."""
         for _ in range(HOPS_MAX):
             state = self.states.get(key)
-            if state is None or state.alias_of is None:
+            if (to := leads_to(state)) is None:
                 return key
-            key = state.alias_of
+            key = to
         raise AssertionError("aliases in a ring")
 
     def take(self, key: str, outcome: Outcome) -> None:
-        assert isinstance(outcome, Accept | Drop | Redirect), outcome
+        assert isinstance(outcome, Accept | Drop | Forward), outcome
         self.reasons[outcome.reason] += 1
         self.beside.put(key, outcome)
         if isinstance(outcome, Accept) and outcome.state is not None:
             self.states[key] = outcome.state
-        for emit in (outcome.emit,) if isinstance(outcome, Redirect) else outcome.emits:
+        for emit in (outcome.emit,) if isinstance(outcome, Forward) else outcome.emits:
             if emit.topic is PROFILE_INBOX:
                 assert isinstance(emit.value, InboxRecord)
                 self.inbox.append(emit.value)

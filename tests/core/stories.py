@@ -26,9 +26,9 @@ from pipeline.core.model import (
     InboxRecord,
     Membership,
 )
-from pipeline.core.profile import Profile
 from pipeline.core.replay import decided_again, differences
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import SEGMENTS_TIMER, Account, Person
 from pipeline.core.values import replaced
 from pipeline.flow import Accept
 from tests.support.beside import Beside
@@ -82,8 +82,8 @@ class Story:
         self.chosen: list[Chosen] = []
         self.audits: list[CandidateAudit] = []
         grants = [ConsentGrant(name, True, 1) for name in both.get("consent", ["personalization", "marketing"])]
-        self.profile: Profile | None = None
-        self.firms: dict[str, Profile] = {}
+        self.profile: Person | None = None
+        self.firms: dict[str, Account] = {}
         self._identify(IdentityEvent("first", SUBJECT, IdentityKind.IDENTIFY, self._start_ms - 1,
                                      both.get("traits", {}), grants))
 
@@ -115,7 +115,7 @@ class Story:
         if verb == "colleague":
             return self._colleague(rest)
         if verb == "time":
-            known = self.profile or Profile(profile_id=SUBJECT)
+            known = self.profile or Person(profile_id=SUBJECT)
             self.profile, _ = segments.refresh(known, self._live.policy, self.now_ms,
                                                account=accounts.of(known, self._live.accounts))
             return ",".join(sorted(self.profile.segments))
@@ -141,7 +141,7 @@ class Story:
 
     def _colleague(self, verb: str) -> str:
         """Another member of the same firms does the same."""
-        own, self.profile = self.profile, changed(self.profile or Profile(profile_id=SUBJECT), requests={}, counters={})
+        own, self.profile = self.profile, changed(self.profile or Person(profile_id=SUBJECT), requests={}, counters={})
         try:
             return self.play([f"+{(self.now_ms - self._start_ms) // 1_000}s", verb])
         finally:
@@ -163,7 +163,7 @@ class Story:
     def _wait(self) -> str:
         """What the owner of the profile does about time: every look that has become due by now, each at its moment."""
         until_ms = self.now_ms
-        while self.profile is not None and (due_ms := self.profile.segments_due_ms) is not None and due_ms <= until_ms:
+        while (due_ms := (self.profile or Person()).timers.get(SEGMENTS_TIMER, until_ms + 1)) <= until_ms:
             self.now_ms = due_ms
             self._take(inbox.handle(InboxRecord(f"due-{due_ms}", SUBJECT, SUBJECT, due_ms=due_ms), self.profile, self))
         self.now_ms = until_ms

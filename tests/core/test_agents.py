@@ -20,11 +20,11 @@ from pipeline.core.model import (
     IdentityKind,
     PolicyRelease,
 )
-from pipeline.core.profile import Profile, carrying_replies
 from pipeline.core.sections.retries import REQUESTS_MAX
 from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import EVENTS_MAX
-from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Outcome, Reason, Redirect
+from pipeline.core.subject import Person, Redirect, carrying_replies
+from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Forward, Outcome, Reason
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
 
@@ -191,7 +191,7 @@ def test_a_segment_that_is_entered_is_told_once() -> None:
     assert [emit.value.entered for emit in left.emits] == [False]  # type: ignore[attr-defined]
 
 
-def merge_into(winner: Profile | None, given_up: Profile | None) -> tuple[Profile, Profile]:
+def merge_into(winner: Person | None, given_up: Person | None) -> tuple[Person, Person]:
     """The redirect and the winner after `shop/device` was aliased to `shop/person`."""
     world = SmallWorld(NOW_MS, LIVE)
     world.states = {state.profile_id: state for state in (winner, given_up) if state is not None}
@@ -199,8 +199,8 @@ def merge_into(winner: Profile | None, given_up: Profile | None) -> tuple[Profil
     return world.states["shop/device"], world.states["shop/person"]
 
 
-def decided(profile_id: str, count: int) -> Profile:
-    profile, beside = agreed(Profile(profile_id=profile_id)), Beside()
+def decided(profile_id: str, count: int) -> Person:
+    profile, beside = agreed(Person(profile_id=profile_id)), Beside()
     for number in range(count):
         request = asked(f"{profile_id}-{number}", digest="d")
         outcome = accepted(requests.handle(request, profile, Context(NOW_MS - 100 + number)))
@@ -213,7 +213,7 @@ def decided(profile_id: str, count: int) -> Profile:
     ("device", "person", "left"), [(0, 0, 2), (1, 0, 1), (0, 1, 1), (1, 1, 0), (2, 0, 0), (2, 2, 0)])
 def test_caps_follow_a_merge_and_neither_reset_nor_count_twice(device: int, person: int, left: int) -> None:
     redirect, winner = merge_into(decided("shop/person", person), decided("shop/device", device))
-    assert redirect.alias_of == "shop/person" and redirect.counters == {} and redirect.traits == {}
+    assert isinstance(redirect, Redirect) and redirect.to == "shop/person"
     shown = 0
     for number in range(4):
         done = accepted(requests.handle(asked(f"after-{number}"), winner, Context(NOW_MS + number)))
@@ -226,7 +226,7 @@ def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> 
     request = asked("shop/device-0", digest="d", reply_partition=0)
     redirect, winner = merge_into(None, decided("shop/device", 1))
     sent_on = requests.handle(request, redirect, Context())
-    assert isinstance(sent_on, Redirect) and sent_on.emit.key == "shop/person"
+    assert isinstance(sent_on, Forward) and sent_on.emit.key == "shop/person"
     answered = inbox.handle(sent_on.emit.value, winner, Context())  # type: ignore[arg-type]
     assert isinstance(answered, Drop) and answered.reason is Reason.REPEATED_REQUEST
     assert replies(answered.emits)[0].decisions[0].item_id == "a"
@@ -240,9 +240,9 @@ def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_someb
     world.states["shop/device"] = first.state
     world.send(alias("y", "shop/device", "shop/other"))
     moved = world.states["shop/device"]
-    assert moved.alias_of == "shop/other"
+    assert isinstance(moved, Redirect) and moved.to == "shop/other"
     again = requests.handle(request, moved, Context())
-    assert isinstance(again, Redirect) and again.emit.key == "shop/person"
+    assert isinstance(again, Forward) and again.emit.key == "shop/person"
     other = accepted(requests.handle(asked("r2"), moved, Context()))
     assert other.emits[0].key == "shop/other"
 
@@ -250,17 +250,17 @@ def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_someb
 def test_later_events_of_an_alias_reach_the_profile() -> None:
     redirect, winner = merge_into(None, None)
     outcome = identity.handle(traits("e", subject="shop/device", age=30), redirect, Context())
-    assert isinstance(outcome, Redirect) and outcome.emit.key == "shop/person"
+    assert isinstance(outcome, Forward) and outcome.emit.key == "shop/person"
     after = accepted(inbox.handle(outcome.emit.value, winner, Context())).state  # type: ignore[arg-type]
     assert after.traits["age"].value == 30 and after.profile_id == "shop/person"
     seen = feedback.handle(FeedbackEvent("f", "shop/device", FeedbackKind.VIEW, NOW_MS), redirect, Context())
-    assert isinstance(seen, Redirect) and seen.reason is Reason.FORWARDED
+    assert isinstance(seen, Forward) and seen.reason is Reason.FORWARDED
 
 
 def test_a_merge_keeps_the_newest_and_the_strictest() -> None:
-    device = Profile(profile_id="shop/device", traits={"plan": Trait("pro", 5), "age": Trait(3, 1)},
+    device = Person(profile_id="shop/device", traits={"plan": Trait("pro", 5), "age": Trait(3, 1)},
                      consent={"marketing": ConsentGrant("marketing", False, 7)})
-    person = Profile(profile_id="shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
+    person = Person(profile_id="shop/person", traits={"plan": Trait("free", 4), "age": Trait(4, 2)},
                      consent={"marketing": ConsentGrant("marketing", True, 7)})
     _, winner = merge_into(person, device)
     assert winner.traits == {"plan": Trait("pro", 5), "age": Trait(4, 2)}
@@ -280,7 +280,7 @@ def test_a_ring_of_aliases_is_cut_in_one_place_and_keeps_the_state() -> None:
     world.start(alias("e1", "shop/two", "shop/one"))
     world.start(alias("e2", "shop/one", "shop/two"))
     world.deliver()
-    real = [state for state in world.states.values() if state.alias_of is None]
+    real = [state for state in world.states.values() if isinstance(state, Person)]
     assert len(real) == 1, "one alias was undone, the other one stands"
     assert real[0].counters == one.counters
 

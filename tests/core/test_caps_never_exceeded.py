@@ -22,10 +22,10 @@ from pipeline.core.model import (
     IdentityKind,
     InboxRecord,
 )
-from pipeline.core.profile import Profile
 from pipeline.core.sections import counters
 from pipeline.core.sections.counters import Counter
-from pipeline.flow import Accept, Drop, Redirect
+from pipeline.core.subject import Person, Redirect
+from pipeline.flow import Accept, Drop, Forward
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
@@ -58,7 +58,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.states: dict[str, Profile] = {}
+        self.states: dict[str, Any] = {}
         self.inbox: list[InboxRecord] = []
         self.now_ms = START_MS
         self.beside = Beside()
@@ -124,7 +124,7 @@ class Pipeline(RuleBasedStateMachine):
 
     def _take(self, key: str, outcome: Any) -> None:
         self.beside.put(key, outcome)
-        if isinstance(outcome, Redirect):
+        if isinstance(outcome, Forward):
             self.inbox.append(outcome.emit.value)  # type: ignore[arg-type]
             return
         assert isinstance(outcome, Accept | Drop), outcome
@@ -153,7 +153,7 @@ class Pipeline(RuleBasedStateMachine):
             for at, _ in own:
                 days[at // 86_400_000] = days.get(at // 86_400_000, 0) + 1
             assert all(count <= 5 for count in days.values()), (key, days)
-            assert profile.alias_of is None or not profile.counters
+            assert isinstance(profile, Person | Redirect)
 
 
 TestPipeline = Pipeline.TestCase

@@ -12,8 +12,8 @@ from pipeline.core import segments
 from pipeline.core.decide import decide
 from pipeline.core.live import Live
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Profile
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import SEGMENTS_TIMER, Person
 
 from .build import SUBJECT, agreed, asked, made
 
@@ -26,7 +26,7 @@ def at(text: str) -> int:
 
 def offered(live: Live, now_ms: int, **traits: Any) -> bool:
     known = {name: Trait(value) for name, value in traits.items()}
-    return not decide(asked(), agreed(Profile(profile_id=SUBJECT, traits=known)), live, now_ms).fallback
+    return not decide(asked(), agreed(Person(profile_id=SUBJECT, traits=known)), live, now_ms).fallback
 
 
 def rule(text: str) -> Live:
@@ -72,17 +72,17 @@ def test_a_day_is_no_moment_and_no_text(text: str) -> None:
 def test_a_day_is_shown_in_the_words_of_a_language() -> None:
     item = {"variants": {"default": {"content": {"title": "Renews {{ profile.renews_on | date('long', 'de') }}"}}}}
     live = made(ATTRIBUTES, {"a": item})
-    known = agreed(Profile(profile_id=SUBJECT, traits={"renews_on": Trait("2026-06-15")}))
+    known = agreed(Person(profile_id=SUBJECT, traits={"renews_on": Trait("2026-06-15")}))
     (shown,) = decide(asked(), known, live, at("2026-01-01T00:00:00")).decisions
     assert shown.content["title"] == "Renews 15. Juni 2026"
 
 
 def test_a_segment_that_reads_today_is_looked_at_as_the_day_begins() -> None:
     live = made({**ATTRIBUTES, "segments": {"due": {"rule": "profile.renews_on == today"}}}, {"a": {}})
-    profile = Profile(profile_id=SUBJECT, traits={"renews_on": Trait("2026-06-15"), "zone": Trait("Europe/Berlin")})
+    profile = Person(profile_id=SUBJECT, traits={"renews_on": Trait("2026-06-15"), "zone": Trait("Europe/Berlin")})
     evening = at("2026-06-14T21:00:00")
     profile, _ = segments.refresh(profile, live.policy, evening, None)
     assert not profile.segments
-    while not profile.segments and (profile.segments_due_ms or 0) < at("2026-06-15T22:00:00"):
-        profile, _ = segments.refresh(profile, live.policy, profile.segments_due_ms or 0, None)
+    while not profile.segments and profile.timers.get(SEGMENTS_TIMER, 0) < at("2026-06-15T22:00:00"):
+        profile, _ = segments.refresh(profile, live.policy, profile.timers.get(SEGMENTS_TIMER, 0), None)
     assert at("2026-06-14T22:00:00") <= profile.segments["due"] < at("2026-06-14T22:00:00") + segments._SPREAD_MS

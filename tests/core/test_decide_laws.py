@@ -12,8 +12,8 @@ from pipeline.core.answers import recorded
 from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, arrange
 from pipeline.core.model import Basis, ConsentGrant, OptIn
-from pipeline.core.profile import Profile
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 from pipeline.core.values import replaced
 
 from .build import agreed, asked, made
@@ -47,8 +47,8 @@ _requests = st.builds(
     st.integers(0, 30), st.booleans(), st.integers(1, 3), st.sampled_from(["/", "/x"]))
 
 
-def _subject(traits: dict[str, Any]) -> Profile:
-    return agreed(Profile(profile_id="shop/subject", traits={name: Trait(value, 1) for name, value in traits.items()}))
+def _subject(traits: dict[str, Any]) -> Person:
+    return agreed(Person(profile_id="shop/subject", traits={name: Trait(value, 1) for name, value in traits.items()}))
 
 
 def _outcome(result: DecisionResult) -> str:
@@ -96,7 +96,7 @@ def test_deciding_does_not_change_its_arguments(
     items: dict[str, Any], traits: dict[str, Any], requests: list[Any]
 ) -> None:
     live = made(POLICY, items)
-    profile: Profile = _subject(traits)
+    profile: Person = _subject(traits)
     for number, request in enumerate(requests):
         before = repr(profile)
         result = decide(replaced(request, request_id=str(number)), profile, live, NOW_MS + number)
@@ -105,7 +105,7 @@ def test_deciding_does_not_change_its_arguments(
 
 
 def test_without_consent_nothing_is_kept() -> None:
-    profile = Profile(profile_id="shop/subject")
+    profile = Person(profile_id="shop/subject")
     result = decide(asked(), profile, made(POLICY, {"a": {}}), NOW_MS)
     assert result.profile is profile
     assert result.candidates == [] and result.reason == "no_consent"
@@ -128,7 +128,7 @@ def test_the_audit_proves_the_basis_the_confirmation_and_where_the_evidence_is()
     no = ConsentGrant("personalization", False, NOW_MS - 1, source="letter")
     for said, why, basis in (([interest, yes], "granted", "consent"), ([interest], "granted", "legitimate_interest"),
                              ([interest, yes, no], "refused", "consent"), ([], "missing", None)):
-        profile = Profile(profile_id="shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
+        profile = Person(profile_id="shop/subject", consent=recorded({}, said, live.policy.purposes, NOW_MS))
         result = decide(asked(), profile, live, NOW_MS)
         [proof] = json.loads(result.consent)["purposes"]
         assert (proof["why"], (proof["answer"] or {}).get("basis")) == (why, basis)
@@ -180,10 +180,10 @@ def test_a_thousand_offers_of_which_twenty_are_on_the_placement_are_twenty_candi
 
 def test_what_cannot_be_evaluated_names_what_was_missing_and_what_was_seen() -> None:
     live = made({}, {"a": {"eligibility": "profile.plan == 'pro' && profile.age >= 18"}})
-    profile = agreed(Profile(profile_id="shop/subject", traits={"plan": Trait("pro", 1)}))
+    profile = agreed(Person(profile_id="shop/subject", traits={"plan": Trait("pro", 1)}))
     (audit,) = decide(asked(), profile, live, NOW_MS).candidates
     assert (audit.outcome, audit.clause, audit.values) == ("unknown:profile.age", "profile.age >= 18", {})
-    known = agreed(Profile(profile_id="shop/subject", traits={"plan": Trait("pro", 1), "age": Trait(7, 1)}))
+    known = agreed(Person(profile_id="shop/subject", traits={"plan": Trait("pro", 1), "age": Trait(7, 1)}))
     (audit,) = decide(asked(), known, live, NOW_MS).candidates
     assert (audit.outcome, audit.clause, audit.values) == ("not_eligible", "profile.age >= 18", {"profile.age": "7"})
 

@@ -13,8 +13,8 @@ from pipeline.core.model import (
     IdentityKind,
     InboxRecord,
 )
-from pipeline.core.profile import Profile
 from pipeline.core.sections.links import HELD
+from pipeline.core.subject import SETTLE_TIMER, Erased
 from pipeline.flow import Reason
 
 from .small_world import SmallWorld
@@ -35,10 +35,9 @@ def world() -> SmallWorld:
 
 def gone(shop: SmallWorld) -> set[str]:
     """Who was erased. Looks that nothing but the fact is left of them."""
-    found = {name: state for name, state in shop.states.items() if state.suppressed}
+    found = {name: state for name, state in shop.states.items() if isinstance(state, Erased)}
     for name, state in found.items():
-        assert state == Profile(profile_id=name, erased_at_ms=state.erased_at_ms, suppressed=True,
-                                segments_due_ms=state.segments_due_ms)
+        assert state == Erased(profile_id=name, at_ms=state.at_ms, timers=state.timers)
     return {name.partition("/")[2] for name in found}
 
 
@@ -74,7 +73,7 @@ def test_a_revival_under_way_brings_nobody_back(asked_about: str, steps: int) ->
     assert asked_about in gone(shop)
     for name, state in shop.states.items():
         end = shop.states[shop.owner(name)]
-        assert state.suppressed or not (end.suppressed or state.given), name
+        assert isinstance(state, Erased) or not (isinstance(end, Erased) or state.given), name
     if steps < 1:
         assert gone(shop) == {"u1", "a1"}
 
@@ -88,7 +87,7 @@ def test_a_join_under_way_is_either_forgotten_or_never_made(steps: int) -> None:
     shop.start(erase("u1"))
     shop.deliver()
     assert "u1" in gone(shop)
-    if shop.states["shop/e1"].suppressed:
+    if isinstance(shop.states["shop/e1"], Erased):
         assert gone(shop) == {"u1", "e1", "a1"}
     else:
         assert gone(shop) == {"u1"} and shop.owner("shop/a1") == shop.owner("shop/e1") == "shop/e1"
@@ -105,7 +104,7 @@ def test_who_waits_for_an_erased_identifier_holds_no_place_for_it(steps: int) ->
     shop.deliver()
     assert {"e1", "a1"} <= gone(shop)
     assert whole(shop).profile_id in ("shop/e1", "shop/u1")
-    if not shop.states["shop/u1"].suppressed:
+    if not isinstance(shop.states["shop/u1"], Erased):
         held = {name for name, outcome in outcomes(shop, "u1").items() if outcome in HELD}
         assert held == {"u1"} and "e1" not in shop.states["shop/u1"].links
 
@@ -156,8 +155,8 @@ def test_a_profile_that_arrives_at_one_begun_anew_is_still_the_erased_ones() -> 
 def test_an_erased_key_looks_once_more_and_then_never() -> None:
     shop = together()
     shop.send(erase("u1"))
-    due_ms = shop.states["shop/a1"].segments_due_ms
+    due_ms = shop.states["shop/a1"].timers.get(SETTLE_TIMER)
     for _ in range(2):
         shop.inbox.append(InboxRecord("due", "shop/a1", "shop/a1", due_ms=due_ms))
         shop.deliver()
-    assert shop.states["shop/a1"].segments_due_ms is None and shop.reasons[Reason.NOTHING_DUE] == 1
+    assert not shop.states["shop/a1"].timers and shop.reasons[Reason.NOTHING_DUE] == 1

@@ -17,7 +17,7 @@ from pipeline.core.decide import decide
 from pipeline.core.experiments import assigned, held_out
 from pipeline.core.live import Live
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person
 from pipeline.flow import Accept
 
 from .build import SUBJECT, agreed, asked, made
@@ -103,7 +103,7 @@ def test_whatever_is_shown_has_passed_every_gate(
         "hero": {"fallback": {"item": "welcome", "chain": chain}},
         "elsewhere": {"channels": ["web"], "fallback": {"item": "welcome"}}}}
     live = made(policy, items)
-    profile = agreed(Profile(profile_id=f"{SUBJECT}{subject}"))
+    profile = agreed(Person(profile_id=f"{SUBJECT}{subject}"))
     oracle = _Oracle(live, items, profile.profile_id)
     for number, (verb, what, wanted) in enumerate(steps):
         if verb == "dismiss":
@@ -142,7 +142,7 @@ def test_a_draw_is_of_the_decision_and_not_of_the_request_id_alone() -> None:
     drawn: Counter[str] = Counter()
     for number in range(1_000):
         subject = f"shop/s{number}"
-        one = decide(_of(request, subject), agreed(Profile(profile_id=subject)), live, NOW_MS).decisions[0]
+        one = decide(_of(request, subject), agreed(Person(profile_id=subject)), live, NOW_MS).decisions[0]
         drawn[one.item_id] += 1
         assert one.propensity == 0.25
     assert all(0.2 < _share(drawn, name) < 0.3 for name in "abcd")

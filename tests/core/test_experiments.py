@@ -8,7 +8,7 @@ from pipeline.core.decide import decide
 from pipeline.core.experiments import assigned, drawn
 from pipeline.core.hashing import fraction
 from pipeline.core.merge import merged
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person
 
 from .build import agreed, asked, made
 
@@ -94,8 +94,8 @@ def test_exposure_is_told_once_and_only_when_there_was_something_to_decide() -> 
 
 
 def test_an_assignment_survives_a_merge() -> None:
-    device = Profile(profile_id="shop/device", assignments={"e": "b"})
-    person = Profile(profile_id="shop/person")
+    device = Person(profile_id="shop/device", assignments={"e": "b"})
+    person = Person(profile_id="shop/person")
     assert merged(person, device).assignments == {"e": "b"}
-    known = Profile(profile_id="shop/person", assignments={"e": "control"})
+    known = Person(profile_id="shop/person", assignments={"e": "control"})
     assert merged(known, device).assignments == {"e": "control"}, "the profile that stays keeps its own"

@@ -15,9 +15,9 @@ from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Window
 from pipeline.core.identity import IdentifierError, normalised
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 
 from .build import SUBJECT, agreed, asked, made
 
@@ -81,7 +81,7 @@ def test_quiet_hours_keep_whoever_has_a_zone_that_is_none(name: Any) -> None:
 def test_without_a_zone_it_is_utc() -> None:
     live = made({"channels": {"email": {"quiet_hours": {"from": "21:00", "to": "08:00"}}}}, {"a": {}})
     for traits in ({}, {"zone": Trait(None, 1)}):
-        profile = changed(agreed(Profile(profile_id=SUBJECT)), traits=traits)
+        profile = changed(agreed(Person(profile_id=SUBJECT)), traits=traits)
         assert decide(asked(channel="email"), profile, live, NOW_MS).reason == "decided"
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.live import Live, read_by
-from pipeline.core.profile import Profile, Rotation
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
@@ -20,6 +19,7 @@ from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
 from pipeline.core.segments import refresh
+from pipeline.core.subject import Person, Rotation
 
 from .build import SUBJECT, agreed, asked, joined, made
 
@@ -102,7 +102,7 @@ def _decided(result: DecisionResult) -> Any:
 def test_deciding_over_what_was_read_gives_the_same(
     parts: dict[str, Any], fresh: bool, placements: list[str], serial: int, channel: str, live: Live
 ) -> None:
-    profile = agreed(changed(Profile(profile_id=SUBJECT), **parts))
+    profile = agreed(changed(Person(profile_id=SUBJECT), **parts))
     if fresh:
         profile, _ = refresh(profile, live.policy, NOW - 1, None)
     request = asked(f"r{serial}", placements, channel, max_variants=2)
@@ -132,10 +132,10 @@ def test_each_part_that_changes_a_decision_is_read(
     live: Live, placements: list[str], parts: dict[str, Any], part: str
 ) -> None:
     adult = {"age": Trait(20, 1)}
-    known = agreed(changed(Profile(profile_id=SUBJECT), **{**parts, "traits": {**adult, **parts.get("traits", {})}}))
+    known = agreed(changed(Person(profile_id=SUBJECT), **{**parts, "traits": {**adult, **parts.get("traits", {})}}))
     profile, _ = refresh(known, live.policy, NOW - 1, None)
     request = asked("r", placements, max_variants=3)
-    without = changed(profile, **{part: adult if part == "traits" else getattr(Profile(), part)})
+    without = changed(profile, **{part: adult if part == "traits" else getattr(Person(), part)})
     told = _decided(decide(request, profile, live, NOW))
     assert told != _decided(decide(request, without, live, NOW)), "the example shows nothing"
     assert _decided(decide(request, read_by(profile, request, live, NOW, None), live, NOW)) == told
@@ -143,7 +143,7 @@ def test_each_part_that_changes_a_decision_is_read(
 
 @given(_profiles)
 def test_what_is_out_of_reach_is_not_in_it(parts: dict[str, Any]) -> None:
-    profile, _ = refresh(agreed(changed(Profile(profile_id=SUBJECT), **parts)), LIVE.policy, NOW - 1, None)
+    profile, _ = refresh(agreed(changed(Person(profile_id=SUBJECT), **parts)), LIVE.policy, NOW - 1, None)
     read = read_by(profile, asked("r", "basket"), LIVE, NOW, None)
     assert not read.traits.keys() & {"plan", "name", "spent", "features.propensity"}
     assert not read.links and not read.sessions.keys() - {"web"} and not read.consent.keys() - {"personalization"}
@@ -152,7 +152,7 @@ def test_what_is_out_of_reach_is_not_in_it(parts: dict[str, Any]) -> None:
 
 
 def test_ten_times_as_much_that_no_rule_reads_is_no_byte_more() -> None:
-    profile = agreed(Profile(profile_id=SUBJECT, traits={"age": Trait(20, 1)}))
+    profile = agreed(Person(profile_id=SUBJECT, traits={"age": Trait(20, 1)}))
     more = changed(profile, traits={**profile.traits, "name": Trait("x" * 10_000, 1)},
                    counters={f"gone|{n}": Counter((NOW,), 1) for n in range(200)})
     request = asked("r", "hero")

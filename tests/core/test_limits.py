@@ -15,7 +15,6 @@ from pipeline.core.decide import decide
 from pipeline.core.learn import COUNTED
 from pipeline.core.live import Live
 from pipeline.core.model import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile, carrying_replies
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import STAGES_MAX
 from pipeline.core.sections.retries import REPLY_SLOTS, REQUESTS_MAX, reply_name
@@ -23,6 +22,7 @@ from pipeline.core.sections.section import changed
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 from pipeline.core.sections.traits import Trait
 from pipeline.core.segments import refresh
+from pipeline.core.subject import Person, carrying_replies
 from pipeline.core.values import packed
 from pipeline.flow import Accept, Reason
 from tests.support.beside import Beside
@@ -53,7 +53,7 @@ def test_an_item_that_is_not_ours_makes_no_counter() -> None:
     assert profile.counters == {} and profile.suppressions == {}
 
 
-def _asked_often(fields: int, count: int) -> tuple[Profile, Live, Beside, dict[str, DecisionReply]]:
+def _asked_often(fields: int, count: int) -> tuple[Person, Live, Beside, dict[str, DecisionReply]]:
     """A profile after so many requests whose replies have so many fields of 9 kB."""
     live = made({}, {"a": {"variants": {"default": {"content": {f"t{n}": "x" * 9_000 for n in range(fields)}}}}})
     profile, beside, replies = agreed(), Beside(), {}
@@ -105,7 +105,7 @@ def _request(name: str) -> DecisionRequest:
     return asked(name, digest="d", reply_partition=0)
 
 
-def _again(name: str, profile: Profile, live: Live, beside: Beside) -> Any:
+def _again(name: str, profile: Person, live: Live, beside: Beside) -> Any:
     return requests.handle(_request(name), profile, Context(NOW_MS + 900, live, beside))
 
 
@@ -146,9 +146,9 @@ def test_what_no_release_asks_about_any_more_is_forgotten() -> None:
 def test_stages_are_the_newest() -> None:
     live = made({"lifecycle": {"stages": [{"name": "young", "rule": "profile.age < 18"},
                                           {"name": "grown", "rule": "profile.age >= 18"}]}})
-    profile: Profile = agreed()
+    profile: Person = agreed()
     for number in range(3 * STAGES_MAX):
-        traits = agreed(Profile(profile_id=SUBJECT)).traits | {"age": Trait(10 + 10 * (number % 2), number)}
+        traits = agreed(Person(profile_id=SUBJECT)).traits | {"age": Trait(10 + 10 * (number % 2), number)}
         profile, _ = refresh(changed(profile, traits=traits), live.policy, NOW_MS + number, None)
     assert len(profile.stages) == STAGES_MAX
     assert profile.stages[-1].entered_at_ms == NOW_MS + 3 * STAGES_MAX - 1

@@ -22,9 +22,9 @@ from pipeline.core.decide import decide
 from pipeline.core.definitions import Cap, Matcher, Signal, Window
 from pipeline.core.experiments import drawn
 from pipeline.core.model import ConsentGrant, IdentityKind
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Account, Person
 from pipeline.core.words import Basis
 from pipeline.runtime import takeover
 
@@ -39,7 +39,7 @@ DAY_MS = 86_400_000
     ((), False), (("marketing",), False), (("personalization",), False), (("personalization", "marketing"), True)])
 def test_every_purpose_of_a_channel_must_be_given(given_for: tuple[str, ...], decided: bool) -> None:
     live = made({}, {"a": {}})
-    profile = Profile(profile_id="shop/subject", consent={name: ConsentGrant(name, True, 1) for name in given_for})
+    profile = Person(profile_id="shop/subject", consent={name: ConsentGrant(name, True, 1) for name in given_for})
     result = decide(asked(channel="email"), profile, live, NOW_MS)
     assert (result.reason == "decided") == decided
 
@@ -64,9 +64,9 @@ def test_tidying_forgets_no_moment_that_a_window_still_has(window: Window, part:
 def test_what_undoes_a_sequence_at_its_very_first_moment_undoes_it() -> None:
     signal = Signal("s", "sequence", (Matcher(), Matcher()), without=Matcher(), keys=("a", "b", "c"))
     happened: dict[str, tuple[int, ...]] = {"a": (5,), "b": (6,)}
-    assert signals.value(signal, Profile(behaviour=happened), 9) is True
-    assert signals.value(signal, Profile(behaviour={**happened, "c": (5,)}), 9) is False
-    assert signals.value(signal, Profile(behaviour={**happened, "c": (4,)}), 9) is True
+    assert signals.value(signal, Person(behaviour=happened), 9) is True
+    assert signals.value(signal, Person(behaviour={**happened, "c": (5,)}), 9) is False
+    assert signals.value(signal, Person(behaviour={**happened, "c": (4,)}), 9) is True
 
 
 def test_a_declared_salt_deals_the_arms() -> None:
@@ -99,10 +99,10 @@ def test_an_objection_to_the_whole_goes_back_with_a_part() -> None:
 
 
 def test_an_account_goes_on_numbering_its_leases_under_a_new_key() -> None:
-    own = Profile(profile_id="shop/@new", version=2, leases=3)
-    both = rotation.joined(own, Profile(profile_id="shop/@old", version=7, leases=9), NOW_MS)
+    own = Account(profile_id="shop/@new", version=2, leases=3)
+    both = rotation.joined(own, Account(profile_id="shop/@old", version=7, leases=9), NOW_MS)
     assert (both.version, both.leases) == (7, 9)
-    assert rotation.joined(changed(own, leases=11), Profile(profile_id="shop/@old", leases=9), NOW_MS).leases == 11
+    assert rotation.joined(changed(own, leases=11), Account(profile_id="shop/@old", leases=9), NOW_MS).leases == 11
 
 
 class _Ended:

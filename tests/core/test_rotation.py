@@ -25,8 +25,8 @@ from pipeline.core.model import (
     Membership,
 )
 from pipeline.core.privacy_jobs import job_of, subjects_of
-from pipeline.core.profile import Profile, lasting_name
 from pipeline.core.sections.links import LEFT, LIMITED, LINKED, SELF, UNMERGED
+from pipeline.core.subject import Erased, lasting_name
 from pipeline.flow import Reason
 from topics.catalog import ACCOUNTS, DECISION_REPLIES, DECISIONS
 
@@ -80,7 +80,7 @@ class Shop(SmallWorld):
         assert isinstance(reply, DecisionReply)
         return reply
 
-    def profile(self, name: str, keys: tuple[str, ...]) -> Profile:
+    def profile(self, name: str, keys: tuple[str, ...]) -> Any:
         return self.states[self.owner(f"shop/{who(name, keys).hash}")]
 
     def clicks(self, name: str, keys: tuple[str, ...]) -> int:
@@ -275,7 +275,7 @@ def test_the_first_key_hashes_and_the_others_say_what_was_kept_before() -> None:
 
 
 def erased(shop: Shop) -> set[str]:
-    return {name.partition("/")[2] for name, state in shop.states.items() if state.suppressed}
+    return {name.partition("/")[2] for name, state in shop.states.items() if isinstance(state, Erased)}
 
 
 @pytest.mark.parametrize("met", [OLD, BOTH])
@@ -300,7 +300,7 @@ def test_to_erase_somebody_reaches_every_hash(
     for name in ("u1", "e1"):
         for endpoint in (OLD, BOTH, OLD):
             shop.click(name, endpoint)
-            assert shop.profile(name, endpoint).suppressed and not shop.profile(name, endpoint).counters
+            assert isinstance(shop.profile(name, endpoint), Erased)
     shop.serial += 5_000
     shop.agrees("u1", BOTH)
     assert not shop.ask("u1", OLD).fallback, "who comes back is one person again, whichever endpoint asks"

@@ -21,8 +21,8 @@ from pipeline.core.model import (
     IdentityKind,
     InboxRecord,
 )
-from pipeline.core.profile import Profile
-from pipeline.flow import Accept, Drop, Redirect
+from pipeline.core.subject import leads_to
+from pipeline.flow import Accept, Drop, Forward
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
@@ -55,7 +55,7 @@ class World:
         # Only where all list one key last does a request keep its name.
         self.more = ("ask again",) if all(keys[-1] == 0 for keys in settings) else ()
         self.now_ms = NOW_MS
-        self.states: dict[str, Profile] = {}
+        self.states: dict[str, Any] = {}
         self.beside = Beside()
         self.channels: dict[tuple[str, str], deque[InboxRecord]] = defaultdict(deque)
         self.serial = 0
@@ -135,12 +135,12 @@ class World:
         return True
 
     def take(self, key: str, outcome: Any) -> None:
-        assert isinstance(outcome, Accept | Drop | Redirect), outcome
+        assert isinstance(outcome, Accept | Drop | Forward), outcome
         self.beside.put(key, outcome)
         if isinstance(outcome, Accept) and outcome.state is not None:
             self.states[key] = outcome.state
             assert outcome.state.profile_id == key
-        emits: tuple[Any, ...] = (outcome.emit,) if isinstance(outcome, Redirect) else outcome.emits
+        emits: tuple[Any, ...] = (outcome.emit,) if isinstance(outcome, Forward) else outcome.emits
         for _ in range(self.rng.choice((1, 1, 1, 2))):
             for emit in emits:
                 if emit.topic is PROFILE_INBOX:
@@ -172,7 +172,7 @@ class World:
 
     def leads_to(self, key: str) -> str:
         for _ in range(20):
-            to = self.states[key].alias_of
+            to = leads_to(self.states[key])
             if to is None:
                 return key
             key = to

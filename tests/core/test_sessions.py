@@ -13,8 +13,8 @@ from pipeline.core.decide import DecisionResult, decide
 from pipeline.core.merge import merged
 from pipeline.core.model import FeedbackEvent, FeedbackKind
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Profile
 from pipeline.core.sections.behaviour import GAP_MS, Session, merged_sessions
+from pipeline.core.subject import Person
 from pipeline.core.undo import returned
 
 from .build import SUBJECT, agreed, asked, made
@@ -151,7 +151,7 @@ def test_neither_a_merge_nor_its_undoing_ends_a_visit() -> None:
     live = made(policy(per="item", limit=1, window="session"), {"a": {}})
     device = decide(asked("one"), agreed(), live, NOW).profile
     assert device is not None
-    whole = merged(agreed(Profile(profile_id="shop/user")), device, "login", NOW)
+    whole = merged(agreed(Person(profile_id="shop/user")), device, "login", NOW)
     for number, minute in enumerate((20, 40)):
         result = decide(asked(f"more{number}"), whole, live, NOW + minute * MINUTE)
         assert result.profile is not None and not shown(result)

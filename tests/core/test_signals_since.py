@@ -13,9 +13,9 @@ from pipeline.core import signals
 from pipeline.core.cel.build import AT_LEAST
 from pipeline.core.definitions import Matcher, Signal
 from pipeline.core.merge import merged
-from pipeline.core.profile import Profile
 from pipeline.core.rules import compile_rule, stop_of
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person
 
 NOW = 100_000
 WITHIN = 1_000
@@ -23,7 +23,7 @@ COUNT = Signal("n", "count", (Matcher(),), WITHIN, 5, path="signals.n", keys=("n
 SEQUENCE = Signal("s", "sequence", (Matcher(), Matcher()), path="signals.s", keys=("s#1", "s#2"))
 
 
-def rule(text: str, profile: Profile, signal: Signal = COUNT, now_ms: int = NOW) -> bool | None:
+def rule(text: str, profile: Person, signal: Signal = COUNT, now_ms: int = NOW) -> bool | None:
     """What the rule says of the profile; None: unknown."""
     known: dict[str, Any] = {}
     value = signals.value(signal, profile, now_ms)
@@ -45,7 +45,7 @@ def rule(text: str, profile: Profile, signal: Signal = COUNT, now_ms: int = NOW)
     (NOW - WITHIN + 1, 50, None),
 ])
 def test_a_count_is_known_once_nothing_can_be_missing(since_ms: int, heard_ms: int, count: int | None) -> None:
-    assert signals.value(replace(COUNT, since_ms=since_ms), Profile(heard_ms=heard_ms), NOW) == count
+    assert signals.value(replace(COUNT, since_ms=since_ms), Person(heard_ms=heard_ms), NOW) == count
 
 
 @pytest.mark.parametrize(("text", "outcome"), [
@@ -55,7 +55,7 @@ def test_a_count_is_known_once_nothing_can_be_missing(since_ms: int, heard_ms: i
     ("signals.n + 1 > 0", None), ("!has(signals.n)", True),
 ])
 def test_what_was_counted_so_far_settles_what_it_can(text: str, outcome: bool | None) -> None:
-    profile = Profile(heard_ms=1, behaviour={"n#1": (NOW - 3, NOW - 2)})
+    profile = Person(heard_ms=1, behaviour={"n#1": (NOW - 3, NOW - 2)})
     assert rule(text, profile, replace(COUNT, since_ms=NOW - 10)) is outcome
 
 
@@ -68,8 +68,8 @@ def test_no_comparison_says_anything_but_what_the_whole_history_says(
     late = tuple(range(NOW - 9, NOW - 9 + seen))
     early = tuple(range(NOW - 20, NOW - 20 + missed))
     text = f"signals.n {how} {against}"
-    whole = rule(text, Profile(heard_ms=1, behaviour={"n#1": (early + late)[-5:]}))
-    partly = rule(text, Profile(heard_ms=1, behaviour={"n#1": late[-5:]}), replace(COUNT, since_ms=since_ms))
+    whole = rule(text, Person(heard_ms=1, behaviour={"n#1": (early + late)[-5:]}))
+    partly = rule(text, Person(heard_ms=1, behaviour={"n#1": late[-5:]}), replace(COUNT, since_ms=since_ms))
     assert partly in (whole, None)
     if seen >= 5:
         assert partly is whole, "past what it counts up to, nothing more can be missing"
@@ -78,16 +78,16 @@ def test_no_comparison_says_anything_but_what_the_whole_history_says(
 def test_a_sequence_that_happened_is_known_one_that_may_have_is_not() -> None:
     late = replace(SEQUENCE, since_ms=NOW - 10)
     happened: dict[str, tuple[int, ...]] = {"s#1": (NOW - 5,), "s#2": (NOW - 4,)}
-    assert signals.value(late, Profile(heard_ms=1), NOW) is None
-    assert signals.value(late, Profile(heard_ms=1, behaviour=happened), NOW) is True
+    assert signals.value(late, Person(heard_ms=1), NOW) is None
+    assert signals.value(late, Person(heard_ms=1, behaviour=happened), NOW) is True
     undone = replace(late, without=Matcher(), keys=(*late.keys, "s#3"))
-    assert signals.value(undone, Profile(heard_ms=1, behaviour=happened), NOW) is None, "what undoes it may be missing"
-    assert signals.value(undone, Profile(heard_ms=NOW, behaviour=happened), NOW) is True
+    assert signals.value(undone, Person(heard_ms=1, behaviour=happened), NOW) is None, "what undoes it may be missing"
+    assert signals.value(undone, Person(heard_ms=NOW, behaviour=happened), NOW) is True
 
 
 def test_time_alone_makes_a_count_known_and_it_is_looked_at_again_then() -> None:
     late = replace(COUNT, since_ms=NOW - 10)
-    heard = Profile(heard_ms=1, behaviour={"n#1": (NOW - 5,)})
+    heard = Person(heard_ms=1, behaviour={"n#1": (NOW - 5,)})
     assert signals.due_ms([late], heard, NOW) == NOW - 10 + WITHIN
     assert signals.due_ms([late], changed(heard, heard_ms=NOW), NOW) == NOW - 5 + WITHIN
     assert signals.due_ms([late], changed(heard, behaviour={}), NOW + WITHIN) is None
@@ -95,7 +95,7 @@ def test_time_alone_makes_a_count_known_and_it_is_looked_at_again_then() -> None
 
 @pytest.mark.parametrize(("own", "given_up", "both"), [(0, 0, 0), (5, 0, 5), (0, 7, 7), (5, 7, 5), (7, 5, 5)])
 def test_two_profiles_that_become_one_were_heard_of_when_the_first_was(own: int, given_up: int, both: int) -> None:
-    one, other = Profile(profile_id="shop/a", heard_ms=own), Profile(profile_id="shop/b", heard_ms=given_up)
+    one, other = Person(profile_id="shop/a", heard_ms=own), Person(profile_id="shop/b", heard_ms=given_up)
     assert merged(one, other).heard_ms == both
 
 

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.agents import _rotation, inbox
+from pipeline.agents import _rotation, _router
 from pipeline.agents._apply import apply_erasure
 from pipeline.agents._identity import take
-from pipeline.agents._undo import ask_back, let_go, revive
+from pipeline.agents._undo import ask_back, let_go, revive_redirect
 from pipeline.agents.inbox import handle
 from pipeline.codecs.checks import check_inbox
-from pipeline.core import caps, learn, links, rotation, signals, statements, windows
+from pipeline.core import caps, learn, links, rotation, signals, statements, subject, windows
 from pipeline.core.catalog import ItemCompiler
 from pipeline.core.cel.reference import Reference, Refused
 from pipeline.core.cel.syntax import RuleError
@@ -37,7 +37,6 @@ from pipeline.core.model import (
     LinkStep,
 )
 from pipeline.core.problems import DefinitionError
-from pipeline.core.profile import Given, Profile, Rotation
 from pipeline.core.release import second_opinion
 from pipeline.core.release.limits import describe
 from pipeline.core.rules import compile_rule, passes
@@ -46,10 +45,11 @@ from pipeline.core.sections.links import ASKED_BACK, CLAIMED, GIVEN_UP, LINKED, 
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import SEGMENTS_TIMER, Given, Person, Redirect, Rotation
 from pipeline.core.templates import compile_template
 from pipeline.core.values import replaced
 from pipeline.core.words import Basis
-from pipeline.flow import Accept, Reason, Redirect
+from pipeline.flow import Accept, Forward, Reason
 from pipeline.runtime.fates import LaneContext
 from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
@@ -98,7 +98,7 @@ def test_what_the_fallback_chain_shows_was_not_ranked() -> None:
 
 def test_an_audit_names_the_item_and_what_kept_it_back() -> None:
     quiet = made({"channels": {"web": {"do_not_contact": "profile.age > 3"}}}, {"a": {}})
-    profile = agreed(Profile(profile_id=SUBJECT, traits={"age": Trait(4)}))
+    profile = agreed(Person(profile_id=SUBJECT, traits={"age": Trait(4)}))
     (one,) = decide(asked(), profile, quiet, NOW_MS).candidates
     assert (one.item_id, one.outcome) == ("a", "do_not_contact")
     held = made({"holdouts": {"none": {"share": 100}}}, {"a": {}})
@@ -109,8 +109,8 @@ def test_an_audit_names_the_item_and_what_kept_it_back() -> None:
 def test_who_was_erased_is_forgotten_in_what_was_given_up_too() -> None:
     gone = Identifier("email", "gone")
     evidence = Link("email", LINKED, "e", 1, 1)
-    inner = Profile(profile_id="shop/b", links={"gone": evidence, "c": evidence})
-    state = Profile(profile_id="shop/b", alias_of="shop/a", given=Given("shop/a", "e", 1, inner))
+    inner = Person(profile_id="shop/b", links={"gone": evidence, "c": evidence})
+    state = Redirect(profile_id="shop/b", to="shop/a", given=Given("shop/a", "e", 1, inner))
     after = links.forgotten(state, gone, "shop/gone")
     assert after.given is not None and after.given.to == "shop/a"
     assert set(after.given.state.links) == {"c"}
@@ -148,7 +148,7 @@ def test_what_the_cel_library_refuses_is_said(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_is_given_up_by_a_newer_name_says_the_newer_key() -> None:
-    state = Profile(profile_id="shop/old", rotation=Rotation(taken=("older",), first="shop/older", at_ms=7))
+    state = Person(profile_id="shop/old", rotation=Rotation(taken=("older",), first="shop/older", at_ms=7))
     newer = rotation.named(state, Identifier("email", "new", ["old"]))
     assert newer == Rotation("shop/new", (), ("older",), "shop/older", 7)
     assert rotation.named(state, Identifier("email", "old")) == replaced(newer, successor="")
@@ -158,11 +158,11 @@ def test_what_is_given_up_by_a_newer_name_says_the_newer_key() -> None:
 def test_a_shared_device_that_is_let_go_keeps_what_is_known_of_its_key() -> None:
     live = made({"identity": {}}, {"a": {}})
     turned = Rotation(taken=("older",), first="shop/older")
-    state = Profile(profile_id="shop/d1", alias_of="shop/u1", rotation=turned, mentions={"shop/u9": 1})
+    state = Redirect(profile_id="shop/d1", to="shop/u1", rotation=turned, mentions={"shop/u9": 1})
     outcome = let_go("e", "shop/d1", Identifier("device", "d1"), NOW_MS, "", state,
                      LaneContext(lambda _tenant: live, NOW_MS))
     assert isinstance(outcome, Accept)
-    assert (outcome.state.alias_of, outcome.state.rotation) == (None, turned)
+    assert isinstance(outcome.state, Person) and outcome.state.rotation == turned
     assert outcome.state.mentions.keys() >= {"shop/u9"}
 
 
@@ -171,7 +171,7 @@ def test_what_time_alone_changes_is_computed_with_the_account() -> None:
     live = made({"segments": {"gold": {"rule": rule}}}, {"a": {}})
     known = replace(live, accounts={"shop/@acme": Account("shop/@acme", 1, NOW_MS, {"tier": "gold"})})
     members = {"shop/@acme": Member((), NOW_MS)}
-    profile = agreed(Profile(profile_id=SUBJECT, accounts=members, segments_due_ms=NOW_MS))
+    profile = agreed(Person(profile_id=SUBJECT, accounts=members, timers={SEGMENTS_TIMER: NOW_MS}))
     outcome = handle(InboxRecord("due", SUBJECT, SUBJECT, due_ms=NOW_MS), profile,
                      LaneContext(lambda _tenant: known, NOW_MS))
     assert isinstance(outcome, Accept) and list(outcome.state.segments) == ["gold"]
@@ -202,14 +202,14 @@ def test_every_statement_of_a_tc_string_says_which_string() -> None:
 def test_a_logout_by_a_newer_name_leaves_the_key_that_it_came_to() -> None:
     live = made({"identity": {}}, {"a": {}})
     event = IdentityEvent("e", "shop/new", IdentityKind.LOGOUT, NOW_MS, subject_type="device", earlier=["old"])
-    state = Profile(profile_id="shop/old", alias_of="shop/u1")
+    state = Redirect(profile_id="shop/old", to="shop/u1")
     outcome = take(event, "shop/old", state, LaneContext(lambda _tenant: live, NOW_MS))
     assert isinstance(outcome, Accept) and outcome.state.profile_id == "shop/old"
 
 
 def test_who_is_erased_while_she_follows_somebody_tells_him_and_has_the_rest_erased() -> None:
     other = Link("email", LINKED, "e", 1, 1)
-    state = Profile(profile_id="shop/d1", alias_of="shop/u1", links={"e1": other})
+    state = Redirect(profile_id="shop/d1", to="shop/u1", links={"e1": other})
     request = ErasureRequest("job", "shop/d1", ErasureAction.ERASE, NOW_MS)
     outcome = apply_erasure(request, "shop/d1", state, LaneContext(lambda _tenant: None, NOW_MS))
     assert isinstance(outcome, Accept)
@@ -218,8 +218,8 @@ def test_who_is_erased_while_she_follows_somebody_tells_him_and_has_the_rest_era
 
 
 def test_an_account_that_came_over_alone_is_published_as_it_is() -> None:
-    asked = Profile(profile_id="shop/@new", rotation=Rotation(taking=("@old",)))
-    given = Profile(profile_id="shop/@old", traits={"tier": Trait("gold")}, version=3)
+    asked = subject.Account(profile_id="shop/@new", rotation=Rotation(taking=("@old",)))
+    given = subject.Account(profile_id="shop/@old", traits={"tier": Trait("gold")}, version=3)
     over = LinkStep(LinkKind.HAND_OVER, Identifier("", "@old"), "shop/@new", NOW_MS)
     event = InboxRecord("e", "shop/@new", "shop/@old", merge=given, link=over)
     outcome = _rotation._taken_over(event, over, given, asked, LaneContext(lambda _tenant: None, NOW_MS))
@@ -230,11 +230,12 @@ def test_an_account_that_came_over_alone_is_published_as_it_is() -> None:
 
 
 def test_what_comes_back_to_who_follows_somebody_else_by_now_goes_on_under_its_own_event() -> None:
-    redirect = Profile(profile_id="shop/d1", alias_of="shop/u2", alias_event="later",
-                   given=Given("shop/u1", "first", 1, Profile(profile_id="shop/d1")))
+    redirect = Redirect(profile_id="shop/d1", to="shop/u2", alias_event="later",
+                   given=Given("shop/u1", "first", 1, Person(profile_id="shop/d1")))
     step = LinkStep(LinkKind.REVIVE, Identifier("device", "d1"), "shop/u1", NOW_MS, cause="first")
-    event = InboxRecord("undo", "shop/d1", "shop/u1", merge=Profile(profile_id="shop/d1"), link=step)
-    outcome = revive(event, step, Profile(profile_id="shop/d1"), redirect, LaneContext(lambda _tenant: None, NOW_MS))
+    event = InboxRecord("undo", "shop/d1", "shop/u1", merge=Person(profile_id="shop/d1"), link=step)
+    nobody = LaneContext(lambda _tenant: None, NOW_MS)
+    outcome = revive_redirect(event, step, Person(profile_id="shop/d1"), redirect, nobody)
     assert isinstance(outcome, Accept)
     [emit] = outcome.emits
     assert isinstance(emit.value, InboxRecord)
@@ -242,10 +243,10 @@ def test_what_comes_back_to_who_follows_somebody_else_by_now_goes_on_under_its_o
 
 
 def test_what_an_alias_passes_on_joined_what_it_gave_up_when_it_gave_up() -> None:
-    kept = Given("shop/u1", "alias", 77, Profile(profile_id="shop/d1"))
-    redirect = Profile(profile_id="shop/d1", alias_of="shop/u1", alias_event="alias", alias_at=1, given=kept)
-    given = Profile(profile_id="shop/e1", traits={"plan": Trait("free")}, alias_at=2)
-    outcome = inbox._pass_on(InboxRecord("e", "shop/d1", "shop/e1", merge=given), given, redirect, "shop/u1")
+    kept = Given("shop/u1", "alias", 77, Person(profile_id="shop/d1"))
+    redirect = Redirect(profile_id="shop/d1", to="shop/u1", alias_event="alias", alias_at=1, given=kept)
+    given = Person(profile_id="shop/e1", traits={"plan": Trait("free")}, alias_at=2)
+    outcome = _router._pass_on(InboxRecord("e", "shop/d1", "shop/e1", merge=given), given, redirect)
     assert isinstance(outcome, Accept) and outcome.state.given is not None
     assert outcome.state.given.state.merged["shop/e1"].at_ms == 77
 
@@ -270,7 +271,7 @@ def test_an_event_tidies_counters_by_the_time_at_which_it_is_taken_up() -> None:
 
 
 def test_places_are_taken_for_what_a_claimed_identifier_brings() -> None:
-    after = links.reserved(Profile(profile_id="shop/u1"), [Identifier("email", "e1")], "d1", "e", 5, 9, "web")
+    after = links.reserved(Person(profile_id="shop/u1"), [Identifier("email", "e1")], "d1", "e", 5, 9, "web")
     assert after.links == {"e1": Link("email", CLAIMED, "e", 5, 9, "web", "with:d1")}
 
 
@@ -310,7 +311,7 @@ def test_a_gap_with_nothing_in_it_is_said_where_it_is() -> None:
 
 def test_an_alias_that_is_asked_back_says_so_at_its_own_key() -> None:
     own = Link("email", GIVEN_UP, "alias", 1, 1)
-    state = Profile(profile_id="shop/e1", alias_of="shop/u1", alias_event="alias", links={"e1": own})
+    state = Redirect(profile_id="shop/e1", to="shop/u1", alias_event="alias", links={"e1": own})
     event = IdentityEvent("undo", "shop/e1", IdentityKind.UNMERGE, NOW_MS)
     outcome = ask_back(event, Identifier("email", "e1"), state)
     assert isinstance(outcome, Accept) and outcome.state.links["e1"].outcome == ASKED_BACK
@@ -355,10 +356,10 @@ def test_a_problem_says_at_which_key_it_is() -> None:
 @pytest.mark.parametrize(("earlier", "reason"), [(["c"], Reason.FORWARDED), ([], Reason.DECIDED)])
 def test_a_retry_by_way_of_an_earlier_hash_goes_where_its_first_try_went(earlier: list[str], reason: Reason) -> None:
     """Found by `make sim SEED=7698`: `c` was an alias when it sent r1 on; then it was undone, and its key changed."""
-    state = Profile(profile_id="shop/c", forwarded={"r1": "shop/e"})
+    state = Person(profile_id="shop/c", forwarded={"r1": "shop/e"})
     request = DecisionRequest("r1", "shop/C", "web", ["hero"], earlier=["c"])
     record = InboxRecord("r1", "shop/c", "shop/c", request=request, earlier=earlier)
-    outcome = inbox.handle(record, state, LaneContext(lambda _tenant: None, NOW_MS))
+    outcome = handle(record, state, LaneContext(lambda _tenant: None, NOW_MS))
     assert outcome.reason is reason
-    if isinstance(outcome, Redirect):
+    if isinstance(outcome, Forward):
         assert outcome.emit.key == "shop/e" and outcome.emit.value.earlier == []  # type: ignore[attr-defined]

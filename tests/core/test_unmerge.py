@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from pipeline.core import undo
 from pipeline.core.merge import merged
 from pipeline.core.model import ConsentGrant, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Profile
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.links import UNMERGED
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import UNDO_TIMER, Person
 from pipeline.flow import Reason
 
 from .small_world import SmallWorld
@@ -44,7 +44,7 @@ def test_what_an_identifier_brought_goes_back_with_it() -> None:
     assert (clicks(shop, "u1"), clicks(shop, "a1")) == (1, 2)
     assert {name: trait.value for name, trait in person.traits.items()} == {"plan": "free", "city": "Rome"}
     assert {name: trait.value for name, trait in visitor.traits.items()} == {"plan": "pro"}
-    assert person.merged == {} and visitor.alias_of is None and visitor.given is None
+    assert person.merged == {} and isinstance(visitor, Person) and visitor.given is None
     assert outcomes(shop, "u1")["a1"] == UNMERGED
 
 
@@ -134,7 +134,7 @@ def test_when_the_time_to_undo_is_over_the_copy_is_forgotten() -> None:
     shop = together()
     redirect = shop.states["shop/a1"]
     due_ms = shop.now_ms + 30 * 86_400_000
-    assert redirect.segments_due_ms == due_ms and redirect.given is not None
+    assert redirect.timers == {UNDO_TIMER: due_ms} and redirect.given is not None
     shop.now_ms = due_ms
     shop.inbox.append(InboxRecord("due", "shop/a1", "shop/a1", due_ms=due_ms))
     shop.deliver()
@@ -148,10 +148,10 @@ _moments = st.lists(st.integers(0, 50), max_size=8).map(lambda found: tuple(sort
 
 
 @st.composite
-def profiles(draw: st.DrawFn, name: str) -> Profile:
+def profiles(draw: st.DrawFn, name: str) -> Person:
     counters = draw(st.dictionaries(st.sampled_from("xyz"), _moments, max_size=3))
     traits = draw(st.dictionaries(st.sampled_from("pq"), st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=2))
-    return Profile(profile_id=
+    return Person(profile_id=
         f"shop/{name}", traits={key: Trait(value, at) for key, (value, at) in traits.items()},
         behaviour=draw(st.dictionaries(st.sampled_from("vw"), _moments.filter(bool), max_size=2)),
         counters={key: Counter(times, len(times), {f"{name}{key}": 9}) for key, times in counters.items()},
@@ -160,7 +160,7 @@ def profiles(draw: st.DrawFn, name: str) -> Profile:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(profiles("own"), profiles("given"), profiles("later"))
-def test_undoing_gives_back_exactly_what_merging_brought(own: Profile, other: Profile, later: Profile) -> None:
+def test_undoing_gives_back_exactly_what_merging_brought(own: Person, other: Person, later: Person) -> None:
     whole = merged(own, other, "m1", 1)
     assert undo.without(whole, other, 2, "given").counters == own.counters
     assert undo.without(whole, other, 2, "given").behaviour == own.behaviour

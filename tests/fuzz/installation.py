@@ -15,7 +15,7 @@ import httpx
 from pipeline.adapters import profile_reader
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.core import identity
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person, Subject
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.broker import embedded
@@ -95,14 +95,14 @@ class Installation:
         """A user's key."""
         return identity.subject_key(self.settings.tenant_keys, TENANT, "user_id", user)
 
-    def profile(self, user: str) -> Profile | None:
+    def profile(self, user: str) -> Subject | None:
         """What is kept of a user."""
         return profile_reader.read(self.settings, [self.key(user)]).get(self.key(user))
 
     def clicks(self, user: str) -> int:
         """How many clicks of a user were counted."""
         kept = self.profile(user)
-        counter = None if kept is None else kept.counters.get(CLICKED)
+        counter = kept.counters.get(CLICKED) if isinstance(kept, Person) else None
         return 0 if counter is None else counter.total
 
     def _serves(self) -> bool:

@@ -19,7 +19,7 @@ from pipeline.core.model import (
     Scalar,
     SegmentChange,
 )
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Erased, Person
 from pipeline.flow import Accept, Context, Emit, Flow, Lane, Outcome, Reason
 from pipeline.runtime.data_keys import DataKeys
 from pipeline.runtime.memory import MemoryPipeline, MemoryStore, counting_chance
@@ -100,8 +100,8 @@ def test_a_restarted_worker_goes_on_with_the_key_there_is(tmp_path: Path) -> Non
 def test_what_follows_from_an_unwritable_outcome_changes_no_key() -> None:
     """The dead letter is encrypted with what stays: a key that was made for nothing would be nowhere."""
 
-    def erase(event: FeedbackEvent, state: Profile | None, _ctx: Context) -> Outcome:
-        gone = Profile(profile_id=event.subject, suppressed=event.item_id == "gone")
+    def erase(event: FeedbackEvent, state: Person | None, _ctx: Context) -> Outcome:
+        gone = (Erased if event.item_id == "gone" else Person)(profile_id=event.subject)
         text = "\ud800" if event.item_id else "ok"
         change = SegmentChange(event.subject, "s", True, event.at_ms, text, "r1")
         return Accept(Reason.APPLIED, gone, (Emit(SEGMENT_CHANGES, event.subject, change),))
@@ -124,9 +124,9 @@ def keys_over(store: MemoryStore, secrets: str = "test") -> DataKeys:
 
 def test_an_erased_value_opens_without_a_key_and_one_of_another_subject_does_not_open() -> None:
     store, owner = MemoryStore(), keys_over(MemoryStore())
-    cipher = owner.after(b"t/a", None, Profile())
-    assert cipher is not None and owner.after(b"t/a", cipher, Profile()) is cipher
-    assert owner.after(b"t/a", cipher, Profile(suppressed=True)) is None
+    cipher = owner.after(b"t/a", None, Person())
+    assert cipher is not None and owner.after(b"t/a", cipher, Person()) is cipher
+    assert owner.after(b"t/a", cipher, Erased()) is None
     store.apply({b"t/a": owner.encrypted(Envelope(state=b"left"), None)}, 0)
     envelope, none = keys_over(store).load(b"t/a")
     assert (envelope.state, envelope.key, none) == (b"left", None, None)
@@ -140,7 +140,7 @@ def test_an_erased_value_opens_without_a_key_and_one_of_another_subject_does_not
 
 def test_a_key_made_anew_is_another_under_another_pseudonym() -> None:
     owner = keys_over(MemoryStore())
-    first, second = owner.after(b"t/a", None, Profile()), owner.after(b"t/a", None, Profile())
+    first, second = owner.after(b"t/a", None, Person()), owner.after(b"t/a", None, Person())
     assert first is not None and second is not None
     assert first.pseudonym != second.pseudonym and first.wrapped != second.wrapped
 

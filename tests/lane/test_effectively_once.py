@@ -17,8 +17,8 @@ from pipeline.core.model import (
     InboxRecord,
     SegmentChange,
 )
-from pipeline.core.profile import Profile
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Flow, Lane, Outcome, Reason
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import FLOWS
@@ -35,13 +35,13 @@ from topics.catalog import (
 from topics.partitions import subject_partition
 
 
-def count(event: FeedbackEvent, profile: Profile | None, context: Context) -> Outcome:
+def count(event: FeedbackEvent, profile: Person | None, context: Context) -> Outcome:
     """Deliberately not idempotent: a record applied twice shows in the count."""
     if event.name == "reject":
         return DeadLetter(Reason.INVALID, "as asked")
     if event.name == "drop":
         return Drop(Reason.TOO_OLD)
-    profile = profile or Profile(profile_id=event.subject)
+    profile = profile or Person(profile_id=event.subject)
     times = (*profile.behaviour.get("n", ()), event.at_ms)
     # Text that UTF-8 cannot carry, as a careless template may make it.
     segment = "\ud800" if event.name == "unwritable" else f"n={len(times)}"

@@ -19,8 +19,8 @@ from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
 from pipeline.core import erasure
 from pipeline.core.bounds import COMPACTED_MS
-from pipeline.core.profile import Profile
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 
 from .test_lanes import World
 
@@ -31,7 +31,7 @@ ANN = f"shop/{blake2b(b'ann', digest_size=16).hexdigest()}".encode()
 
 def profile_of(key: bytes, text: str = "x" * 300) -> bytes:
     """Somebody's value as it lies in the table, with its key."""
-    data = state.encode(Profile(profile_id=key.decode(), traits={"name": Trait(text)}))
+    data = state.encode(Person(profile_id=key.decode(), traits={"name": Trait(text)}))
     return encrypted_values.encrypted(Envelope(1, state=data), KEY_ENCRYPTION.new_key(key, NONCES))
 
 

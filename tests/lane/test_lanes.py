@@ -14,8 +14,8 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.profile import Profile
 from pipeline.core.sections.traits import Trait
+from pipeline.core.subject import Person
 from pipeline.core.values import replaced
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
@@ -29,20 +29,20 @@ CHANGELOG = "changelog"
 SEGMENTS = "segment.changes"
 
 
-def apply(event: FeedbackEvent, profile: Profile | None, _context: object) -> Outcome:
+def apply(event: FeedbackEvent, profile: Person | None, _context: object) -> Outcome:
     """Writes and says something for every event but `quiet` ones, which only repeat something."""
     from pipeline.core.model import SegmentChange
 
     change = SegmentChange(event.subject, "s", True, 1, event.event_id, "r")
     if event.name.startswith("grow "):
         grown = {"t": Trait("x" * int(event.name.removeprefix("grow ")))}
-        return Accept(Reason.APPLIED, Profile(profile_id=event.subject, traits=grown),
+        return Accept(Reason.APPLIED, Person(profile_id=event.subject, traits=grown),
                       (Emit(SEGMENT_CHANGES, event.subject, change),))
     if event.name == "boom":
         error = ZeroDivisionError("a bug in the core")
         error.add_note("note of the clause")
         raise error
-    return Accept(Reason.APPLIED, Profile(profile_id=event.subject), (Emit(SEGMENT_CHANGES, event.subject, change),))
+    return Accept(Reason.APPLIED, Person(profile_id=event.subject), (Emit(SEGMENT_CHANGES, event.subject, change),))
 
 
 FLOW = Flow(

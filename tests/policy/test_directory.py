@@ -10,8 +10,8 @@ import pytest
 from pipeline.codecs import avro
 from pipeline.core.decide import decide
 from pipeline.core.model import CatalogItem, PolicyRelease
-from pipeline.core.profile import Profile
 from pipeline.core.release import compile_release
+from pipeline.core.subject import Person
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.directory import Directory
 from pipeline.policy.load import Checked, canonical, load, release_body
@@ -143,7 +143,7 @@ def test_a_release_decides_after_the_way_through_the_topics_as_before(tmp_path: 
     follow(directory, published(one).records)
     live = directory.live("shop")
     assert live is not None
-    subject: Profile = agreed()
+    subject: Person = agreed()
     assert decide(asked(), subject, live, 5).decisions == decide(asked(), subject, one.live("shop"), 5).decisions
 
 

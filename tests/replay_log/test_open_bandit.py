@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.core.decide import decide
 from pipeline.core.model import ConsentGrant, DecisionRequest
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Person
 from pipeline.policy.load import load
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.mapping_file import load_mapping
@@ -77,7 +77,7 @@ def test_items_are_ranked_by_the_other_policys_log(tmp_path: Path, monkeypatch: 
 def test_the_example_policy_is_fine_and_ranks_by_click_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepare(tmp_path / "demo", "random", "all", package_of(tmp_path, monkeypatch))
     checked = load(prepared.policy)
-    profile = Profile(consent={"personalization": ConsentGrant("personalization", True, 1)})
+    profile = Person(consent={"personalization": ConsentGrant("personalization", True, 1)})
     request = DecisionRequest("q", "default/s", "web", ["center"])
     assert [one.item_id for one in decide(request, profile, checked.live("default"), 2).decisions] == ["item-0"]
 

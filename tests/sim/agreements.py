@@ -7,38 +7,39 @@ the file of what is known about it to another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pipeline.core.keys import beside, hash_of
-from pipeline.core.profile import Profile
 from pipeline.core.sections.links import HELD, JOINED, LINKED
+from pipeline.core.subject import Erased, Person, Redirect
 
 
 def disagreements(
-    states: Mapping[str, Profile], leads_to: Callable[[str], str], passed_over: Callable[[str], bool]
+    states: Mapping[str, Any], leads_to: Callable[[str], str], passed_over: Callable[[str], bool]
 ) -> Iterator[str]:
     """What is wrong, in words. `passed_over`: keys of which nothing of this can be said (rings under way)."""
     for key, state in states.items():
-        if state.alias_of is not None or state.suppressed or passed_over(key):
+        if not isinstance(state, Person) or passed_over(key):
             continue
         for name, link in state.links.items():
             if link.outcome in (LINKED, JOINED) and leads_to(beside(key, name)) != key:
                 yield f"{key} has {name} as {link.outcome}, which leads to {leads_to(beside(key, name))}"
     for key, state in states.items():
         winner = leads_to(key)
-        if state.alias_of is None or state.suppressed or winner not in states or passed_over(key):
+        if not isinstance(state, Redirect) or winner not in states or passed_over(key):
             continue
         known = states[winner].links.get(hash_of(key))
-        if not states[winner].suppressed and (known is None or known.outcome not in HELD):
+        if not isinstance(states[winner], Erased) and (known is None or known.outcome not in HELD):
             yield f"{key} leads to {winner}, whose evidence says {known.outcome if known else 'nothing'}"
 
 
-def traces(states: Mapping[str, Profile]) -> Iterator[str]:
+def traces(states: Mapping[str, Any]) -> Iterator[str]:
     """Erased identifiers that are named by what is kept about somebody else."""
-    erased = {hash_of(key): key for key, state in states.items() if state.suppressed}
+    erased = {hash_of(key): key for key, state in states.items() if isinstance(state, Erased)}
     if not erased:
         return
     for key, state in states.items():
-        if state.suppressed:
+        if isinstance(state, Erased):
             continue
         kept = repr(state)
         for name, gone in erased.items():

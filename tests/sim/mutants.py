@@ -18,8 +18,8 @@ from pipeline.core import caps, erasure, learn, rotation
 from pipeline.core.gates import DecisionContext
 from pipeline.core.keys import hash_of
 from pipeline.core.model import InboxRecord
-from pipeline.core.profile import Profile
 from pipeline.core.sections.section import changed
+from pipeline.core.subject import Person
 from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
@@ -128,7 +128,7 @@ def _use_at_once() -> Any:
     """The earlier hash is asked for what it keeps, and what comes meanwhile is used without it."""
     sent = _rotation.elsewhere
 
-    def asked_once(record: InboxRecord, state: Profile | None) -> Any:
+    def asked_once(record: InboxRecord, state: Person | None) -> Any:
         known = rotation.of(state)
         names = {*known.taking, *known.taken, hash_of(record.profile_id)}
         return sent(record, state) if known.successor or not names.issuperset(record.earlier) else None
@@ -139,7 +139,7 @@ def _use_at_once() -> Any:
 def _take_over_again() -> Any:
     taken_over = _rotation._taken_over
 
-    def again(event: InboxRecord, step: Any, given: Profile, state: Profile | None, ctx: Any) -> Any:
+    def again(event: InboxRecord, step: Any, given: Person, state: Person | None, ctx: Any) -> Any:
         if state is not None and not rotation.of(state).successor:
             state = changed(state, rotation=replaced(rotation.of(state), taking=(step.identifier.hash,), taken=()))
         return taken_over(event, step, given, state, ctx)

@@ -17,7 +17,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import DecryptionError
 from pipeline.codecs.keyring import Keyring
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.profile import Profile
+from pipeline.core.subject import Erased, Person, Redirect, leads_to
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.sim.agreements import disagreements, traces
@@ -129,7 +129,7 @@ class Oracle:
         """Those that are not an erased subject's."""
         return [(record, value) for record, value in self._outputs(topic) if value.encrypted is None]
 
-    def _states(self) -> dict[str, Profile]:
+    def _states(self) -> dict[str, Any]:
         """What a new worker would read, after the log was compacted; must be what the present owner has, but for an
         outbox that the broker has acknowledged."""
         states = {}
@@ -202,13 +202,13 @@ class Oracle:
                 self.wrong.append(f"no receipt for {sorted(missing)} of {request.job_id}")
         for name in {e.profile_id for e in receipts}:
             state = self.states.get(name)
-            if state is None or not state.suppressed or state.traits or state.counters or state.requests:
+            if not isinstance(state, Erased):
                 self.wrong.append(f"{name} was erased and is {state}")
             if name.encode() in self.keyring.wrapped:
                 self.wrong.append(f"{name} was erased and has a key")
         for name in self.states:
             end = self.states.get(self._leads_to(name))
-            if end is not None and end.suppressed and not self.states[name].suppressed:
+            if isinstance(end, Erased) and not isinstance(self.states[name], Erased):
                 self.wrong.append(f"{name} belongs to somebody erased and is not")
         for _, decision in self._outputs(DECISIONS):
             if decision.encrypted is not None and not receipts:
@@ -220,7 +220,7 @@ class Oracle:
             if self.sets[members[0]] in self.erased:
                 continue
             keys = self._kept(members)
-            holders = [name for name in keys if self.states[name].alias_of is None]
+            holders = [name for name in keys if not isinstance(self.states[name], Redirect)]
             if self.sets[members[0]] in self.parted:
                 continue
             events = [e for _, e in (*self.identity, *self.feedback) if e.subject in members]
@@ -241,12 +241,12 @@ class Oracle:
     def _leads_to(self, name: str) -> str:
         for _ in self.states:
             state = self.states.get(name)
-            if state is None or state.alias_of is None:
+            if (to := leads_to(state)) is None:
                 return name
-            name = state.alias_of
+            name = to
         return "itself"
 
-    def _knows_the_newest(self, members: list[str], state: Profile) -> None:
+    def _knows_the_newest(self, members: list[str], state: Person) -> None:
         mine = [e for _, e in self.identity if e.subject in members]
         traits = [e for e in mine if e.traits]
         if traits:

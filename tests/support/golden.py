@@ -18,7 +18,6 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core import model
-from pipeline.core.profile import Given, Profile, Rotation
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
@@ -29,6 +28,7 @@ from pipeline.core.sections.retries import Remembered
 from pipeline.core.sections.section import State, section_bytes
 from pipeline.core.sections.traits import Trait
 from pipeline.core.seen import NOTHING
+from pipeline.core.subject import Account, Erased, Given, Person, Redirect, Rotation, Subject
 from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
 
@@ -51,15 +51,13 @@ REQUEST = model.DecisionRequest(
     {"page": "/", "hour": 9, "load": 0.5, "mobile": False, "referrer": None}, AT_MS + 150, 3, "d41d8cd9",
     ["0cc175b9c0f1b6a831c399e269772661"],
 )
-PROFILE = Profile(
+PROFILE = Person(
     profile_id=SUBJECT,
-    alias_of=None,
     traits={"country": Trait("DE", AT_MS), "age": Trait(33, AT_MS), "score": Trait(-0.5, 1), "vip": Trait(True, 1)},
     consent={"personalization/web": CONSENT},
     accounts={"default/@acme": Member(("buyer",), AT_MS, False, AT_MS, ("@acme-1",))},
     segments={"regulars": AT_MS},
     segments_release="rel-1",
-    segments_due_ms=AT_MS + 86_400_000,
     segments_account=2,
     stages=(Stage("new", 1), Stage("active", AT_MS)),
     behaviour={"view": (1, 2, AT_MS)},
@@ -79,15 +77,26 @@ PROFILE = Profile(
     alias_at=3,
     forwarded={"req-0": "default/other"},
     alias_clock=4,
-    version=5,
-    leases=6,
     links={"9e107d9d372bb6826bd81d3542a419d6": Link("email", "limited", "evt-1", AT_MS, AT_MS + 5, "crm",
                                                     "limit:email")},
-    given=Given("default/other", "evt-0", AT_MS, Profile(profile_id=SUBJECT, event_ids=NOTHING.after("e0", 1))),
+    given=Given("default/other", "evt-0", AT_MS, Person(profile_id=SUBJECT, event_ids=NOTHING.after("e0", 1))),
     erased_at_ms=AT_MS,
-    suppressed=True,
     rotation=Rotation("", ("e4da3b7f",), ("1679091c",), "default/1679091c", AT_MS),
+    timers={"segments": AT_MS + 86_400_000},
 )
+REDIRECT = Redirect(
+    profile_id=SUBJECT, to="default/other", alias_event="evt-0", alias_at=3, alias_clock=4,
+    forwarded={"req-0": "default/other"}, given=PROFILE.given, links=PROFILE.links, event_ids=NOTHING.after("e0", 1),
+    mentions={"default/third": AT_MS}, rotation=PROFILE.rotation, timers={"undo": AT_MS + 1},
+)
+FIRM = Account(
+    profile_id="default/@acme", traits={"plan": Trait("pro", AT_MS)}, consent={"personalization": CONSENT},
+    counters={"firm-cap": Counter((1,), 1)}, event_ids=NOTHING.after("e0", 1), version=5, leases=6,
+    rotation=PROFILE.rotation, timers={"any": 1},
+)
+GONE = Erased(profile_id=SUBJECT, at_ms=AT_MS, rotation=PROFILE.rotation, timers={"settle": AT_MS})
+#: By the name of its golden sample.
+STATES: Final[dict[str, Subject]] = {"person": PROFILE, "redirect": REDIRECT, "account": FIRM, "erased": GONE}
 IDENTITY = model.IdentityEvent(
     "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
@@ -104,7 +113,7 @@ FEEDBACK = model.FeedbackEvent(
 ACCOUNT = model.Account(
     "default/@acme", 2, AT_MS, {"plan": "pro", "employees": 250, "contract_ends": "2027-01-31"}, [CONSENT]
 )
-LOAN = model.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
+LEASE = model.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
 
 VALUES: Final[dict[str, Any]] = {
     "identity_event": IDENTITY,
@@ -124,7 +133,7 @@ VALUES: Final[dict[str, Any]] = {
             model.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip", {"v": "false"}),
         ],
         '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1", 77, "0.1.0",
-        ACCOUNT, LOAN,
+        ACCOUNT, LEASE,
     ),
     "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
     "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
@@ -161,7 +170,7 @@ def state_format() -> dict[str, Any]:
     """The sections of each kind of state and their types, without the words that describe them."""
     kinds = {kind.__name__: {name: msgspec.json.schema(hint, schema_hook=_bytes_of_a_state)
                              for name, hint in get_type_hints(kind).items() if name in kind.SECTIONS}
-             for kind in (Profile,)}
+             for kind in (Person, Redirect, Account, Erased)}
     return _without_words(json.loads(json.dumps(kinds)))  # type: ignore[no-any-return]
 
 
@@ -193,8 +202,9 @@ def main() -> None:
         schema = NEWEST[subject]
         _write(f"{subject}.v{schema.version}", avro.encode(TOPIC_OF[subject], value), value)
         print(schema.file, fingerprint(schema.path))
-    _write(f"profile.v{state.VERSION}", state.encode(PROFILE), PROFILE)
-    written_down = STATE_DIR / f"profile.v{state.VERSION}.json"
+    for name, value in STATES.items():
+        _write(f"state_{name}.v{state.VERSION}", state.encode(value), value)
+    written_down = STATE_DIR / f"subject.v{state.VERSION}.json"
     if UNRELEASED or not written_down.exists():
         written_down.write_text(json.dumps(state_format(), indent=1) + "\n", "utf-8")
 

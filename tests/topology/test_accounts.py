@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import leasing
+from pipeline.core import leasing, subject
 from pipeline.core.definitions import Cap, Window
 from pipeline.core.model import (
     AuditRecord,
@@ -21,7 +21,6 @@ from pipeline.core.model import (
     Membership,
     Settlement,
 )
-from pipeline.core.profile import Profile
 from pipeline.core.replay import decided_again, differences
 from pipeline.core.values import replaced
 from pipeline.policy.load import PolicyError
@@ -297,7 +296,7 @@ def test_a_crash_between_any_two_effects_neither_passes_the_cap_nor_loses_a_plac
 
 def test_a_lease_that_is_never_settled_counts_as_spent() -> None:
     limits = {"c": Cap("c", "decision", "all", Window("rolling", length_ms=7 * DAY_MS), 2, of_account=True)}
-    account, first = leasing.leased(Profile(profile_id=ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
+    account, first = leasing.leased(subject.Account(profile_id=ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
     account, other = leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 1)
     assert (first.leased, other.leased) == ({"c|": 1}, {"c|": 1})
     account = leasing.settled(account, Settlement(other.lease_id, 2), limits, 2)

@@ -94,7 +94,7 @@ def test_an_alias_carries_the_counts_along(published) -> None:  # type: ignore[n
     # One on each side before the merge: the cap of two is reached, whichever identifier asks.
     assert ask(pipeline, "r2", "shop/device").decisions[0].item_id == "tips"
     assert ask(pipeline, "r3", "shop/ann").decisions[0].item_id == "tips"
-    assert pipeline.state("shop/device").alias_of == "shop/ann"
+    assert pipeline.state("shop/device").to == "shop/ann"
 
 
 def test_a_membership_that_runs_out_does_so_without_a_new_event(published) -> None:  # type: ignore[no-untyped-def]
@@ -115,7 +115,7 @@ def test_a_membership_that_runs_out_does_so_without_a_new_event(published) -> No
     pipeline.advance(3_600_000)
     assert len(memberships()) == 2
     # From now on one look a day, so that a new release reaches the subject.
-    assert 0 < pipeline.state("shop/ann").segments_due_ms - pipeline.clock.at_ms <= 86_400_000
+    assert 0 < pipeline.state("shop/ann").timers["segments"] - pipeline.clock.at_ms <= 86_400_000
 
 
 def test_a_request_past_its_deadline_is_dropped(published) -> None:  # type: ignore[no-untyped-def]

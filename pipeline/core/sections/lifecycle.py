@@ -45,6 +45,5 @@ SEGMENTS: Final[Section[dict[str, int]]] = Section({}, _merge_segments, read=_re
 #: The release they were computed under; after a merge, or one undone, they are to be computed again.
 SEGMENTS_RELEASE: Final[Section[str]] = Section(
     "", lambda *_: "", subtract=lambda *_: "", returned=lambda *_: "", read=whole)
-SEGMENTS_DUE: Final[Section[int | None]] = Section(None, read=whole)
 SEGMENTS_ACCOUNT: Final[Section[int]] = Section(0, read=whole)
 STAGES: Final[Section[Stages]] = Section((), _merge_stages, subtract=_subtract_stages, read=lambda own, _: own[-1:])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pipeline.core import keys
-from pipeline.core.sections.mappings import restored
 from pipeline.core.sections.section import Section
 from pipeline.core.values import Value, replaced
 from pipeline.core.words import Membership
@@ -88,8 +87,21 @@ def _merge(own: Members, given: Members, _: Merging) -> Members:
     return _bounded(_renamed({**own, **{key: _newer(own.get(key), member) for key, member in given.items()}}))
 
 
-def _displaced(own: Members, _: Members, merged: Members) -> Members:
-    return {key: member for key, member in own.items() if merged.get(key) != member}
+def _displaced(own: Members, given: Members, merged: Members) -> Members:
+    """What is different now; also what both sides had alike, which stays when the merge is undone."""
+    return {key: member for key, member in own.items() if merged.get(key) != member or given.get(key) == member}
+
+
+def _subtract(own: Members, given: Members, displaced: Members) -> Members:
+    """Without what came from the other side alone, or came about by both."""
+    result = {}
+    for key, member in own.items():
+        before, theirs = displaced.get(key), given.get(key)
+        if theirs is None or member != _newer(before, theirs):
+            result[key] = member
+        elif before is not None:
+            result[key] = before
+    return result
 
 
 def _read(own: Members, _: View) -> Members:
@@ -97,4 +109,4 @@ def _read(own: Members, _: View) -> Members:
     return {key: own[key]} if key else {}
 
 
-MEMBERSHIPS: Final[Section[Members]] = Section({}, _merge, _displaced, restored, read=_read, counts=True)
+MEMBERSHIPS: Final[Section[Members]] = Section({}, _merge, _displaced, _subtract, read=_read, counts=True)

@@ -1,4 +1,4 @@
-"""What is kept about one subject: one value, written whole, made of sections (`pipeline.core.sections`)."""
+"""What lies at a key: a person, an alias, an account, or that somebody was erased; each made of sections."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.core.bounds import REPLIES_BYTES_MAX
+from pipeline.core.keys import is_account
 from pipeline.core.sections import retries
 from pipeline.core.sections.behaviour import HEARD, SESSIONS, SIGNALS, Session
 from pipeline.core.sections.consent import CONSENT
@@ -14,7 +15,6 @@ from pipeline.core.sections.experiments import ASSIGNMENTS
 from pipeline.core.sections.lifecycle import (
     SEGMENTS,
     SEGMENTS_ACCOUNT,
-    SEGMENTS_DUE,
     SEGMENTS_RELEASE,
     STAGES,
     Stage,
@@ -36,7 +36,7 @@ class Given(Value, frozen=True):
     to: str
     event_id: str
     at_ms: int
-    state: Profile
+    state: Person
 
 
 class Rotation(Value, frozen=True, omit_defaults=True):
@@ -56,13 +56,20 @@ class Rotation(Value, frozen=True, omit_defaults=True):
 _ALIAS_CLOCK: Final[Section[int]] = Section(0, lambda own, given, _: max(own, given))
 _ROTATION: Final[Section[Rotation | None]] = Section(
     None, read=lambda own, _: None if own is None else Rotation(first=own.first))
+_NAME: Final[Section[str]] = Section("", read=whole)
+
+#: Timers of a person: when time alone may change memberships next; when a merge can be undone no longer.
+SEGMENTS_TIMER: Final = "segments"
+UNDO_TIMER: Final = "undo"
+#: Of somebody erased: what still waited to be sent is to go from the table too.
+SETTLE_TIMER: Final = "settle"
+_TIMERS: Final[Section[dict[str, int]]] = Section({}, read=whole)
 
 
-class Profile(State, tag=1):
-    """Everything about one subject."""
+class Person(State, tag=1):
+    """Everything about one person."""
 
-    profile_id: str = section(default=Section("", read=whole))
-    alias_of: str | None = section(default=Section(None))
+    profile_id: str = section(default=_NAME)
     traits: dict[str, Trait] = section(default=TRAITS)
     #: By `purpose`, or `purpose/channel` where the answer was for one channel.
     consent: dict[str, ConsentGrant] = section(default=CONSENT)
@@ -70,9 +77,8 @@ class Profile(State, tag=1):
     accounts: dict[str, Member] = section(default=MEMBERSHIPS)
     #: Segment → entered at (epoch ms).
     segments: dict[str, int] = section(default=SEGMENTS)
-    #: The release the segments were last computed under, and when time alone may change them next.
+    #: The release the segments were last computed under.
     segments_release: str = section(default=SEGMENTS_RELEASE)
-    segments_due_ms: int | None = section(default=SEGMENTS_DUE)
     #: The version of the account they were computed with; 0: of none.
     segments_account: int = section(default=SEGMENTS_ACCOUNT)
     #: Oldest first; the last one is the present stage.
@@ -92,53 +98,125 @@ class Profile(State, tag=1):
     requests: dict[str, Remembered] = section(default=REQUESTS)
     #: How many replies were put beside the state so far.
     replies: int = section(default=REPLIES)
-    #: The events it was told of, by which a repeat is known.
+    #: The events that were taken up, by which a repeat is known.
     event_ids: Seen = section(default=EVENTS)
     #: By key: profiles whose evidence names this identifier without holding it; an erasure reaches them.
     mentions: dict[str, int] = section(default=MENTIONS)
+    #: By hash: the identifiers of this profile, and those that were kept off.
+    links: dict[str, Link] = section(default=LINKS)
     #: By profile id: whose state was merged into this one.
     merged: dict[str, Merge] = section(default=MERGED)
-    #: The event that made this an alias, and its place in the order of aliases (see `pipeline.agents.inbox`).
+    #: Of a state that is given up: by which event, and its place in the order of aliases (see `pipeline.agents.inbox`).
     alias_event: str = section(default=Section(""))
     alias_at: int = section(default=Section(0))
-    #: Where an alias sent recent requests, by request id: a retry goes the same way, also after the alias was changed.
-    forwarded: dict[str, str] = section(default=Section({}))
     #: The highest place seen by this profile: the logical clock of that order.
     alias_clock: int = section(default=_ALIAS_CLOCK)
-    #: An account's own profile (its key is `tenant/@hash`): how often it was changed, and how often it leased.
-    version: int = section(default=Section(0))
-    leases: int = section(default=Section(0))
-    #: By hash: the identifiers of this profile, and those that were kept off. At an alias: its own.
-    links: dict[str, Link] = section(default=LINKS)
+    #: Where records went while this was an alias, by event or request id: a repeat goes the same way.
+    forwarded: dict[str, str] = section(default=Section({}))
+    #: What this identifier gave up once and may ask back.
     given: Given | None = section(default=Section(None))
     #: When everything about the subject was erased last: what happened up to then is never learnt again.
     erased_at_ms: int | None = section(default=Section(None))
-    #: Erased, and no new consent given since: nothing at all is learnt.
-    suppressed: bool = section(default=Section(False))
     #: Of the key, not of the person: it stays where it is in a merge. None: the key of the hashes never changed.
     rotation: Rotation | None = section(default=_ROTATION)
+    #: By name: when time alone changes the state (epoch ms).
+    timers: dict[str, int] = section(default=_TIMERS)
 
 
-def lasting_name(profile: Profile) -> str:
+class Redirect(State, tag=2):
+    """An alias: what comes for its identifier goes on to the profile that it belongs to."""
+
+    profile_id: str = section(default=_NAME)
+    #: The profile that it belongs to.
+    to: str = section(default=Section(""))
+    #: The event that made it an alias, and its place in the order of aliases; the highest place seen here.
+    alias_event: str = section(default=Section(""))
+    alias_at: int = section(default=Section(0))
+    alias_clock: int = section(default=_ALIAS_CLOCK)
+    #: Where it sent recent requests, by request id: a retry goes the same way, also after the alias was changed.
+    forwarded: dict[str, str] = section(default=Section({}))
+    #: What it gave up, as long as that can be undone.
+    given: Given | None = section(default=Section(None))
+    #: The evidence of this identifier alone.
+    links: dict[str, Link] = section(default=LINKS)
+    event_ids: Seen = section(default=EVENTS)
+    mentions: dict[str, int] = section(default=MENTIONS)
+    rotation: Rotation | None = section(default=_ROTATION)
+    timers: dict[str, int] = section(default=_TIMERS)
+
+
+class Account(State, tag=3):
+    """An account (its key is `tenant/@hash`): its firmographics, and the counters of the caps over all its members."""
+
+    profile_id: str = section(default=_NAME)
+    traits: dict[str, Trait] = section(default=TRAITS)
+    consent: dict[str, ConsentGrant] = section(default=CONSENT)
+    counters: dict[str, Counter] = section(default=COUNTERS)
+    event_ids: Seen = section(default=EVENTS)
+    #: How often it was changed, and how often it leased.
+    version: int = section(default=Section(0, lambda own, given, _: max(own, given)))
+    leases: int = section(default=Section(0, lambda own, given, _: max(own, given)))
+    rotation: Rotation | None = section(default=_ROTATION)
+    timers: dict[str, int] = section(default=_TIMERS)
+
+
+class Erased(State, tag=4):
+    """That the identifier's subject was erased, and when; by which other hashes the key is known. All that stays."""
+
+    profile_id: str = section(default=_NAME)
+    at_ms: int = section(default=Section(0))
+    rotation: Rotation | None = section(default=_ROTATION)
+    timers: dict[str, int] = section(default=_TIMERS)
+
+
+Subject = Person | Redirect | Account | Erased
+
+
+def blank(key: str) -> Person | Account:
+    """Somebody of whom nothing is known, or such an account."""
+    return Account(profile_id=key) if is_account(key) else Person(profile_id=key)
+
+
+def leads_to(state: Subject | None) -> str | None:
+    """Where the identifier leads: the profile that an alias belongs to, or the key that took this one over; None where
+    it leads nowhere else."""
+    if isinstance(state, Redirect):
+        return state.to
+    return None if state is None or state.rotation is None else state.rotation.successor or None
+
+
+def given_up(state: Subject) -> Given | None:
+    """What the identifier gave up and may ask back."""
+    return state.given if isinstance(state, Person | Redirect) else None
+
+
+def timed(timers: dict[str, int], name: str, at_ms: int | None) -> dict[str, int]:
+    """The timers with one of them set anew; None: without it."""
+    if at_ms is not None:
+        return timers if timers.get(name) == at_ms else {**timers, name: at_ms}
+    return {other: at for other, at in timers.items() if other != name} if name in timers else timers
+
+
+def lasting_name(profile: Person | Redirect) -> str:
     """The key under which it was kept first: the same under every key of the hashes."""
     rotation = profile.rotation
     return profile.profile_id if rotation is None else rotation.first or profile.profile_id
 
 
-def remember_event(profile: Profile, event_id: str, at_ms: int) -> Seen:
+def remember_event(profile: Person | Redirect | Account, event_id: str, at_ms: int) -> Seen:
     """The remembered events with one more; `at_ms`: when it happened, or was taken up where nothing says when."""
     return profile.event_ids.after(event_id, at_ms)
 
 
 def remember_request(
-    profile: Profile, reply: DecisionReply, digest: str, now_ms: int
-) -> tuple[Profile, dict[str, bytes]]:
+    profile: Person, reply: DecisionReply, digest: str, now_ms: int
+) -> tuple[Person, dict[str, bytes]]:
     """The profile with one more recent request, and what is to be put beside it; see `retries.after`."""
     kept, beside = retries.after(profile.requests, reply, digest, now_ms, profile.replies % REPLY_SLOTS)
     return changed(profile, requests=kept, replies=profile.replies + len(beside)), beside
 
 
-def carrying_replies(profile: Profile, beside: Callable[[str], bytes | None]) -> Profile:
+def carrying_replies(profile: Person, beside: Callable[[str], bytes | None]) -> Person:
     """The profile as it leaves its key: with its recent replies in it, the newest up to so many bytes."""
     room, kept = REPLIES_BYTES_MAX, {}
     for request_id, one in reversed(profile.requests.items()):
@@ -148,7 +226,7 @@ def carrying_replies(profile: Profile, beside: Callable[[str], bytes | None]) ->
     return changed(profile, requests=dict(reversed(kept.items()))) if kept else profile
 
 
-def remember_forwarded(profile: Profile, request_id: str, winner: str) -> dict[str, str]:
+def remember_forwarded(profile: Person | Redirect, request_id: str, winner: str) -> dict[str, str]:
     """Where recent requests were sent on to, with one more; the oldest are forgotten past the limit."""
     kept = dict(profile.forwarded)
     while len(kept) >= REQUESTS_MAX:
