@@ -5,7 +5,6 @@ one; and the backlog's speed with decisions beside its speed alone. Writes bench
 from __future__ import annotations
 
 import json
-import math
 import random
 import shutil
 import tempfile
@@ -23,8 +22,8 @@ from rich.table import Table
 from bench import client, run
 from bench.client import Order
 from bench.cluster import Cluster
-from bench.figures import percentile
 from bench.inputs import Encoded, Subjects
+from bench.latencies import Latencies
 from bench.parts import ROOT, Parts
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
@@ -83,9 +82,9 @@ def decided(parts: Parts, cluster: Cluster, seconds: float, number: int) -> dict
     parts.run("client", ["-m", "bench.client", json.dumps(asdict(order))], seconds + WARM_S + 60.0)
     found = json.loads(result.read_text("utf-8"))
     # What the bridge answered alone counts as never decided.
-    latencies = sorted(found["latencies_ms"]) + [math.inf] * sum(found["errors"].values())
-    return {"p50_ms": percentile(latencies, 0.5), "p95_ms": percentile(latencies, 0.95),
-            "p99_ms": percentile(latencies, 0.99), "answers": len(latencies), "errors": found["errors"]}
+    latencies = Latencies(found["latencies_ms"], sum(found["errors"].values()))
+    return {"p50_ms": latencies.percentile(50), "p95_ms": latencies.percentile(95),
+            "p99_ms": latencies.percentile(99), "answers": latencies.count, "errors": found["errors"]}
 
 
 def measure(count: int, directory: Path, say: Console) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from bench import offers
-from bench.figures import percentile
+from bench.latencies import Latencies
 from bench.parts import ROOT
 from pipeline.core import segments
 from pipeline.core.decide import decide
@@ -92,13 +92,13 @@ class Size:
 
     def measured(self) -> Measured:
         """What came out of all turns."""
-        times = sorted(self._times)
+        times = Latencies(self._times)
         blocks, peak = _allocated(self.live)
         explained = sum(self._outcomes.values())
         shares = {outcome: round(count * 100 / explained, 1) for outcome, count in self._outcomes.most_common()}
         return Measured(
-            self.catalog, self.candidates, len(times), round(percentile(times, 0.5), 1),
-            round(percentile(times, 0.95), 1), round(times[0], 1), blocks, peak, shares,
+            self.catalog, self.candidates, times.count, round(times.percentile(50), 1),
+            round(times.percentile(95), 1), round(min(self._times), 1), blocks, peak, shares,
         )
 
 

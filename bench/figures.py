@@ -1,21 +1,14 @@
-"""From samples to figures. Percentiles are by nearest rank: values that were measured, nothing between them."""
+"""From samples to figures."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.client import Result
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest of the ascending values that at least `share` of them do not exceed. Raises ValueError for none."""
-    if not ordered:
-        raise ValueError("no values")
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+from bench.latencies import Latencies
 
 
 @dataclass(slots=True)
@@ -32,22 +25,22 @@ class Latency:
 
     def summary(self) -> dict[str, Any]:
         """The figures over all rounds, and each round's p95 to see how steady they are."""
-        latencies = sorted(ms for one in self.rounds for ms in one.latencies_ms)
-        late = sorted(ms for one in self.rounds for ms in one.late_ms)
-        if not latencies:
+        latencies = Latencies(ms for one in self.rounds for ms in one.latencies_ms)
+        late = Latencies(ms for one in self.rounds for ms in one.late_ms)
+        if not latencies.count:
             return {"rate_per_s": self.rate, "requests": 0, "errors": summed(one.errors for one in self.rounds)}
         return {
             "rate_per_s": self.rate,
-            "requests": len(latencies),
-            "p50_ms": rounded(percentile(latencies, 0.50)),
-            "p95_ms": rounded(percentile(latencies, 0.95)),
-            "p99_ms": rounded(percentile(latencies, 0.99)),
-            "max_ms": rounded(latencies[-1]),
-            "rounds_p95_ms": [rounded(percentile(sorted(one.latencies_ms), 0.95)) for one in self.rounds],
+            "requests": latencies.count,
+            "p50_ms": rounded(latencies.percentile(50)),
+            "p95_ms": rounded(latencies.percentile(95)),
+            "p99_ms": rounded(latencies.percentile(99)),
+            "max_ms": rounded(latencies.longest),
+            "rounds_p95_ms": [rounded(Latencies(one.latencies_ms).percentile(95)) for one in self.rounds],
             "errors": summed(one.errors for one in self.rounds),
             "reasons": summed(one.reasons for one in self.rounds),
             "fallbacks": summed(one.fallbacks for one in self.rounds),
-            "client_late_p99_ms": rounded(percentile(late, 0.99)),
+            "client_late_p99_ms": rounded(late.percentile(99)),
             "processor_shares": {name: round(used_s / self.lasted_s, 3) for name, used_s in self.used_s.items()},
         }
 

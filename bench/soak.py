@@ -7,7 +7,6 @@ worker's memory, minute by minute. Writes bench/results/soak.json and soak.svg.
 from __future__ import annotations
 
 import json
-import math
 import random
 import shutil
 import tempfile
@@ -26,8 +25,8 @@ from rich.table import Table
 from bench import client, run
 from bench.client import Order
 from bench.cluster import Cluster
-from bench.figures import percentile
 from bench.inputs import Subjects
+from bench.latencies import Latencies
 from bench.memory import resident_bytes
 from bench.parts import ROOT, Part, Parts
 from pipeline.adapters import kafka
@@ -135,8 +134,8 @@ def _minute(parts: Parts, cluster: Cluster, worker: Part, number: int) -> Minute
     result = _decided(parts, cluster, MINUTE_S, number)
     # What the bridge answered alone counts as never decided.
     errors = sum(result["errors"].values())
-    latencies = sorted(result["latencies_ms"]) + [math.inf] * errors
-    return Minute(round(percentile(latencies, 0.5), 2), round(percentile(latencies, 0.95), 2), errors,
+    latencies = Latencies(result["latencies_ms"], errors)
+    return Minute(round(latencies.percentile(50), 2), round(latencies.percentile(95), 2), errors,
                   write_bytes(cluster), round(resident_bytes(worker.pid) / 2**20))
 
 

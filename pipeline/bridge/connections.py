@@ -96,12 +96,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._refused:
-            self._refused = False
             self.limits.refused -= 1
         if self._look is not None:
             self._look.cancel()
         if self._within:
-            self._within = False
             self.limits.leave(self._address)
         super().connection_lost(exc)
 

@@ -17,7 +17,8 @@ from typing import Final
 
 from pipeline.bridge.consent_rows import WRITE, StatementRow, TcRow, parsed, without_empty, wrong_columns
 from pipeline.bridge.event_bodies import SegmentEvent
-from pipeline.bridge.event_mapping import CONSENT_UPDATED, EventMapper, epoch_ms
+from pipeline.bridge.event_fields import epoch_ms
+from pipeline.bridge.event_mapping import CONSENT_UPDATED, EventMapper
 from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pipeline.bridge.event_bodies import EventContext, GroupMembership, SegmentEvent, Statement
+from pipeline.bridge.event_bodies import EventContext, GroupMembership, SegmentEvent
+from pipeline.bridge.event_fields import ABOUT_IT, ITEM_IDS, Said, moment_ms, source_of
 from pipeline.bridge.event_subjects import Hash, Subjects
 from pipeline.bridge.group_mapping import account_event
-from pipeline.bridge.json_body import invalid, pointer_of
+from pipeline.bridge.json_body import invalid
 from pipeline.bridge.personal_fields import kept
-from pipeline.bridge.personal_texts import found_in, masked
+from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.problems import FieldError
-from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
+from pipeline.core.bounds import NAME_CHARS_MAX
 from pipeline.core.cel.functions import EvaluationError, zone
 from pipeline.core.definitions import Policy
 from pipeline.core.hashing import digest
@@ -35,8 +35,6 @@ from pipeline.core.model import (
     Membership,
     Scalar,
 )
-from pipeline.core.statements import of_category, of_tc_string
-from pipeline.core.tcf import TcfError
 from pipeline.core.values import replaced
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
@@ -62,10 +60,6 @@ PRODUCTS_MAX: Final = 50
 #: What is named as the source of a refusal by a browser's global privacy control.
 GPC_SOURCE: Final = "gpc"
 
-#: Where an item's id may stand, the first that is there.
-_ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
-_ABOUT_IT: Final = ("decision_id", "placement", "channel")
-_SOURCE_CHARS_MAX: Final = 64
 
 
 @dataclass(slots=True)
@@ -119,7 +113,7 @@ class EventMapper:
         elif inside := found_in(id_):
             id_ = digest("event", id_)
             warnings.append(f"messageId holds {inside}: its hash is the event's id")
-        said = _Said(event, id_, at_ms, _source(event.context, warnings), warnings)
+        said = Said(event, id_, at_ms, source_of(event.context, warnings), warnings)
         alone = {"alias": self._alias, "unmerge": self._unmerge, "logout": self._logout, "reset": self._logout,
                  "identify": self._identify}.get(event.type)
         if alone is not None:
@@ -136,7 +130,7 @@ class EventMapper:
     def _key(self, known: Identifier) -> str:
         return key_of(self._tenant, known)
 
-    def _alias(self, said: _Said) -> IdentityEvent:
+    def _alias(self, said: Said) -> IdentityEvent:
         event, need = said.event, "an alias needs both userId and previousId"
         winner = self._subjects.required(event.user_id, "/userId", USER_ID, need)
         given_up = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
@@ -145,19 +139,19 @@ class EventMapper:
         return said.identity(self._tenant, given_up, IdentityKind.ALIAS, alias_of=self._key(winner),
                              alias_earlier=winner.earlier)
 
-    def _unmerge(self, said: _Said) -> IdentityEvent:
+    def _unmerge(self, said: Said) -> IdentityEvent:
         event = said.event
         need = "an unmerge names in previousId the identifier that leaves the profile it belongs to"
         leaving = self._subjects.required(event.previous_id, "/previousId", event.previous_id_type, need)
         return said.identity(self._tenant, leaving, IdentityKind.UNMERGE)
 
-    def _logout(self, said: _Said) -> IdentityEvent:
+    def _logout(self, said: Said) -> IdentityEvent:
         subject, others = self._subjects.released(said.event, said.warnings)
         return said.identity(self._tenant, subject, IdentityKind.LOGOUT, identifiers=others)
 
     # -- what -----------------------------------------------------------------------------------------------------
 
-    def _identify(self, said: _Said) -> IdentityEvent:
+    def _identify(self, said: Said) -> IdentityEvent:
         traits = dict(said.event.traits)
         subject, others = self._subjects.of(said.event, said.warnings, traits)
         account = _account(traits, said.event.context)
@@ -171,7 +165,7 @@ class EventMapper:
             consent=said.consent(self._policy), identifiers=others, membership=membership,
         )
 
-    def _group(self, said: _Said) -> list[IdentityEvent | FeedbackEvent]:
+    def _group(self, said: Said) -> list[IdentityEvent | FeedbackEvent]:
         """What is said of the account, and that the person, where one is named, is a member of it or no longer."""
         event = said.event
         if event.group_id is None:
@@ -206,7 +200,7 @@ class EventMapper:
     def _membership(self, account: Identifier, *more: Any) -> Membership:
         return replaced(Membership(self._key(account), *more), earlier=account.earlier)
 
-    def _page(self, said: _Said, subject: Identifier) -> FeedbackEvent:
+    def _page(self, said: Said, subject: Identifier) -> FeedbackEvent:
         properties = kept(said.event.properties, "properties", said.warnings)
         path, url = properties.get("path"), properties.get("url")
         if not isinstance(path, str):
@@ -214,7 +208,7 @@ class EventMapper:
         name = said.cut(path or said.event.name or "", "name")
         return said.feedback(self._tenant, subject, FeedbackKind.PAGE, name, properties)
 
-    def _track(self, said: _Said, who: Identifier) -> Sequence[IdentityEvent | FeedbackEvent]:
+    def _track(self, said: Said, who: Identifier) -> Sequence[IdentityEvent | FeedbackEvent]:
         name = said.cut((said.event.event or "").strip(), "event")
         if not name:
             raise invalid(FieldError("/event", "a track event needs a name"))
@@ -239,7 +233,7 @@ class EventMapper:
         return [feedback]
 
     def _order(
-        self, said: _Said, who: Identifier, name: str, properties: dict[str, Scalar], products: Any
+        self, said: Said, who: Identifier, name: str, properties: dict[str, Scalar], products: Any
     ) -> list[IdentityEvent | FeedbackEvent]:
         """The order as behaviour under its own name, and a conversion of each of its products. Each has an id of its
         own, made of the order's: to send the order again counts nothing twice."""
@@ -250,10 +244,10 @@ class EventMapper:
             return events
         if len(products) > PRODUCTS_MAX:
             said.warnings.append(f"properties.products has {len(products)} entries: the first {PRODUCTS_MAX} are kept")
-        about = {key: value for key, value in properties.items() if key in _ABOUT_IT}
+        about = {key: value for key, value in properties.items() if key in ABOUT_IT}
         for place, product in enumerate(products[:PRODUCTS_MAX]):
             fields = kept(product, f"properties.products[{place}]", said.warnings) if isinstance(product, dict) else {}
-            if not any(fields.get(key) is not None for key in _ITEM_IDS):
+            if not any(fields.get(key) is not None for key in ITEM_IDS):
                 said.warnings.append(f"properties.products[{place}] was dropped: it names no item_id or product_id")
                 continue
             if "value" not in fields and "price" in fields:
@@ -263,7 +257,7 @@ class EventMapper:
                                        {**about, **fields}))
         return events
 
-    def _doubt_places(self, said: _Said, feedback: FeedbackEvent) -> None:
+    def _doubt_places(self, said: Said, feedback: FeedbackEvent) -> None:
         """A placement or channel that the live policy does not have is probably misspelt."""
         if self._policy is None:
             return
@@ -272,122 +266,6 @@ class EventMapper:
             if name is not None and name not in known:
                 said.warnings.append(f"properties.{what} is none of the live policy ({', '.join(sorted(known)[:20])}): "
                                      "the decision's own is taken, where it is remembered")
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What every kind of event has in common."""
-
-    event: SegmentEvent
-    id: str
-    at_ms: int
-    source: str
-    warnings: list[str]
-
-    def cut(self, text: str, field: str) -> str:
-        """A name without what is personal, as long as one may be, with a warning where it was not so."""
-        if inside := found_in(text):
-            self.warnings.append(f"{field} held {inside}, which is left out: personal data stays at the edge")
-            text = masked(text)
-        if len(text) > EVENT_NAME_CHARS_MAX:
-            self.warnings.append(f"{field} has {len(text)} characters: the first {EVENT_NAME_CHARS_MAX} are kept")
-        return text[:EVENT_NAME_CHARS_MAX]
-
-    def consent(
-        self, policy: Policy | None, part: Literal["consent", "accountConsent"] = "consent"
-    ) -> list[ConsentGrant]:
-        """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
-
-        Where several categories stand for one purpose, all of them must be allowed. A TC string that cannot be used is
-        a warning: what else the event says is applied.
-        """
-        context = self.event.context
-        said = context.consent if part == "consent" else context.account_consent
-        grants: dict[tuple[str, str | None], ConsentGrant] = {}
-        for category, stated in (said.category_preferences if said else {}).items():
-            if inside := found_in(category):
-                self.warnings.append(f"a consent category was dropped: its name holds {inside}")
-                continue
-            for purpose, channel in of_category(category, policy.categories if policy else {}):
-                if not purpose or "#" in category or "/" in (channel or ""):
-                    at = pointer_of(("context", part, "categoryPreferences", category))
-                    raise invalid(FieldError(at, "name a purpose, or a purpose/channel"))
-                if policy is not None and purpose not in policy.purposes:
-                    known = ", ".join(sorted(policy.purposes)) or "none"
-                    name = purpose[:NAME_CHARS_MAX]
-                    self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
-                elif policy is not None and channel is not None and channel not in policy.channels:
-                    known, name = ", ".join(sorted(policy.channels)), channel[:NAME_CHARS_MAX]
-                    self.warnings.append(f"consent for {purpose}/{name}: no channel of the live policy ({known})")
-                before = grants.get((purpose, channel))
-                if before is None or before.granted:
-                    grants[purpose, channel] = self._grant(purpose, channel, stated)
-        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
-
-    def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
-        if isinstance(stated, bool):
-            return ConsentGrant(purpose, stated, self.at_ms, channel, self.source)
-        ends_ms = None if stated.expires_at is None else epoch_ms(stated.expires_at)
-        return ConsentGrant(purpose, stated.granted, self.at_ms, channel, stated.source or self.source, ends_ms,
-                            stated.basis, stated.opt_in, stated.proof)
-
-    def _of_tc_string(self, text: str | None, policy: Policy | None, part: str) -> list[ConsentGrant]:
-        if text is None:
-            return []
-        try:
-            if policy is None or policy.tcf is None:
-                raise TcfError("the live policy has no consent.tcf to say what TC strings mean")
-            return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)
-        except TcfError as error:
-            self.warnings.append(f"context.{part}.tcString says nothing here: {error}")
-            return []
-
-    def identity(self, tenant: str, who: Identifier, kind: IdentityKind, **more: Any) -> IdentityEvent:
-        """An identity event with what every one has."""
-        return IdentityEvent(self.id, key_of(tenant, who), kind, self.at_ms, source=self.source, subject_type=who.type,
-                             earlier=who.earlier, **more)
-
-    def feedback(
-        self, tenant: str, who: Identifier, kind: FeedbackKind, name: str, properties: dict[str, Scalar]
-    ) -> FeedbackEvent:
-        """The event with what it says about an item moved from its properties to its own fields."""
-        rest = dict(properties)
-        item_id = next((_text(rest.pop(key)) for key in _ITEM_IDS if rest.get(key) is not None), None)
-        decision_id, placement, channel = (_text(rest.pop(key, None)) for key in _ABOUT_IT)
-        value = rest.get("value", rest.get("revenue"))
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-        if number is None and value is not None:
-            self.warnings.append("properties.value is kept as a property only: it is not a number")
-        return FeedbackEvent(
-            self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
-            rest, self.source, who.earlier,
-        )
-
-
-def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int:
-    """When it happened by our clock, corrected for the sender's as Segment does.
-
-    An event that has both `timestamp` and `originalTimestamp` was corrected before it came here.
-    """
-    happened = event.timestamp or event.original_timestamp
-    if happened is None:
-        return received_ms
-    at_ms = epoch_ms(happened)
-    corrected = event.timestamp is not None and event.original_timestamp is not None
-    if event.sent_at is not None and not corrected:
-        at_ms = received_ms - (epoch_ms(event.sent_at) - at_ms)
-    if at_ms < 0:
-        raise invalid(FieldError("/timestamp", "lies before 1970: send when it happened, or leave it out"))
-    if at_ms > received_ms:
-        warnings.append("timestamp lies in the future and is taken as now: is the sender's clock right?")
-        return received_ms
-    return at_ms
-
-
-def epoch_ms(moment: datetime) -> int:
-    """A moment as epoch milliseconds; one without a zone is in UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1_000)
 
 
 def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] | None:
@@ -401,17 +279,6 @@ def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] |
     return None if context.group_id is None else (context.group_id, "/context/groupId")
 
 
-def _source(context: EventContext, warnings: list[str]) -> str:
-    library = context.library
-    name = library.get("name") if isinstance(library, dict) else None
-    if not isinstance(name, str):
-        return ""
-    if inside := found_in(name):
-        warnings.append(f"context.library.name was dropped: it holds {inside}")
-        return ""
-    return name[:_SOURCE_CHARS_MAX]
-
-
 def _path_of(url: str) -> str:
     try:
         return urlsplit(url).path
@@ -422,10 +289,6 @@ def _path_of(url: str) -> str:
 def _worth(price: Scalar, quantity: Scalar) -> Scalar:
     numbers = [one for one in (price, quantity) if isinstance(one, int | float) and not isinstance(one, bool)]
     return float(numbers[0] * numbers[1]) if len(numbers) == 2 else None
-
-
-def _text(value: Scalar) -> str | None:
-    return None if value is None or value == "" else str(value)[:ID_CHARS_MAX]
 
 
 def _warn_of_zone(given: Scalar, trait: str, warnings: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""Fetches one source distribution with pip as plain data: pinned, verified, kept in the user's cache, never executed.
+"""Fetches one wheel with pip as plain data: pinned, verified, kept in the user's cache, never installed or executed.
 
-Knows nothing of what is inside. Works offline once the file is in the cache.
+Knows nothing of what is inside. Works offline once the file is in the cache. By pip, not by an address: it asks the
+index, and goes by the proxy, that the user's Python packages come from.
 """
 
 from __future__ import annotations
@@ -19,42 +20,22 @@ from pipeline.replay_log.errors import ReplayError
 
 _FETCH_S: Final = 180
 
-#: Stands in for the distribution's build backend. pip asks the backend for the name and version of what it fetched;
-#: with this one first on the path it asks us, so not a line of the distribution runs and nothing is built.
-_BACKEND: Final = '''\
-"""Tells pip the name and version of a distribution that is fetched as data."""
-import os
-
-
-def get_requires_for_build_wheel(config_settings=None):
-    return []
-
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    folder = "{name}-{version}.dist-info"
-    os.makedirs(os.path.join(metadata_directory, folder))
-    with open(os.path.join(metadata_directory, folder, "METADATA"), "w") as file:
-        file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
-    return folder
-'''
-
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A source distribution by name, version, the SHA-256 of its file, and the build backend that it names."""
+    """A wheel for every platform, by name, version and the SHA-256 of its file."""
 
     name: str
     version: str
     sha256: str
-    backend: str
 
     @property
     def file(self) -> str:
-        return f"{self.name}-{self.version}.tar.gz"
+        return f"{self.name}-{self.version}-py3-none-any.whl"
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """The distribution's file, from the cache or else by pip. Raises `ReplayError` where neither has it."""
+    """The wheel's file, from the cache or else by pip. Raises `ReplayError` where neither has it."""
     kept = cache / package.file
     if kept.is_file() and sha256_of(kept) == package.sha256:
         return kept
@@ -87,21 +68,16 @@ def sha256_of(path: Path) -> str:
 
 
 def _download(package: Package, folder: Path) -> Path:
-    backend = folder / "backend" / Path(*package.backend.split(".")).with_suffix(".py")
-    backend.parent.mkdir(parents=True)
-    backend.write_text(_BACKEND.format(name=package.name, version=package.version))
-    for parent in [*backend.relative_to(folder / "backend").parents][:-1]:
-        (folder / "backend" / parent / "__init__.py").touch()
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+    # A wheel is not built: nothing of it runs.
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-        "--no-binary", ":all:", "--no-build-isolation", "--require-hashes", "--dest", str(folder),
+        "--only-binary", ":all:", "--require-hashes", "--dest", str(folder),
         "--requirement", str(wanted),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(folder / "backend")}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_FETCH_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_FETCH_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise ReplayError(_unfetched(package, f"pip took longer than {_FETCH_S} s")) from error
     fetched = folder / package.file
@@ -113,6 +89,6 @@ def _download(package: Package, folder: Path) -> Path:
 
 def _unfetched(package: Package, why: str) -> str:
     return (
-        f"{package.file} could not be fetched with pip ({why}). Check the network and pip's settings, or fetch the "
-        "source distribution elsewhere and name it with --dataset FILE"
+        f"{package.file} could not be fetched with pip ({why}). Check the network and pip's settings, or fetch this "
+        "wheel elsewhere and name it with --dataset FILE"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
@@ -54,6 +55,22 @@ def handle_stateless(flow: Flow, record: Record, context: LaneContext, metrics: 
         except Exception as error:
             outcome = faults.failed(flow.name, (record.key or b"").decode(errors="replace"), error, context)
     return list(settle(flow, record, outcome, metrics, worker))
+
+
+def event_of(flow: Flow, record: Record) -> Any:
+    """What the record says, checked to lie under the key it names. Raises CodecError."""
+    if record.unreadable:
+        raise avro.CodecError(Reason.INVALID, record.unreadable)
+    if not record.key:
+        raise avro.CodecError(Reason.EMPTY_KEY, f"set the record's key to the {flow.reads.key} (tenant/hash)")
+    event = avro.decode(flow.reads, record.value)
+    expected = flow.key(event)
+    if record.key != expected.encode():
+        raise avro.CodecError(
+            Reason.WRONG_KEY,
+            f"the record's key is {record.key[:80]!r}, its {flow.reads.key} is {expected!r}: send both the same",
+        )
+    return event
 
 
 def settle(

@@ -223,7 +223,7 @@ class Worker:
         self.app.lanes.ask_for_due()
 
     async def _compact_erased(self) -> None:
-        await self.app.lanes.compact_erased()
+        await self.app.lanes.copies.compact_erased()
 
     async def _commit(self) -> None:
         consumer = self.app.consumer

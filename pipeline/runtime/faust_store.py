@@ -73,7 +73,7 @@ class LaneStore(SerializedStore[bytes, bytes]):
 
     def reset_state(self) -> None:
         """Faust's `reset` command: forget the local copies; the changelog has everything."""
-        self.lanes.destroy_stores()
+        self.lanes.copies.destroy()
 
     async def backup_partition(self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
         raise TypeError("back up the changelog topic: a local copy is only a cache of it")

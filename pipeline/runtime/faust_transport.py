@@ -273,9 +273,6 @@ class LaneRecovery(Recovery):
     def add_standby(self, table: Any, tp: TP) -> None:
         """Not Faust's affair."""
 
-    def need_recovery(self) -> bool:
-        return False
-
     async def _wait(self, coro: Any, timeout: Any = None) -> None:
         """Faust takes a wait that ran out of time for its own end: nothing would be recovered ever again, and the
         worker would keep its place in the group and decide nothing. It stops instead."""

@@ -15,12 +15,11 @@ and `applied` and `outbox` in each key's envelope (see `envelope.py`) make that 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.codecs import avro, positions
+from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import Cipher, KeyEncryption
@@ -30,17 +29,14 @@ from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason,
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime import faults
 from pipeline.runtime.data_keys import DataKeys
-from pipeline.runtime.fates import LaneContext, settle
+from pipeline.runtime.fates import LaneContext, event_of, settle
+from pipeline.runtime.waiting import Waiting, WaitingRecords
 from topics.catalog import PROFILE_BYTES_MAX
 from topics.partitions import subject_partition
 
 #: Decoded keys kept per partition between two steps: saves reading and decoding for subjects that come again at once.
 #: Few, as every one is dozens of objects for the garbage collector to look through.
 KEYS_CACHED_MAX = 256
-
-#: How long a record that nobody waits for waits for those that it is to come after; and of so many keys at a time.
-WAIT_MS_MAX = 10_000
-WAITING_KEYS_MAX = 1_000
 
 #: Outputs waiting in one key's envelope; past it the batch ends early, so that a hot key cannot outgrow a record.
 OUTBOX_BYTES_MAX = 262_144
@@ -75,15 +71,6 @@ class Step:
     complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A record that is to come after others: where they lie, and until when it waits for them (epoch ms)."""
-
-    record: Record
-    after: Mapping[str, int]
-    until_ms: int
-
-
 class PartitionLane:
     """All batch flows over one partition number: the single writer of that partition's table."""
 
@@ -114,10 +101,10 @@ class PartitionLane:
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
         self._done = dict(positions)
-        #: The same, as if nothing waited; and the offsets that wait, or whose step is not complete.
+        #: The same, as if nothing waited.
         self._reached = dict(positions)
-        self._held: dict[str, set[int]] = {name: set() for name in self._flows}
-        self._waiting: dict[bytes, deque[_Waiting]] = {}
+        self._waiting = WaitingRecords(partition, self._position)
+        self._waiting_by_key = self._waiting.by_key
         self._start = {self._inputs[name]: offset for name, offset in positions.items()}
         #: `_done` by what an envelope calls the topic.
         self._acknowledged = dict(self._start)
@@ -173,23 +160,17 @@ class PartitionLane:
     def resume(self) -> Step | None:
         """A step over the records whose wait is over: what they were to come after is handled, or did not come in time.
         None where there is none."""
-        now_ms = self._clock.now_ms()
-        ready = [key for key, queue in self._waiting.items() if self._is_over(queue[0], now_ms)]
-        if not ready:
+        over = self._waiting.over(self._clock.now_ms())
+        if not over:
             return None
         self._step_number += 1
         step = Step(self._step_number)
         dirty: dict[bytes, _Entry] = {}
-        for key in ready:
-            queue = self._waiting[key]
-            while queue and self._is_over(queue[0], now_ms):
-                waiting = queue.popleft()
-                record = waiting.record
-                self._one(self._flows[record.topic], record, step, dirty, waiting)
-                step.waited.append((record.topic, record.offset))
-                step.records += 1
-            if not queue:
-                del self._waiting[key]
+        for waited in over:
+            record = waited.record
+            self._one(self._flows[record.topic], record, step, dirty, waited)
+            step.waited.append((record.topic, record.offset))
+            step.records += 1
         self._begin(step, dirty)
         return step
 
@@ -200,11 +181,11 @@ class PartitionLane:
         self._steps[step.number] = step
 
     def _one(
-        self, flow: Flow, record: Record, step: Step, dirty: dict[bytes, _Entry], waited: _Waiting | None = None
+        self, flow: Flow, record: Record, step: Step, dirty: dict[bytes, _Entry], waited: Waiting | None = None
     ) -> bool:
         """One record's fate; True when its key's outbox is full and the step should end here."""
         try:
-            event = self._decode(flow, record)
+            event = event_of(flow, record)
         except avro.CodecError as error:
             self._settle(flow, record, DeadLetter(error.reason, error.detail), step, self._cipher_for(record.key, step))
             return False
@@ -223,14 +204,13 @@ class PartitionLane:
             # Whatever the broker may lack of its outputs went out when its key was read.
             self._metrics.record(flow.name, Fate.DROP, Reason.REDELIVERED)
             return False
-        if flow.deadline_ms is not None:
-            deadline_ms = flow.deadline_ms(event)
-            if deadline_ms is not None and self._clock.now_ms() > deadline_ms:
-                self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
-                return False
-        may_wait = flow.comes_after and (record.headers or self._waiting)
-        if may_wait and (fate := self._come_after(flow, event, record, waited)) is not None:
-            if not isinstance(fate, _Waiting):
+        deadline_ms = None if flow.deadline_ms is None else flow.deadline_ms(event)
+        if deadline_ms is not None and self._clock.now_ms() > deadline_ms:
+            self._settle(flow, record, Drop(Reason.PAST_DEADLINE), step)
+            return False
+        may_wait = flow.comes_after and (record.headers or self._waiting_by_key)
+        if may_wait and (fate := self._waiting.come_after(record, deadline_ms, waited)) is not None:
+            if not isinstance(fate, Waiting):
                 self._settle(flow, record, fate, step, entry.cipher)
             return False
         self._context.now_ms = record.at_ms
@@ -257,52 +237,6 @@ class PartitionLane:
         # moves it past this one, which would then be taken for done.
         return self._keep(key, entry, state, data, Pending(source, record.offset, outputs), dirty)
 
-    def _come_after(
-        self, flow: Flow, event: Any, record: Record, waited: _Waiting | None
-    ) -> _Waiting | Drop | DeadLetter | None:
-        """What becomes of a record that may have to come after others: None where its turn is now."""
-        try:
-            after = self._after(record) if waited is None else waited.after
-        except positions.PositionsError as error:
-            return DeadLetter(Reason.INVALID, f"the header {positions.HEADER} {error}")
-        if waited is None:
-            key = record.key or b""
-            if key not in self._waiting and self._is_reached(after):
-                return None
-            deadline_ms = None if flow.deadline_ms is None else flow.deadline_ms(event)
-            waited = _Waiting(record, after, record.at_ms + WAIT_MS_MAX if deadline_ms is None else deadline_ms)
-            if len(self._waiting) < WAITING_KEYS_MAX:
-                # Later ones of its key wait too: what is applied of a key is one offset.
-                self._waiting.setdefault(key, deque()).append(waited)
-                self._held[record.topic].add(record.offset)
-                return waited
-        if self._is_reached(after):
-            return None
-        if flow.deadline_ms is not None and flow.deadline_ms(event) is not None:
-            return Drop(Reason.NOT_CAUGHT_UP)
-        return DeadLetter(
-            Reason.NOT_CAUGHT_UP,
-            f"it was to come after {positions.write((t, self.partition, o) for t, o in after.items())}, which was not "
-            f"handled within {WAIT_MS_MAX // 1_000} s: send it again, or without the header {positions.HEADER}",
-        )
-
-    def _after(self, record: Record) -> dict[str, int]:
-        """Topic → the offset that the record is to come after, of this partition: other subjects' events are elsewhere,
-        and nobody here knows how far they are."""
-        found: dict[str, int] = {}
-        for name, value in record.headers:
-            if name == positions.HEADER:
-                text = (value or b"").decode("ascii", "replace")
-                found |= {topic: offset for (topic, number), offset in positions.read(text).items()
-                          if number == self.partition and topic in self._position}
-        return found
-
-    def _is_reached(self, after: Mapping[str, int]) -> bool:
-        return all(offset < self._position[topic] for topic, offset in after.items())
-
-    def _is_over(self, waiting: _Waiting, now_ms: int) -> bool:
-        return now_ms > waiting.until_ms or self._is_reached(waiting.after)
-
     def _beside_of(self, name: str) -> bytes | None:
         """What lies beside the state of the key at hand, also where a step under way put it there."""
         at = envelopes.beside_key(self._current, name)
@@ -328,20 +262,6 @@ class PartitionLane:
         if isinstance(error, avro.CodecError):
             return DeadLetter(error.reason, f"what follows from it cannot be written: {error.detail}")
         return faults.failed(flow.name, key.decode(errors="replace"), error, self._context)
-
-    def _decode(self, flow: Flow, record: Record) -> Any:
-        if record.unreadable:
-            raise avro.CodecError(Reason.INVALID, record.unreadable)
-        if not record.key:
-            raise avro.CodecError(Reason.EMPTY_KEY, f"set the record's key to the {flow.reads.key} (tenant/hash)")
-        event = avro.decode(flow.reads, record.value)
-        expected = flow.key(event)
-        if record.key != expected.encode():
-            raise avro.CodecError(
-                Reason.WRONG_KEY,
-                f"the record's key is {record.key[:80]!r}, its {flow.reads.key} is {expected!r}: send both the same",
-            )
-        return event
 
     def _astray(self, key: bytes) -> DeadLetter | None:
         """A key on another partition than its own would get a second state, and its caps would not hold."""
@@ -450,11 +370,10 @@ class PartitionLane:
             if entry.step == step.number:
                 entry.step = 0
         self._reached.update(step.reached)
-        for topic, offset in step.waited:
-            self._held[topic].discard(offset)
+        self._waiting.release(step.waited)
         for topic in {*step.reached, *(topic for topic, _ in step.waited)}:
-            self._done[topic] = self._acknowledged[self._inputs[topic]] = min(
-                (self._reached[topic], *self._held[topic]))
+            done = self._waiting.done_below(topic, self._reached[topic])
+            self._done[topic] = self._acknowledged[self._inputs[topic]] = done
         self.in_flight -= step.records
 
 

@@ -24,6 +24,7 @@ from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher
 from pipeline.runtime import crash
+from pipeline.runtime.copies import Copies
 from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
@@ -115,10 +116,10 @@ class Lanes:
         self.lease = lease
         self.topics = frozenset(flow.reads.name for flow in setup.flows)
         self._drivers: dict[int, LaneDriver] = {}
-        self._stores: dict[int, TableStore] = {}
+        standby = Standby(setup.new_standby_reader, setup.changelog, setup.metrics.standby.inc)
+        self.copies = Copies(setup.state_dir, setup.open_store, standby)
         self._committed: dict[TopicPartition, int] = {}
         self._gaps: dict[TopicPartition, int] = {}
-        self._standby = Standby(setup.new_standby_reader, setup.changelog, setup.metrics.standby.inc)
         self._due = DueProfiles(setup.clock)
         self._room = asyncio.Event()
         self._term = 0
@@ -135,25 +136,12 @@ class Lanes:
 
     def store(self, partition: int) -> TableStore:
         """The partition's store, opened where needed."""
-        store = self._stores.get(partition)
-        if store is None:
-            store = self._stores[partition] = self._setup.open_store(self._setup.state_dir / f"{partition}")
-        return store
+        return self.copies.store(partition)
 
     def keep_copies(self, mine: Iterable[int], others: Iterable[int]) -> None:
         """The group's new assignment: copies of these partitions are kept here, those of others' partitions by the
         standby. What is neither is closed."""
-        others = set(others) - self._drivers.keys()
-        self._standby.follow({})
-        for partition in self._stores.keys() - others - set(mine) - self._drivers.keys():
-            self._stores.pop(partition).close()
-        self._standby.follow({partition: self.store(partition) for partition in sorted(others)})
-
-    def destroy_stores(self) -> None:
-        """Delete every local copy; the changelog has everything."""
-        self._standby.follow({})
-        for partition in list(self._stores):
-            self._stores.pop(partition).destroy()
+        self.copies.keep(self._drivers.keys() | mine, set(others) - self._drivers.keys())
 
     async def take_over(self, inputs: Iterable[TopicPartition], group: Group) -> None:
         """Become the single writer of these inputs' partitions: recover, raise the epoch, start where committed.
@@ -219,11 +207,11 @@ class Lanes:
 
     async def _read(self, partition: int, term: int) -> TableStore:
         """The partition's store, with everything that the changelog had a moment ago."""
-        setup = self._setup
+        setup, copy = self._setup, self.store(partition)
         store, read, stale = await asyncio.to_thread(
-            bring_up_to_date, self.store(partition), setup.open_store, setup.new_reader, setup.changelog, partition
+            bring_up_to_date, copy, setup.open_store, setup.new_reader, setup.changelog, partition
         )
-        self._stores[partition] = store
+        self.copies.reopened(partition, store)
         setup.metrics.recovered.inc(read)
         setup.metrics.stale.inc(stale)
         self._check(term)
@@ -249,7 +237,7 @@ class Lanes:
         lane = PartitionLane(
             partition,
             [flow for flow in setup.flows if flow.reads.name in positions],
-            self._stores[partition],
+            self.store(partition),
             epoch=tenure.epoch,
             input_ids=setup.input_ids,
             positions=positions,
@@ -287,10 +275,7 @@ class Lanes:
 
     def close(self) -> None:
         """Close the stores; nothing may be fed afterwards."""
-        self._standby.stop()
-        for store in self._stores.values():
-            store.close()
-        self._stores.clear()
+        self.copies.close()
 
     # -- records in, offsets out ----------------------------------------------------------------------------------
 
@@ -369,23 +354,8 @@ class Lanes:
         if self.active and self.lease.held():
             for driver in self._drivers.values():
                 self._resume(driver)
-            stores = {partition: self._stores[partition] for partition in self._drivers}
+            stores = {partition: self.store(partition) for partition in self._drivers}
             self._publisher.send(self._due.questions(stores), lambda _offset: None)
-
-    async def compact_erased(self) -> None:
-        """Remove from the files of every copy here what was replaced of erased subjects; called by the app's timer."""
-        for partition, store in list(self._stores.items()):
-            erased = store.erased
-            if not erased:
-                continue
-            try:
-                done = await asyncio.to_thread(store.compact, erased)
-            except Exception:
-                log.exception("partition %d: what was erased could not be compacted; tried again", partition)
-                continue
-            if done and self._stores.get(partition) is store:
-                store.compacted(erased)
-                log.info("partition %d: %d erased keys are gone from its files", partition, len(erased))
 
     async def commit(self, group: Group) -> None:
         """Commit what is complete and was not committed before; say again who owns what has long been idle."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
 import pytest
 
-from bench.figures import percentile
+from bench.latencies import Latencies
 from bench.open_loop import Answers, arrivals, drive
 
 
@@ -61,7 +62,18 @@ def test_arrivals_come_at_the_rate_and_are_the_same_for_the_same_seed() -> None:
     assert due != arrivals(200.0, 50.0, seed=2)
 
 
-@pytest.mark.parametrize(("share", "value"), [(0.5, 50.0), (0.95, 95.0), (0.99, 99.0), (1.0, 100.0), (0.001, 1.0)])
-def test_percentiles_are_values_that_were_measured(share: float, value: float) -> None:
-    assert percentile([float(n) for n in range(1, 101)], share) == value
-    assert percentile([7.0], share) == 7.0
+@pytest.mark.parametrize(("percent", "value"), [(50, 50.0), (95, 95.0), (99, 99.0), (100, 100.0), (0.1, 1.0)])
+def test_percentiles_are_exact_to_a_thousandth(percent: float, value: float) -> None:
+    assert Latencies(float(n) for n in range(1, 101)).percentile(percent) == pytest.approx(value, rel=0.001)
+    assert Latencies([0.007]).percentile(percent) == 0.007
+
+
+def test_what_was_never_answered_takes_longer_than_everything_that_was() -> None:
+    latencies = Latencies([1.0] * 98, unanswered=2)
+    assert (latencies.count, latencies.percentile(98), latencies.percentile(99)) == (100, 1.0, math.inf)
+    assert latencies.longest == math.inf
+
+
+def test_no_latencies_have_no_percentile() -> None:
+    with pytest.raises(ValueError, match="no latencies"):
+        Latencies().percentile(50)

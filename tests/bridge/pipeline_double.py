@@ -6,17 +6,20 @@ What the pipeline does with a request is for tests to say: answer, keep silent, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import uvicorn
 
 from pipeline.adapters.privacy_archive import PrivacyArchive
 from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.app import Endpoints, create
 from pipeline.bridge.asking import Asker
+from pipeline.bridge.connections import Limits, guarded
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
@@ -217,3 +220,19 @@ def _records(
 def decide_body(user: str = "ann", **context: Any) -> dict[str, Any]:
     """A request that is right."""
     return {"subject": {"id": user}, "context": {"channel": "web", "placement": "hero"} | context}
+
+
+@asynccontextmanager
+async def served(bridge: BridgeDouble, limits: Limits | None = None) -> AsyncIterator[str]:
+    """The bridge on a port, by the server that the real one has."""
+    config = uvicorn.Config(bridge.app, "127.0.0.1", 0, http=guarded(limits or Limits(1_000, 1_000)), ws="none",
+                            log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task

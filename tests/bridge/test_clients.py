@@ -12,20 +12,18 @@ import subprocess
 import threading
 import tracemalloc
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from pipeline.bridge.connections import HEAD_BYTES_MAX, Limits, guarded
 from pipeline.bridge.operations import SEGMENT_PATHS
 from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind
-from tests.bridge.pipeline_double import BridgeDouble, decide_body
+from tests.bridge.pipeline_double import BridgeDouble, decide_body, served
 from tests.support import shop
 
 pytestmark = pytest.mark.anyio
@@ -224,22 +222,6 @@ async def test_a_placement_that_is_not_ours_is_doubted(client: httpx.AsyncClient
 # -- the real ones ------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def served(bridge: BridgeDouble, limits: Limits | None = None) -> AsyncIterator[str]:
-    """The bridge on a port, by the server that the real one has."""
-    config = uvicorn.Config(bridge.app, "127.0.0.1", 0, http=guarded(limits or Limits(1_000, 1_000)), ws="none",
-                            log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-
-
 @pytest.mark.parametrize("library", ["segment", "rudderstack"])
 async def test_the_official_python_clients_unchanged(tmp_path: Path, library: str) -> None:
     bridge = BridgeDouble(tmp_path, api_keys="k1=events:write")
@@ -345,81 +327,3 @@ async def test_a_page_in_a_browser_asks_shows_and_reports(tmp_path: Path) -> Non
     [asked] = bridge.requests()
     assert (view.kind, view.subject, view.event_id) == (FeedbackKind.VIEW, asked.subject, "view-1")
     assert view.item_id and view.decision_id
-
-
-# -- attackers ------------------------------------------------------------------------------------------------------
-
-
-async def _raw(host: str, data: bytes, timeout_s: float = 5.0) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(host.rpartition(":")[2]))
-    try:
-        writer.write(data)
-        await writer.drain()
-        return await asyncio.wait_for(reader.read(), timeout_s)
-    except ConnectionResetError:
-        return b""
-    finally:
-        writer.close()
-
-
-async def test_an_endless_head_is_refused_at_once(bridge: BridgeDouble) -> None:
-    heads = (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"y" * (2 * HEAD_BYTES_MAX),
-             b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"y" * HEAD_BYTES_MAX + b"\r\n\r\n",
-             b"GET /" + b"y" * HEAD_BYTES_MAX + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-             b"GET /healthz HTTP/1.1\r\n" + b"A: b\r\n" * 9_000)
-    async with served(bridge) as host:
-        for head in heads:
-            answer = await _raw(host, head)
-            assert answer.startswith(b"HTTP/1.1 431 ") and b"/problems/headers-too-large" in answer, head[:60]
-        async with httpx.AsyncClient(base_url=host) as client:
-            assert (await client.get("/healthz", headers={"X": "y" * 30_000})).status_code == 200
-
-
-async def test_connections_that_say_nothing_are_closed(bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("HEAD_S", 0.2), ("BODY_S", 0.2), ("_LOOK_S", 0.05)):
-        monkeypatch.setattr(f"pipeline.bridge.connections.{name}", seconds)
-    async with served(bridge) as host:
-        assert b" 408 " in await _raw(host, b"")
-        assert b" 408 " in await _raw(host, b"GET /healthz HTTP/1.1\r\nHost:")
-        slow = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
-        assert b" 202 " not in await _raw(host, slow)
-        async with httpx.AsyncClient(base_url=host) as client:
-            for _ in range(3):
-                assert (await client.get("/healthz")).status_code == 200
-                await asyncio.sleep(0.15)
-
-
-async def test_connections_are_bounded_in_all_and_by_address(bridge: BridgeDouble) -> None:
-    limits = Limits(connections_max=5, per_address_max=3)
-    async with served(bridge, limits) as host:
-        port = int(host.rpartition(":")[2])
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        for request in (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /v1/events HTTP/1.1\r\n" + b"x" * 9_000):
-            told = await _raw(host, request)
-            assert told.startswith(b"HTTP/1.1 503 ") and b"/problems/too-many-connections" in told
-            assert b"retry-after: 1\r\n" in told
-        assert (limits.refused, limits.count, limits.by_address["127.0.0.1"]) == (0, 3, 3)
-        for _, writer in held:
-            writer.close()
-        while limits.count:
-            await asyncio.sleep(0.01)
-        async with httpx.AsyncClient(base_url=host) as client:
-            assert (await client.get("/healthz")).status_code == 200
-    assert limits.count == 0 and not limits.by_address
-
-
-async def test_connections_too_many_are_told_so_but_not_without_bound(
-    bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.bridge.connections.REFUSED_MAX", 2)
-    monkeypatch.setattr("pipeline.bridge.connections.REFUSED_S", 0.3)
-    limits = Limits(connections_max=1, per_address_max=1)
-    async with served(bridge, limits) as host:
-        port = int(host.rpartition(":")[2])
-        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-        told = [await reader.read() for reader, _ in held[1:]]
-        assert [b" 503 " in one for one in told] == [True, True, False, False]
-        while limits.refused:
-            await asyncio.sleep(0.01)
-        for _, writer in held:
-            writer.close()

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from bench.cluster import Cluster
+from bench.latencies import Latencies
 from bench.machine import facts
 from pipeline.adapters.keys import key_encryption_of
 from pipeline.codecs.encryption import KeyEncryption
@@ -121,7 +121,8 @@ def _results(
 
 
 def _latency(asked: list[Asked]) -> dict[str, float]:
-    times = sorted(one.at_ms - one.due_ms for one in asked)
-    if not times:
+    if not asked:
         return {}
-    return {"p50": round(median(times), 1), "p99": round(times[int(len(times) * 0.99)], 1), "max": round(times[-1], 1)}
+    times = Latencies(one.at_ms - one.due_ms for one in asked)
+    figures = {"p50": times.percentile(50), "p99": times.percentile(99), "max": times.longest}
+    return {name: round(ms, 1) for name, ms in figures.items()}

@@ -37,10 +37,8 @@ INTS = {"priority", "ttl_s", "partition", "max_variants", "reply_partition", "tr
 
 def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
     """Any value of a field's type, such as the schema allows."""
-    if hint is State:
-        return st.sampled_from([*STATES.values()])
-    if hint is Person:
-        return st.just(PROFILE)
+    if hint in (State, Person):
+        return st.sampled_from([PROFILE] if hint is Person else [*STATES.values()])
     if hint == model.Scalar:
         return SCALARS
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -95,41 +95,58 @@ class Story:
         when, what, *details = step
         self.now_ms = self._start_ms + span_ms(when)
         verb, _, rest = what.partition(" ")
-        if verb == "ask":
-            return self._ask(joined(self._asked, details[1] if len(details) > 1 else {}))
         if verb in KINDS:
             return self._happens(KINDS[verb], rest, next((one for one in details if isinstance(one, dict)), {}))
-        if verb == "trait":
-            name, _, value = rest.partition("=")
-            return self._identify(self._event(IdentityKind.TRAITS, traits={name: json.loads(value)}))
-        if verb == "consent":
-            purpose, _, channel = rest[1:].partition("/")
-            grant = ConsentGrant(purpose, rest[0] == "+", self.now_ms, channel or None)
-            return self._identify(self._event(IdentityKind.CONSENT, consent=[grant]))
-        if verb in ("joins", "leaves"):
-            firm, *roles = rest.split()
-            belongs = Membership(f"shop/@{firm}", roles, verb == "leaves", "primary" in roles)
-            return self._identify(self._event(IdentityKind.GROUP, membership=belongs))
-        if verb == "firm":
-            return self._firm(f"shop/@{rest}", details[0])
-        if verb == "colleague":
-            return self._colleague(rest)
-        if verb == "time":
-            known = self.profile or Person(profile_id=SUBJECT)
-            self.profile, _ = segments.refresh(known, self._live.policy, self.now_ms,
-                                               account=accounts.of(known, self._live.accounts))
-            return ",".join(sorted(self.profile.segments))
-        if verb == "release":
-            self._live = made(joined(self._both.get("policy", {}), details[0]), self._both.get("items"))
-            return ""
-        if verb == "wait":
-            return self._wait()
-        if verb == "stage":
-            return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
-        raise ValueError(f"no such step: {what}")
+        steps: dict[str, Callable[[str, list[Any]], str]] = {
+            "ask": self._asks, "trait": self._trait, "consent": self._consent, "joins": self._joins,
+            "leaves": self._leaves, "firm": self._firm, "colleague": self._colleague, "time": self._time,
+            "release": self._release, "wait": self._wait, "stage": self._stage,
+        }
+        if verb not in steps:
+            raise ValueError(f"no such step: {what}")
+        return steps[verb](rest, details)
 
-    def _firm(self, key: str, said: Mapping[str, Any]) -> str:
+    # -- steps, by what follows the verb, and the details ---------------------------------------------------------
+
+    def _asks(self, _: str, details: list[Any]) -> str:
+        return self._ask(joined(self._asked, details[1] if len(details) > 1 else {}))
+
+    def _trait(self, rest: str, _: list[Any]) -> str:
+        name, _sign, value = rest.partition("=")
+        return self._identify(self._event(IdentityKind.TRAITS, traits={name: json.loads(value)}))
+
+    def _consent(self, rest: str, _: list[Any]) -> str:
+        purpose, _slash, channel = rest[1:].partition("/")
+        grant = ConsentGrant(purpose, rest[0] == "+", self.now_ms, channel or None)
+        return self._identify(self._event(IdentityKind.CONSENT, consent=[grant]))
+
+    def _joins(self, rest: str, _: list[Any]) -> str:
+        return self._belongs(rest, left=False)
+
+    def _leaves(self, rest: str, _: list[Any]) -> str:
+        return self._belongs(rest, left=True)
+
+    def _belongs(self, rest: str, left: bool) -> str:
+        firm, *roles = rest.split()
+        belongs = Membership(f"shop/@{firm}", roles, left, "primary" in roles)
+        return self._identify(self._event(IdentityKind.GROUP, membership=belongs))
+
+    def _time(self, _: str, _details: list[Any]) -> str:
+        known = self.profile or Person(profile_id=SUBJECT)
+        self.profile, _changed = segments.refresh(known, self._live.policy, self.now_ms,
+                                                  account=accounts.of(known, self._live.accounts))
+        return ",".join(sorted(self.profile.segments))
+
+    def _release(self, _: str, details: list[Any]) -> str:
+        self._live = made(joined(self._both.get("policy", {}), details[0]), self._both.get("items"))
+        return ""
+
+    def _stage(self, _: str, _details: list[Any]) -> str:
+        return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
+
+    def _firm(self, rest: str, details: list[Any]) -> str:
         """What is so of a firm, by trait; consent apart."""
+        key, said = f"shop/@{rest}", details[0]
         consent = [ConsentGrant(name, given, self.now_ms) for name, given in said.get("consent", {}).items()]
         traits = {name: value for name, value in said.items() if name != "consent"}
         self._serial += 1
@@ -139,7 +156,7 @@ class Story:
         self._live = replace(self._live, accounts={**self._live.accounts, key: outcome.emits[0].value})
         return ""
 
-    def _colleague(self, verb: str) -> str:
+    def _colleague(self, verb: str, _: list[Any]) -> str:
         """Another member of the same firms does the same."""
         own, self.profile = self.profile, changed(self.profile or Person(profile_id=SUBJECT), requests={}, counters={})
         try:
@@ -160,7 +177,7 @@ class Story:
                         return self._served(inbox.handle(leased.emits[0].value, self.profile, self))
         return outcome
 
-    def _wait(self) -> str:
+    def _wait(self, _: str, _details: list[Any]) -> str:
         """What the owner of the profile does about time: every look that has become due by now, each at its moment."""
         until_ms = self.now_ms
         while (due_ms := (self.profile or Person()).timers.get(SEGMENTS_TIMER, until_ms + 1)) <= until_ms:

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.codecs import positions
 from pipeline.core.model import DecisionReply
-from pipeline.runtime import lane
-from pipeline.runtime.lane import WAIT_MS_MAX
+from pipeline.runtime import waiting
 from pipeline.runtime.memory import CrashError, MemoryPipeline
+from pipeline.runtime.waiting import WAIT_MS_MAX
 from pipeline.topology import FLOWS
 from tests.support import shop
 from topics.catalog import BY_NAME, DEAD_LETTERS, DECISION_REPLIES, DECISION_REQUESTS, DECISIONS, IDENTITY_EVENTS
@@ -165,7 +165,7 @@ def test_events_of_other_partitions_are_not_waited_for(pipeline: MemoryPipeline)
 
 
 def test_only_so_many_wait(pipeline: MemoryPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "WAITING_KEYS_MAX", 0)
+    monkeypatch.setattr(waiting, "WAITING_KEYS_MAX", 0)
     now_ms = pipeline.clock.at_ms
     ask(pipeline, "r1", after=next_consent(pipeline, ANN), deadline_ms=now_ms + 5_000)
     agree(pipeline)

@@ -189,9 +189,9 @@ def test_a_worker_compacts_every_copy_it_has_and_goes_on_where_one_fails(
 
     with monkeypatch.context() as patched:
         patched.setattr(copies[1], "compact", full)
-        asyncio.run(world.lanes.compact_erased())
+        asyncio.run(world.lanes.copies.compact_erased())
     assert [list(copy.erased) for copy in copies] == [[], [ANN], []]
     assert "tried again" in caplog.text
-    asyncio.run(world.lanes.compact_erased())
+    asyncio.run(world.lanes.copies.compact_erased())
     assert [left_of(copy.path) for copy in copies] == [[], [], []]
     world.lanes.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,12 @@ ITEMS = """\
 def package_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A distribution laid out like the real one, pinned in its place."""
     path = folder / PACKAGE.file
-    with tarfile.open(path, "w:gz") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for logged in ("random", "bts"):
             log = LOG if logged == "random" else OTHER_LOG
             for name, text in (("all.csv", log), ("item_context.csv", ITEMS)):
-                member = tarfile.TarInfo(f"obp-{PACKAGE.version}/obp/dataset/obd/{logged}/all/{name}")
-                member.size = len(text)
-                archive.addfile(member, io.BytesIO(text.encode()))
-    pinned = Package(PACKAGE.name, PACKAGE.version, hashlib.sha256(path.read_bytes()).hexdigest(), PACKAGE.backend)
+                archive.writestr(f"obp/dataset/obd/{logged}/all/{name}", text)
+    pinned = Package(PACKAGE.name, PACKAGE.version, hashlib.sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(dataset, "PACKAGE", pinned)
     return path
 
@@ -110,18 +109,17 @@ TRAP = "raise SystemExit('the distribution was executed')\n"
 
 
 def trap(folder: Path) -> Package:
-    path = folder / "nbtrap-1.0.tar.gz"
+    path = folder / "nbtrap-1.0-py3-none-any.whl"
     files = {
-        "setup.py": TRAP, "nbtrap/__init__.py": TRAP,
-        "pyproject.toml": '[build-system]\nrequires = ["not-there"]\nbuild-backend = "trapped.build"\n',
-        "PKG-INFO": "Metadata-Version: 2.1\nName: nbtrap\nVersion: 1.0\n",
+        "nbtrap/__init__.py": TRAP, "nbtrap.pth": f"import sys; {TRAP}",
+        "nbtrap-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: nbtrap\nVersion: 1.0\nRequires-Dist: absent\n",
+        "nbtrap-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: none\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "nbtrap-1.0.dist-info/RECORD": "",
     }
-    with tarfile.open(path, "w:gz") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, text in files.items():
-            member = tarfile.TarInfo(f"nbtrap-1.0/{name}")
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-    return Package("nbtrap", "1.0", hashlib.sha256(path.read_bytes()).hexdigest(), "trapped.build")
+            archive.writestr(name, text)
+    return Package("nbtrap", "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 @pytest.fixture
@@ -138,6 +136,23 @@ def test_a_package_is_fetched_without_running_a_line_of_it(only_local_packages: 
     assert [path.name for path in kept.parent.iterdir()] == [package.file]
 
 
+def test_a_source_distribution_which_would_have_to_be_built_is_not_taken(only_local_packages: Path) -> None:
+    files = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "trapped"\nbackend-path = ["."]\n',
+        "trapped.py": f"open({str(only_local_packages / 'executed')!r}, 'w')\n{TRAP}",
+    }
+    path = only_local_packages / "nbtrap-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"nbtrap-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    package = Package("nbtrap", "1.0", hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ReplayError, match="could not be fetched"):
+        fetch(package, only_local_packages / "cache")
+    assert not (only_local_packages / "executed").exists()
+
+
 def test_what_is_in_the_cache_is_not_fetched_again(
     only_local_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +167,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(
 
 def test_a_package_of_another_hash_is_never_kept(only_local_packages: Path) -> None:
     package = trap(only_local_packages)
-    other = Package(package.name, package.version, "0" * 64, package.backend)
+    other = Package(package.name, package.version, "0" * 64)
     with pytest.raises(ReplayError, match="could not be fetched"):
         fetch(other, only_local_packages / "cache")
     assert not (only_local_packages / "cache").exists()

@@ -245,7 +245,7 @@ def _read_before_announcing_only() -> Any:
 
     async def appended(self: Lanes, partition: int, values: Any, term: int) -> int:
         at = await append(self, partition, values, term)
-        self._stores[partition].offset = at - len(values)
+        self.copies.store(partition).offset = at - len(values)
         return at
 
     return _patched((Lanes, "_append", appended))

@@ -249,13 +249,7 @@ class Simulation(World):
         raise StuckError(f"not at rest after {CALM_ROUNDS_MAX} rounds: {self._unrest()}")
 
     def _round(self, thaw: bool) -> None:
-        for worker in list(self.workers):
-            if thaw and worker.frozen:
-                self.thaw(worker)
-        if not any(not worker.frozen for worker in self.workers) and not self.start():
-            for worker in list(self.workers):
-                self.die(worker, "kill -9 of a frozen process")
-            self.start()
+        self._wake(thaw)
         self._tick(200)
         while self.ghosts and thaw:
             worker, where, queue = self.ghosts[0]
@@ -264,23 +258,36 @@ class Simulation(World):
             worker.queues, worker.acks = {}, {}
             self.ghosts = [ghost for ghost in self.ghosts if ghost[2]]
         for worker in list(self.workers):
-            if worker.frozen:
-                continue
-            while worker.loop.jobs and not worker.dead:
-                worker.loop.do_job()
-                worker.run()
-            for where in list(worker.queues):
-                while where in worker.queues:
-                    worker.deliver(where)
-            for where in list(worker.acks):
-                while where in worker.acks:
-                    worker.acknowledge(where)
-            worker.live = self.live
+            if not worker.frozen:
+                self._work_off(worker)
+
+    def _wake(self, thaw: bool) -> None:
+        """There is somebody to work: thawed, or started, also in the place of those that stay frozen."""
+        for worker in list(self.workers):
+            if thaw and worker.frozen:
+                self.thaw(worker)
+        if not any(not worker.frozen for worker in self.workers) and not self.start():
+            for worker in list(self.workers):
+                self.die(worker, "kill -9 of a frozen process")
+            self.start()
+
+    def _work_off(self, worker: SimWorker) -> None:
+        """Everything that one worker has before it."""
+        while worker.loop.jobs and not worker.dead:
+            worker.loop.do_job()
             worker.run()
-            if not worker.dead:
-                worker.poll()
-                worker.commit_timer()
-                worker.run()
+        for where in list(worker.queues):
+            while where in worker.queues:
+                worker.deliver(where)
+        for where in list(worker.acks):
+            while where in worker.acks:
+                worker.acknowledge(where)
+        worker.live = self.live
+        worker.run()
+        if not worker.dead:
+            worker.poll()
+            worker.commit_timer()
+            worker.run()
 
     def _quiet(self, thaw: bool) -> bool:
         cluster = self.cluster

@@ -109,7 +109,12 @@ class Traffic:
         if not self.sent:
             return self._identity(now_ms, granted=True)
         kinds = ("consent", "trait", "click", "request", "retry", "repeat", "alias")
-        match self._burst.pop() if self._burst else self._rng.choices(kinds, self._weights)[0]:
+        kind = self._burst.pop() if self._burst else self._rng.choices(kinds, self._weights)[0]
+        return self._of_kind(kind, now_ms) or self._request(now_ms)
+
+    def _of_kind(self, kind: str, now_ms: int) -> Outbound | None:
+        """None for a request, and where there is nothing to do such a thing with."""
+        match kind:
             case "consent":
                 return self._identity(now_ms, granted=self._rng.random() < 0.7)
             case "trait":
@@ -117,14 +122,14 @@ class Traffic:
             case "click":
                 return self._click(now_ms)
             case "retry":
-                return self._retry(now_ms) or self._request(now_ms)
+                return self._retry(now_ms)
             case "repeat":
                 return self._repeat(now_ms)
             case "alias" if self._waiting_aliases and not self._joins_the_forgotten():
                 return self._alias(now_ms)
             case "alias" if self._undoes and self._aliased:
                 return self._unmerge(now_ms)
-        return self._request(now_ms)
+        return None
 
     def _joins_the_forgotten(self) -> bool:
         return any(self.forgotten & {*pair} for pair in self._waiting_aliases)

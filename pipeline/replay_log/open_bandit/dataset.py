@@ -2,8 +2,8 @@
 
 Yuta Saito, Shunsuke Aihara, Megumi Matsutani, Yusuke Narita: "Open Bandit Dataset and Pipeline: Towards Realistic and
 Reproducible Off-Policy Evaluation", NeurIPS 2021 Datasets and Benchmarks. Collected by ZOZO, Inc.; CC BY 4.0. The
-sample used here (10,000 rows for each of three campaigns and two logged policies) lies inside the `obp` source
-distribution.
+sample used here (10,000 rows for each of three campaigns and two logged policies) lies inside the `obp` wheel;
+its later releases have the same files, but no wheel: those would have to be built to be fetched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import tarfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,7 @@ from pipeline.replay_log.package_data import Package, fetch, verify
 from pipeline.replay_log.statistics import wilson
 from pipeline.runtime.jars import cache_directory
 
-PACKAGE: Final = Package(
-    "obp", "0.5.7", "3060d67fedfcfadf1e7a6f2608987f74412b5eb74d2c567edeb147595c68f2a0", "poetry.core.masonry.api"
-)
+PACKAGE: Final = Package("obp", "0.4.1", "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208")
 CREDIT: Final = (
     "Data: Open Bandit Dataset (sample) by ZOZO, Inc., CC BY 4.0. Saito, Aihara, Matsutani, Narita: Open Bandit "
     "Dataset and Pipeline, NeurIPS 2021 Datasets and Benchmarks."
@@ -60,7 +58,7 @@ def prepare(folder: Path, logged: Logged, campaign: Campaign, package: Path | No
     policy = folder / "policy"
     policy.mkdir(parents=True, exist_ok=True)
     log = folder / f"open-bandit-{logged}-{campaign}.csv"
-    with tarfile.open(source) as archive:
+    with zipfile.ZipFile(source) as archive:
         log.write_bytes(_member(archive, logged, campaign, f"{campaign}.csv"))
         # Ranked by what the other policy's log says: judging choices by the log they were made from flatters them.
         other: Logged = "bts" if logged == "random" else "random"
@@ -101,15 +99,12 @@ def make_items(features: list[dict[str, str]], rows: list[dict[str, str]]) -> di
     return items
 
 
-def _member(archive: tarfile.TarFile, logged: Logged, campaign: Campaign, name: str) -> bytes:
-    path = f"obp-{PACKAGE.version}/obp/dataset/obd/{logged}/{campaign}/{name}"
+def _member(archive: zipfile.ZipFile, logged: Logged, campaign: Campaign, name: str) -> bytes:
+    path = f"obp/dataset/obd/{logged}/{campaign}/{name}"
     try:
-        file = archive.extractfile(path)
+        return archive.read(path)
     except KeyError as error:
         raise ReplayError(f"{PACKAGE.file} holds no {path}") from error
-    if file is None:
-        raise ReplayError(f"{path} in {PACKAGE.file} is not a file")
-    return file.read()
 
 
 def _csv(data: bytes) -> Iterator[dict[str, str]]:

@@ -1,0 +1,164 @@
+"""What one event says whatever its kind: when, from where, consent, and the item it is about. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pipeline.bridge.event_bodies import EventContext, SegmentEvent, Statement
+from pipeline.bridge.json_body import invalid, pointer_of
+from pipeline.bridge.personal_texts import found_in, masked
+from pipeline.bridge.problems import FieldError
+from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
+from pipeline.core.definitions import Policy
+from pipeline.core.identity import key_of
+from pipeline.core.model import (
+    ConsentGrant,
+    FeedbackEvent,
+    FeedbackKind,
+    Identifier,
+    IdentityEvent,
+    IdentityKind,
+    Scalar,
+)
+from pipeline.core.statements import of_category, of_tc_string
+from pipeline.core.tcf import TcfError
+
+#: Where an item's id may stand, the first that is there.
+ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
+#: What else is said about an item's showing.
+ABOUT_IT: Final = ("decision_id", "placement", "channel")
+_SOURCE_CHARS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What every kind of event has in common."""
+
+    event: SegmentEvent
+    id: str
+    at_ms: int
+    source: str
+    warnings: list[str]
+
+    def cut(self, text: str, field: str) -> str:
+        """A name without what is personal, as long as one may be, with a warning where it was not so."""
+        if inside := found_in(text):
+            self.warnings.append(f"{field} held {inside}, which is left out: personal data stays at the edge")
+            text = masked(text)
+        if len(text) > EVENT_NAME_CHARS_MAX:
+            self.warnings.append(f"{field} has {len(text)} characters: the first {EVENT_NAME_CHARS_MAX} are kept")
+        return text[:EVENT_NAME_CHARS_MAX]
+
+    def consent(
+        self, policy: Policy | None, part: Literal["consent", "accountConsent"] = "consent"
+    ) -> list[ConsentGrant]:
+        """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
+
+        Where several categories stand for one purpose, all of them must be allowed. A TC string that cannot be used is
+        a warning: what else the event says is applied.
+        """
+        context = self.event.context
+        said = context.consent if part == "consent" else context.account_consent
+        grants: dict[tuple[str, str | None], ConsentGrant] = {}
+        for category, stated in (said.category_preferences if said else {}).items():
+            if inside := found_in(category):
+                self.warnings.append(f"a consent category was dropped: its name holds {inside}")
+                continue
+            for purpose, channel in of_category(category, policy.categories if policy else {}):
+                if not purpose or "#" in category or "/" in (channel or ""):
+                    at = pointer_of(("context", part, "categoryPreferences", category))
+                    raise invalid(FieldError(at, "name a purpose, or a purpose/channel"))
+                if policy is not None and purpose not in policy.purposes:
+                    known = ", ".join(sorted(policy.purposes)) or "none"
+                    name = purpose[:NAME_CHARS_MAX]
+                    self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
+                elif policy is not None and channel is not None and channel not in policy.channels:
+                    known, name = ", ".join(sorted(policy.channels)), channel[:NAME_CHARS_MAX]
+                    self.warnings.append(f"consent for {purpose}/{name}: no channel of the live policy ({known})")
+                before = grants.get((purpose, channel))
+                if before is None or before.granted:
+                    grants[purpose, channel] = self._grant(purpose, channel, stated)
+        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
+
+    def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
+        if isinstance(stated, bool):
+            return ConsentGrant(purpose, stated, self.at_ms, channel, self.source)
+        ends_ms = None if stated.expires_at is None else epoch_ms(stated.expires_at)
+        return ConsentGrant(purpose, stated.granted, self.at_ms, channel, stated.source or self.source, ends_ms,
+                            stated.basis, stated.opt_in, stated.proof)
+
+    def _of_tc_string(self, text: str | None, policy: Policy | None, part: str) -> list[ConsentGrant]:
+        if text is None:
+            return []
+        try:
+            if policy is None or policy.tcf is None:
+                raise TcfError("the live policy has no consent.tcf to say what TC strings mean")
+            return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)
+        except TcfError as error:
+            self.warnings.append(f"context.{part}.tcString says nothing here: {error}")
+            return []
+
+    def identity(self, tenant: str, who: Identifier, kind: IdentityKind, **more: Any) -> IdentityEvent:
+        """An identity event with what every one has."""
+        return IdentityEvent(self.id, key_of(tenant, who), kind, self.at_ms, source=self.source, subject_type=who.type,
+                             earlier=who.earlier, **more)
+
+    def feedback(
+        self, tenant: str, who: Identifier, kind: FeedbackKind, name: str, properties: dict[str, Scalar]
+    ) -> FeedbackEvent:
+        """The event with what it says about an item moved from its properties to its own fields."""
+        rest = dict(properties)
+        item_id = next((_text(rest.pop(key)) for key in ITEM_IDS if rest.get(key) is not None), None)
+        decision_id, placement, channel = (_text(rest.pop(key, None)) for key in ABOUT_IT)
+        value = rest.get("value", rest.get("revenue"))
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if number is None and value is not None:
+            self.warnings.append("properties.value is kept as a property only: it is not a number")
+        return FeedbackEvent(
+            self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
+            rest, self.source, who.earlier,
+        )
+
+
+def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int:
+    """When it happened by our clock, corrected for the sender's as Segment does.
+
+    An event that has both `timestamp` and `originalTimestamp` was corrected before it came here.
+    """
+    happened = event.timestamp or event.original_timestamp
+    if happened is None:
+        return received_ms
+    at_ms = epoch_ms(happened)
+    corrected = event.timestamp is not None and event.original_timestamp is not None
+    if event.sent_at is not None and not corrected:
+        at_ms = received_ms - (epoch_ms(event.sent_at) - at_ms)
+    if at_ms < 0:
+        raise invalid(FieldError("/timestamp", "lies before 1970: send when it happened, or leave it out"))
+    if at_ms > received_ms:
+        warnings.append("timestamp lies in the future and is taken as now: is the sender's clock right?")
+        return received_ms
+    return at_ms
+
+
+def epoch_ms(moment: datetime) -> int:
+    """A moment as epoch milliseconds; one without a zone is in UTC."""
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1_000)
+
+
+def source_of(context: EventContext, warnings: list[str]) -> str:
+    """The library that sent it, "" where none is named."""
+    library = context.library
+    name = library.get("name") if isinstance(library, dict) else None
+    if not isinstance(name, str):
+        return ""
+    if inside := found_in(name):
+        warnings.append(f"context.library.name was dropped: it holds {inside}")
+        return ""
+    return name[:_SOURCE_CHARS_MAX]
+
+
+def _text(value: Scalar) -> str | None:
+    return None if value is None or value == "" else str(value)[:ID_CHARS_MAX]
