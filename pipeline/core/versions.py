@@ -15,6 +15,9 @@ from pipeline.core.problems import DefinitionError
 #: The newest version, and those before it that may stand in for it while it does not fit.
 VERSIONS_KEPT: Final = 4
 
+#: The part of a key of `policy.releases`, behind the tenant, of the record that says which release is live.
+ACTIVE: Final = "@active"
+
 T = TypeVar("T")
 
 

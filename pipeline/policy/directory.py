@@ -15,12 +15,9 @@ from pipeline.core.live import Live, arrange
 from pipeline.core.model import Account, CatalogItem, Chosen, PolicyRelease
 from pipeline.core.problems import DefinitionError
 from pipeline.core.release import compile_release
-from pipeline.core.versions import fitting, with_newest
+from pipeline.core.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
-
-#: The part of a key, behind the tenant, of the record that says which release is live.
-ACTIVE: Final = "@active"
 
 #: How the name of a release begins in what is told of problems.
 _RELEASE: Final = "release "

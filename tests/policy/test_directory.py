@@ -236,7 +236,7 @@ BODIES = [None, *(body_of(rule) for rule in ("true", "profile.one > 1", "profile
 published_items = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(BODIES))
 published_releases = st.sampled_from(list(RELEASES))
 activated = st.tuples(st.just("@active"), published_releases)
-histories = st.lists(st.one_of(published_items, activated, published_releases), max_size=25)
+publications = st.lists(st.one_of(published_items, activated, published_releases), max_size=25)
 
 
 def applied(directory: Directory, history: list[Any]) -> Directory:
@@ -252,7 +252,7 @@ def applied(directory: Directory, history: list[Any]) -> Directory:
     return directory
 
 
-@given(histories)
+@given(publications)
 def test_whoever_starts_now_has_live_what_everybody_else_has(history: list[Any]) -> None:
     follows, starts = applied(Directory(), history), applied(Directory(loading=True), history)
     assert starts.live("shop") is None, "nothing is compiled before everything is read"
