@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.adapters.history import PublishedHistory
 from pipeline.adapters.topic_admin import ensure_topics
+from pipeline.cli.main import app
 from pipeline.core.history import NotKept
 from pipeline.core.model import AuditRecord
 from pipeline.core.replay import decided_again, differences
@@ -121,6 +124,11 @@ def test_a_run_is_decided_the_same_again_from_the_topics_alone(there: Installati
     asked = [one for one in others if one.profile_id in SUBJECTS]
     assert len(asked) == 4 * len(SUBJECTS)
     assert all("candidates" in differences(one, decided_again(one, newest)) for one in asked), "by what is live now"
+
+    told = CliRunner().invoke(app, ["audit", "check", "--since", "1h", "--json"], env={
+        "NEXTBEST_BOOTSTRAP": there.settings.bootstrap, "NEXTBEST_APP_ID": APP_ID})
+    counts = json.loads(told.stdout)["counts"]
+    assert told.exit_code == 0 and counts["same"] >= len(audits) and counts.keys() <= {"same", "encrypted"}, told.output
 
     for wrong, said in (
         ({"catalog_version": 10**12}, "which ends at"),
