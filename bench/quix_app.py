@@ -50,8 +50,8 @@ class Outputs(Serializer):  # type: ignore[misc,unused-ignore]
 def main(bootstrap: str, state_dir: str) -> None:
     """Runs until it is told to stop."""
     settings = Settings(bootstrap=bootstrap)
-    directory = Directory()
-    follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), directory.apply)
+    directory = Directory(loading=True)
+    follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), directory.apply, directory.loaded)
     follower.start()
     if not follower.caught_up.wait(FOLLOWER_S):
         raise RuntimeError("policy and catalog were not read in time")

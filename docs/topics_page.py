@@ -215,7 +215,10 @@ def _writers(topic: Topic) -> str:
 
 def _kept(topic: Topic) -> str:
     if topic.compacted:
-        return "the newest record of each key, for ever (compacted)"
+        newest = "the newest record of each key, for ever (compacted)"
+        if topic.superseded_ms is None:
+            return newest
+        return f"{newest}; what it supersedes, for {topic.superseded_ms // DAY_MS} days at least"
     hours = topic.retention_ms / HOUR_MS
     return f"{topic.retention_ms // DAY_MS} days" if hours >= 48 else f"{hours * 60:g} minutes" if hours < 1 else (
         f"{hours:g} hours"

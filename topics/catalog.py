@@ -22,6 +22,9 @@ DAY_MS: Final = 24 * HOUR_MS
 #: Within this the broker removes what a newer record of a changelog has replaced, destroyed keys above all.
 PURGE_MS: Final = DAY_MS
 
+#: How long after its decision an audit is written at the latest: an installation may be down so long.
+LATE_AUDIT_MS: Final = 7 * DAY_MS
+
 #: How long it can be proved what was erased, and when: the limitation period of most claims.
 EVIDENCE_MS: Final = 3 * 365 * DAY_MS
 
@@ -62,6 +65,10 @@ class Topic:
     partitions: int
     retention_ms: int = 7 * DAY_MS
     compacted: bool = False
+    #: Compacted topics: how long a record that a newer one supersedes is kept at least; None: as the broker likes.
+    superseded_ms: int | None = None
+    #: How much time one of the broker's files spans at most: a record goes with the newest of its file.
+    segment_ms: int | None = None
     #: Broker's clock stamps the record: the decision's time can then neither be forged nor run backwards.
     log_append_time: bool = False
     #: The largest value that is written to it and read from it; a larger one cannot be used.
@@ -80,6 +87,11 @@ class Topic:
         return self.broker_bytes_max or self.value_bytes_max + FRAME_BYTES_MAX
 
     @property
+    def kept_ms_max(self) -> int:
+        """How old a record can be at most before the broker removes it. Declared by `segment_ms`."""
+        return self.retention_ms + (self.segment_ms or 0)
+
+    @property
     def config(self) -> dict[str, str]:
         """The topic's configuration as the broker spells it."""
         config = {
@@ -91,6 +103,10 @@ class Topic:
             config["compression.type"] = COMPRESSION
         if not self.compacted:
             config["retention.ms"] = str(self.retention_ms)
+        if self.superseded_ms is not None:
+            config["min.compaction.lag.ms"] = str(self.superseded_ms)
+        if self.segment_ms is not None:
+            config["segment.ms"] = str(self.segment_ms)
         return config
 
 
@@ -173,6 +189,7 @@ DECISION_AUDIT: Final = Topic(
     "audit_record",
     SUBJECT_PARTITIONS,
     90 * DAY_MS,
+    segment_ms=DAY_MS,
     value_bytes_max=AUDIT_BYTES_MAX,
     awaited=False,
     encrypted=True,
@@ -187,12 +204,19 @@ SEGMENT_CHANGES: Final = Topic(
     encrypted=True,
     doc="A profile entered or left a segment.",
 )
+
+#: Every version of policy and catalog that a kept audit names is kept with it. An audit may be written late: a crashed
+#: worker's, once another has taken over. By the broker's clock: by a producer's, a version could be gone at once.
+VERSIONS_MS: Final = DECISION_AUDIT.kept_ms_max + LATE_AUDIT_MS
+
 CATALOG_ITEMS: Final = Topic(
     "catalog.items",
     "tenant/item id",
     "catalog_item",
     1,
     compacted=True,
+    superseded_ms=VERSIONS_MS,
+    log_append_time=True,
     doc="Actions, offers and content; the offset is the catalog's version.",
 )
 POLICY_RELEASES: Final = Topic(
@@ -201,6 +225,8 @@ POLICY_RELEASES: Final = Topic(
     "policy_release",
     1,
     compacted=True,
+    superseded_ms=VERSIONS_MS,
+    log_append_time=True,
     doc="Immutable releases, and the record that says which one is live.",
 )
 ACCOUNTS: Final = Topic(

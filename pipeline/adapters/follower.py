@@ -34,15 +34,20 @@ _log = logging.getLogger("nextbest.follower")
 class Follower:
     """One daemon thread that keeps `apply` up to date with the topics, well under a second behind.
 
-    `caught_up` is set once everything that lay in the topics at the start has been applied. Records may come again
-    from the start after a fatal error of the client, so `apply` must be repeatable. A topic that is deleted and
-    created again under a running process is not followed reliably: restart the process.
+    `caught_up` is set, and `loaded` called before that, once everything that lay in the topics at the start has been
+    applied. After a fatal error of the client it goes on where it was: nothing superseded is applied again. A topic
+    that is deleted and created again under a running process is not followed reliably: restart the process.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[Topic], apply: Apply) -> None:
+    def __init__(
+        self, settings: Settings, topics: Sequence[Topic], apply: Apply, loaded: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
         self._topics = {topic.name: topic for topic in topics}
         self._apply = apply
+        self._loaded = loaded
+        #: Per partition, the offset of the next record.
+        self._next: dict[tuple[str, int], int] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self.caught_up = threading.Event()
@@ -84,7 +89,8 @@ class Follower:
                 self._take(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 behind.discard((str(message.topic()), message.partition() or 0))
-                if not behind:
+                if not behind and not self.caught_up.is_set():
+                    self._loaded()
                     self.caught_up.set()
             elif error.fatal():
                 raise KafkaException(error)
@@ -92,13 +98,14 @@ class Follower:
                 _log.warning("%s: %s", message.topic(), error.str())
 
     def _partitions(self, consumer: Consumer) -> list[TopicPartition]:
-        """Every partition from its beginning; waits for topics that do not exist yet and brokers that are away."""
+        """Every partition from its next record; waits for topics that do not exist yet and brokers that are away."""
         found: list[TopicPartition] = []
         waiting = list(self._topics)
         while waiting and not self._stopping.is_set():
             numbers = self._partition_numbers(consumer, waiting[0])
             if numbers:
-                found += [TopicPartition(waiting[0], number, OFFSET_BEGINNING) for number in numbers]
+                found += [TopicPartition(waiting[0], number, self._next.get((waiting[0], number), OFFSET_BEGINNING))
+                          for number in numbers]
                 waiting.pop(0)
             else:
                 self._stopping.wait(RETRY_S)
@@ -126,6 +133,7 @@ class Follower:
         except Exception as error:
             # One record that cannot be used must not keep the next release from every worker.
             self._pass_over(topic.name, record.offset, error)
+        self._next[topic.name, record.partition] = record.offset + 1
 
     def _pass_over(self, topic: str, offset: int, error: Exception) -> None:
         self.bad_records += 1

@@ -30,7 +30,7 @@ def partitions(consumer: Consumer, topics: Iterable[str]) -> list[Place]:
 
 
 def read(consumer: Consumer, starts: Mapping[Place, int]) -> Iterator[Message]:
-    """Every record from these offsets up to what each partition had a moment ago.
+    """Every record from these offsets up to what each partition had a moment ago. It may be used with pauses.
 
     Raises KafkaException where the cluster stops answering.
     """
@@ -44,8 +44,8 @@ def read(consumer: Consumer, starts: Mapping[Place, int]) -> Iterator[Message]:
     consumer.assign(assigned)
     heard_s = time.monotonic()
     while left:
-        for message in consumer.consume(_BATCH, timeout=0.1):
-            heard_s = time.monotonic()
+        messages = consumer.consume(_BATCH, timeout=0.1)
+        for message in messages:
             place = (message.topic() or "", message.partition() or 0)
             error = message.error()
             if error is None:
@@ -58,6 +58,9 @@ def read(consumer: Consumer, starts: Mapping[Place, int]) -> Iterator[Message]:
                 left.pop(place, None)
             else:
                 raise KafkaException(error)
-        if time.monotonic() - heard_s > SILENCE_S:
+        if messages:
+            # After they were used, however long that took.
+            heard_s = time.monotonic()
+        elif time.monotonic() - heard_s > SILENCE_S:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"no answer for {SILENCE_S:g} s"))
     consumer.assign([])

@@ -119,4 +119,6 @@ def _loss(setting: str, now: str, wanted: str) -> str:
         return "all records of a key but the newest"
     if setting == "retention.ms" and now and (int(now) < 0 or 0 <= int(wanted) < int(now)):
         return f"records older than {int(wanted) / 86_400_000:g} days"
+    if setting == "min.compaction.lag.ms" and now and int(wanted) < int(now):
+        return f"superseded records older than {int(wanted) / 86_400_000:g} days"
     return ""

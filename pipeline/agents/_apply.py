@@ -194,8 +194,8 @@ def _decided(
         *_reply(request, reply),
         Emit(DECISIONS, profile_id, Decision(
             result.decision_id, request.request_id, profile_id, now_ms, request.channel, request.placements,
-            request.scenario, result.decisions, result.fallback, result.reason, live.release, live.catalog_version,
-            [f"{name}:{arm}" for name, arm in result.exposures])),
+            request.scenario, result.decisions, result.fallback, result.reason, live.release, live.policy.digest,
+            live.catalog_version, live.catalog_digest, [f"{name}:{arm}" for name, arm in result.exposures])),
         Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, result, live, now_ms, lease)),
         *segment_changes(profile_id, result.changes, request.request_id, live.release, now_ms),
         *back,
@@ -313,8 +313,8 @@ def _audit(
 ) -> AuditRecord:
     before = None if state is None else read_by(state, request, live, now_ms, result.account)
     return AuditRecord(result.decision_id, now_ms, request, profile_id, before, result.candidates, result.consent,
-                       result.decisions, result.fallback, result.reason, live.release, live.catalog_version, ENGINE,
-                       result.account, lease)
+                       result.decisions, result.fallback, result.reason, live.release, live.policy.digest,
+                       live.catalog_version, live.catalog_digest, ENGINE, result.account, lease)
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:

@@ -54,8 +54,10 @@ class Bridge:
         quotas = Quotas(settings.tenant_quotas, clock.monotonic_s)
         self.open = keys.open
         metrics = BridgeMetrics()
-        self._directory = Directory()
-        self._follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS), self._directory.apply)
+        self._directory = Directory(loading=True)
+        self._follower = Follower(
+            settings, (POLICY_RELEASES, CATALOG_ITEMS), self._directory.apply, self._directory.loaded
+        )
         self._wire = KafkaWire(settings, f"{socket.gethostname()}:{settings.http_port}", metrics)
         self._asker = Asker(
             self._wire, clock, metrics, in_flight_max=settings.max_in_flight, patience_ms=settings.deadline_ms

@@ -107,8 +107,8 @@ def _applied(settings: Settings, ends: Mapping[tuple[str, int], int]) -> bool:
 
 def followed(settings: Settings, topics: tuple[Topic, ...]) -> Directory:
     """What was published on compacted topics, read to their end. Exits with 1 where the broker does not answer."""
-    directory = Directory()
-    follower = Follower(settings, topics, directory.apply)
+    directory = Directory(loading=True)
+    follower = Follower(settings, topics, directory.apply, directory.loaded)
     follower.start()
     caught_up = follower.caught_up.wait(_ANSWER_S)
     follower.stop()

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "tenants": Entry("tenants:app", "Tenants: their policies, quotas and usage."),
     "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
     "identity": Entry("identity:app", "Identities: show a profile's links, try events before they join, undo a merge."),
+    "audit": Entry("audit:app", "Audits: decide recorded decisions again."),
     "privacy": Entry("privacy:app", "Forget somebody, tell what is known, look whether it is gone."),
     "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks."),
     "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),

@@ -56,8 +56,8 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
 
     :param sweeping: whether it may remove a large part of the catalog.
     """
-    directory = Directory()
-    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply)
+    directory = Directory(loading=True)
+    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply, directory.loaded)
     follower.start()
     caught_up = follower.caught_up.wait(_ANSWER_S)
     follower.stop()

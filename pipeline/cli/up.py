@@ -101,8 +101,8 @@ def has_live_policy(settings: Settings) -> bool:
     from pipeline.policy.directory import Directory
     from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
 
-    directory = Directory()
-    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply)
+    directory = Directory(loading=True)
+    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply, directory.loaded)
     follower.start()
     follower.caught_up.wait(15)
     follower.stop()

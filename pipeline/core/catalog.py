@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pipeline.core.cel.syntax import RuleError, parse
 from pipeline.core.definitions import Item, Policy, Variant
+from pipeline.core.hashing import item_digest
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import thresholds
 from pipeline.core.release.book import RuleBook
@@ -34,14 +35,14 @@ class ItemCompiler:
         """The compiled item. Raises DefinitionError with every problem of this item."""
         self._problems.found.clear()
         try:
-            item = self._item(item_id, _shaped(json.loads(body)))
+            item = self._item(item_id, _shaped(json.loads(body)), item_digest(item_id, body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"not an item this engine understands: {type(error).__name__}: {error}"
             raise DefinitionError([Problem(("items", item_id), message)]) from error
         self._problems.stop()
         return item
 
-    def _item(self, item_id: str, one: Mapping[str, Any]) -> Item:
+    def _item(self, item_id: str, one: Mapping[str, Any], digest: str) -> Item:
         path: Path = ("items", item_id)
         policy, problems = self._policy, self._problems
         for where, part in ((path, one), *(((*path, "variants", name), one) for name, one in one["variants"].items())):
@@ -61,7 +62,7 @@ class ItemCompiler:
             tuple(one.get("tags", ())), one.get("campaign", ""), frozenset(one.get("placements", ())),
             frozenset(one.get("channels", ())), rules["eligibility"], rules["applicability"], rules["suitability"],
             one.get("valid_from_ms"), one.get("valid_until_ms"), frozenset(one.get("bypass", ())),
-            one.get("inventory"), one.get("instead", ""),
+            one.get("inventory"), one.get("instead", ""), digest,
         )
 
     def _variant(self, path: Path, name: str, one: Mapping[str, Any]) -> Variant:

@@ -360,6 +360,8 @@ class Item:
     inventory: int | None = None
     #: Shown instead where no variant can be bound.
     instead: str = ""
+    #: Content of the version: `hashing.item_digest`.
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,3 +408,5 @@ class Policy:
     #: Of formats that name none.
     locale: str = "en"
     identity: IdentityRules = DEFAULT
+    #: Content of the release as activated: `hashing.policy_digest`.
+    digest: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.core.identity import oldest_key
 
@@ -21,6 +22,21 @@ def decision_id_of(subject: str, request_id: str, earlier: Sequence[str] = ()) -
 def applied_id_of(subject: str) -> str:
     """What stands for a decision's id where an event is confirmed; no decision has such a one."""
     return f"applied:{subject}"
+
+
+def item_digest(item_id: str, body: str) -> str:
+    """The content of one version of a catalog item. A body is JSON, so U+001F cannot occur in it."""
+    return digest("item", item_id, body)
+
+
+def catalog_digest(items: Iterable[str]) -> str:
+    """The content of a catalog, from the digests of its items in any order."""
+    return digest("catalog", *sorted(items))
+
+
+def policy_digest(body: str, since: Mapping[str, int]) -> str:
+    """The content of an activated release: its body, and since when each behaviour key has been counted."""
+    return digest("policy", json.dumps(sorted(since.items())), body)
 
 
 def fraction(*parts: str) -> float:

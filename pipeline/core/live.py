@@ -25,6 +25,7 @@ from pipeline.core.definitions import (
     Window,
 )
 from pipeline.core.footprint import Footprint, of_candidates, reachable, read_of
+from pipeline.core.hashing import catalog_digest
 from pipeline.core.model import Account, DecisionRequest
 from pipeline.core.ranking import Score, of_item
 from pipeline.core.rules import Rule, about
@@ -78,7 +79,9 @@ class Live:
 
     tenant: str
     release: str
+    #: Offset of the last catalog record in it, and its content: `hashing.catalog_digest`.
     catalog_version: int
+    catalog_digest: str
     policy: Policy
     items: dict[str, Item]
     #: (placement, channel) → candidates in the order of their ids, whatever order the catalog came in.
@@ -104,7 +107,8 @@ def arrange(
         (placement.id, channel): _slot(policy, known, placement, channel, listed=channel in placement.channels)
         for placement in policy.placements.values() for channel in sorted(policy.channels)
     }
-    return Live(tenant, policy.release, catalog_version, policy, known, slots,
+    return Live(tenant, policy.release, catalog_version, catalog_digest(item.digest for item in ordered), policy,
+                known, slots,
                 limits, {one.id: one for one in policy.suppressions},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
                           if _weighs_too_much(limits[key.partition("|")[0]])),

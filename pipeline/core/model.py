@@ -129,7 +129,9 @@ class Decision(Value, frozen=True):
     fallback: bool
     reason: str
     release: str
+    policy_digest: str
     catalog_version: int
+    catalog_digest: str
     #: `experiment:variation`, for each experiment that decided for this profile for the first time.
     exposures: list[str] = value_field(default_factory=list)
     #: On the topic: the personal fields, encrypted; None where they are open.
@@ -203,7 +205,9 @@ class AuditRecord(Value, frozen=True):
     fallback: bool
     reason: str
     release: str
+    policy_digest: str
     catalog_version: int
+    catalog_digest: str
     engine: str
     #: The account of the member's primary membership as the decision saw it, and what it leased.
     account: Account | None = None

@@ -15,11 +15,12 @@ from pipeline.core.live import Live, arrange
 from pipeline.core.model import Account, CatalogItem, Chosen, PolicyRelease
 from pipeline.core.problems import DefinitionError
 from pipeline.core.release import compile_release
+from pipeline.core.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 
-#: The part of a key, behind the tenant, of the record that says which release is live.
-ACTIVE: Final = "@active"
+#: How the name of a release begins in what is told of problems.
+_RELEASE: Final = "release "
 
 #: Decisions tried before a release goes live.
 _TRIALS: Final = 40
@@ -30,13 +31,14 @@ class _Tenant:
     """What is known of one tenant; guarded by the directory's lock."""
 
     bodies: dict[str, str] = field(default_factory=dict)
-    wanted: str = ""
-    #: When each behaviour key of the wanted release began to be counted, and those by which the live one is.
-    since: dict[str, int] = field(default_factory=dict)
+    #: The last activations, the newest first: the release, and when each of its behaviour keys began to be counted.
+    activations: tuple[tuple[str, dict[str, int]], ...] = ()
+    #: The same of the release that is live.
     live_since: dict[str, int] = field(default_factory=dict)
     policy: Policy | None = None
     compiler: ItemCompiler | None = None
-    raw: dict[str, str] = field(default_factory=dict)
+    #: The last versions of each item, the newest first.
+    raw: dict[str, tuple[str, ...]] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
     version: int = -1
     live: Live | None = None
@@ -45,9 +47,14 @@ class _Tenant:
 
 
 class Directory:
-    """Follows `catalog.items`, `policy.releases` and, where asked to, `accounts`; repeating a record is harmless."""
+    """Follows `catalog.items`, `policy.releases` and, where asked to, `accounts`; repeating a record is harmless.
 
-    def __init__(self) -> None:
+    The topics hold months of superseded versions: while `loading`, nothing is compiled or made live, so that reading
+    them from the beginning compiles what is newest, once. `loaded` ends that.
+    """
+
+    def __init__(self, loading: bool = False) -> None:
+        self._loading = loading
         self._tenants: dict[str, _Tenant] = {}
         self._lock = threading.Lock()
 
@@ -64,7 +71,18 @@ class Directory:
                 tenant.version = offset
             elif topic == POLICY_RELEASES.name:
                 _take_release(tenant, rest, value if isinstance(value, PolicyRelease) else None)
+                if not self._loading:
+                    _activate_newest(tenant)
             tenant.live = None
+
+    def loaded(self) -> None:
+        """Make live what was taken while loading. Repeatable."""
+        with self._lock:
+            if self._loading:
+                self._loading = False
+                for tenant in self._tenants.values():
+                    _activate_newest(tenant)
+                    tenant.live = None
 
     def live(self, tenant: str) -> Live | None:
         """The tenant's live release and catalog; None before anything was published or activated."""
@@ -94,7 +112,7 @@ class Directory:
         """The bodies of the tenant's catalog as last published, by item id."""
         with self._lock:
             known = self._tenants.get(tenant)
-            return dict(known.raw) if known else {}
+            return {name: versions[0] for name, versions in known.raw.items()} if known else {}
 
     def releases(self, tenant: str) -> tuple[str, tuple[str, ...]]:
         """The live release ("" for none) and all that were published."""
@@ -141,58 +159,71 @@ def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:
 
 
 def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> None:
-    if name == ACTIVE:
-        tenant.wanted = value.release if value is not None else ""
-        tenant.since = value.signals_since if value is not None else {}
-        if not tenant.wanted:
-            tenant.policy = tenant.compiler = None
-            tenant.items.clear()
-            return
-    elif value is None:
-        tenant.bodies.pop(name, None)
-        return
+    if name != ACTIVE:
+        if value is None:
+            tenant.bodies.pop(name, None)
+        else:
+            tenant.bodies[name] = value.body
+    elif value is not None and value.release:
+        tenant.activations = with_newest(tenant.activations, (value.release, value.signals_since))
     else:
-        tenant.bodies[name] = value.body
-    there = "" if tenant.policy is None else tenant.policy.release
-    if tenant.wanted in tenant.bodies and (there, tenant.live_since) != (tenant.wanted, tenant.since):
-        _activate(tenant, tenant.wanted)
+        tenant.activations = ()
+        tenant.policy = tenant.compiler = None
+        tenant.items.clear()
 
 
-def _activate(tenant: _Tenant, release: str) -> None:
-    """Make a release live with every item that fits it; a bad one leaves everything as it was."""
-    before = tenant.policy, tenant.compiler, tenant.items
-    known = dict(tenant.problems)
-    tenant.problems.clear()
+def _activate_newest(tenant: _Tenant) -> None:
+    """Make the newest activated release live that is there and can be; where that is the one already, stay with it."""
+    there = None if tenant.policy is None else (tenant.policy.release, tenant.live_since)
+    failed: dict[str, str] = {}
+    for release, since in tenant.activations:
+        if (release, since) == there:
+            break
+        if release in tenant.bodies:
+            wrong = _activate(tenant, release, since)
+            if not wrong:
+                break
+            failed[_RELEASE + release] = wrong
+    items = {name: wrong for name, wrong in tenant.problems.items() if not name.startswith(_RELEASE)}
+    tenant.problems = items | failed
+
+
+def _activate(tenant: _Tenant, release: str, since: dict[str, int]) -> str:
+    """Make a release live with every item that fits it; a bad one leaves everything as it was. Returns what is bad."""
+    before = tenant.policy, tenant.compiler, tenant.items, tenant.problems
     try:
-        policy = compile_release(tenant.bodies[release], release, tenant.since)
-        tenant.policy, tenant.compiler, tenant.items = policy, ItemCompiler(policy), {}
-        for item_id, body in tenant.raw.items():
-            _compile_item(tenant, item_id, body)
+        policy = compile_release(tenant.bodies[release], release, since)
+        tenant.policy, tenant.compiler, tenant.items, tenant.problems = policy, ItemCompiler(policy), {}, {}
+        for item_id in tenant.raw:
+            _compile_item(tenant, item_id)
         failed = trial.check(arrange("trial", policy, tenant.items.values(), 0), _TRIALS)
         if failed:
             raise DefinitionError(failed)
-        tenant.live_since = tenant.since
     except Exception as error:  # whoever published it: what a worker cannot decide by does not go live
-        tenant.policy, tenant.compiler, tenant.items = before
-        said = str(error) if isinstance(error, DefinitionError) else f"{type(error).__name__}: {error}"
-        tenant.problems = known | {f"release {release}": said}
+        tenant.policy, tenant.compiler, tenant.items, tenant.problems = before
+        return str(error) if isinstance(error, DefinitionError) else f"{type(error).__name__}: {error}"
+    tenant.live_since = since
+    return ""
 
 
 def _take_item(tenant: _Tenant, item_id: str, body: str | None) -> None:
-    tenant.problems.pop(f"item {item_id}", None)
     if body is None:
         tenant.raw.pop(item_id, None)
         tenant.items.pop(item_id, None)
+        tenant.problems.pop(f"item {item_id}", None)
         return
-    tenant.raw[item_id] = body
-    _compile_item(tenant, item_id, body)
+    tenant.raw[item_id] = with_newest(tenant.raw.get(item_id, ()), body)
+    _compile_item(tenant, item_id)
 
 
-def _compile_item(tenant: _Tenant, item_id: str, body: str) -> None:
-    """A bad item leaves its previous version live."""
+def _compile_item(tenant: _Tenant, item_id: str) -> None:
+    """An item whose newest version is bad is live as it was before."""
     if tenant.compiler is None:
         return
-    try:
-        tenant.items[item_id] = tenant.compiler.compile(item_id, body)
-    except DefinitionError as error:
-        tenant.problems[f"item {item_id}"] = str(error)
+    item, wrong = fitting(tenant.compiler, item_id, tenant.raw[item_id])
+    tenant.problems.pop(f"item {item_id}", None)
+    tenant.items.pop(item_id, None)
+    if item is not None:
+        tenant.items[item_id] = item
+    if wrong:
+        tenant.problems[f"item {item_id}"] = wrong

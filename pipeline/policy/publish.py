@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.codecs import avro
 from pipeline.core.model import CatalogItem, PolicyRelease
-from pipeline.policy.directory import ACTIVE
+from pipeline.core.versions import ACTIVE
 from pipeline.policy.load import Checked
 from pipeline.ports import Outbound
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice, product
 from typing import Final
 
@@ -58,8 +59,7 @@ def _trials(live: Live) -> Iterator[tuple[Person, Live, DecisionRequest]]:
             traits={name: Trait(value, 0) for name, value in _values(policy.traits, number).items()},
             accounts={_ACCOUNT: Member(("owner",), 1)})
         account = Account(_ACCOUNT, 1, _AT_MS, _values(policy.account, number))
-        there = Live(live.tenant, live.release, live.catalog_version, policy, live.items, live.slots, live.caps,
-                     live.suppressions, live.barred, {_ACCOUNT: account})
+        there = replace(live, accounts={_ACCOUNT: account})
         yield profile, there, DecisionRequest(
             f"trial-{number}", "trial/subject", channel, [placement], max_variants=100, require_consent=False,
             attributes=_values(policy.context, number))

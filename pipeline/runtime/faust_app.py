@@ -86,8 +86,10 @@ class Worker:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self.clock = SystemClock()
         self.metrics = WorkerMetrics()
-        self.directory = Directory()
-        self.follower = Follower(settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS), self.directory.apply)
+        self.directory = Directory(loading=True)
+        self.follower = Follower(
+            settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS), self.directory.apply, self.directory.loaded
+        )
         self.publisher: KafkaPublisher | None = None
         self.app = self._build_app()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from pipeline.adapters import dead_letter_replay, dead_letters, kafka, topic_admin
@@ -207,6 +207,41 @@ def test_a_follower_waits_for_a_topic_that_does_not_exist_yet(settings: Settings
     assert follower.caught_up.wait(20)
     send(kafka.producer(settings), late.name, b"shop/1", avro.encode(late, item(1)))
     eventually(lambda: shelf.items)
+
+
+class FailsOnce:
+    """A consumer whose client gives up after the first record, the first time."""
+
+    failed = False
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer, self._polled = consumer, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def poll(self, timeout: float) -> Message | None:
+        if not FailsOnce.failed and self._polled:
+            FailsOnce.failed = True
+            raise KafkaException(KafkaError(KafkaError._FATAL))
+        message = self._consumer.poll(timeout)
+        self._polled += message is not None
+        return message
+
+
+def test_a_follower_whose_client_gave_up_applies_nothing_again(
+    settings: Settings, own: Any, follow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, FailsOnce.failed = kafka.consumer, False
+    monkeypatch.setattr(kafka, "consumer", lambda *args, **more: FailsOnce(made(*args, **more)))
+    topic = own("followed")
+    producer = kafka.producer(settings)
+    for number in range(3):
+        producer.produce(topic.name, avro.encode(topic, item(number)), b"shop/1")
+    producer.flush()
+    follower, shelf = follow(settings, topic)
+    assert follower.caught_up.wait(20) and FailsOnce.failed
+    assert shelf.offsets == [0, 1, 2]
 
 
 def test_a_follower_goes_on_after_a_restart_of_the_broker(tmp_path: Path, follow: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.adapters.topic_plan import Action, Change, Step, TopicState, declared, plan
-from topics.catalog import DECISION_REPLIES, SUBJECT_PARTITIONS, TABLES, TOPICS
+from topics.catalog import DECISION_REPLIES, LATE_AUDIT_MS, SUBJECT_PARTITIONS, TABLES, TOPICS
 
 EVENTS = TopicState("identity.events", 8, {"cleanup.policy": "delete", "retention.ms": "604800000"})
 
@@ -28,6 +28,16 @@ def test_every_topic_and_changelog_is_declared_once_with_its_partitions() -> Non
     assert changelog.partitions == SUBJECT_PARTITIONS
     assert changelog.config["cleanup.policy"] == "compact"
     assert changelog.config["min.compaction.lag.ms"] == "3600000"
+
+
+def test_versions_of_policy_and_catalog_outlast_every_audit_that_names_them() -> None:
+    config = {topic.name: topic.config for topic in declared("shop")}
+    audit = config["decision.audit"]
+    oldest_ms = int(audit["retention.ms"]) + int(audit["segment.ms"])
+    for name in ("catalog.items", "policy.releases"):
+        assert config[name]["cleanup.policy"] == "compact"
+        assert int(config[name]["min.compaction.lag.ms"]) - oldest_ms == LATE_AUDIT_MS > 0
+        assert config[name]["message.timestamp.type"] == "LogAppendTime", "no producer's clock ends it"
 
 
 def test_a_missing_topic_is_created() -> None:
@@ -78,6 +88,8 @@ def test_replies_may_get_more_partitions_but_not_fewer() -> None:
         ({"retention_ms": "86400000"}, {"retention_ms": "-1"}, "records older than 1 days"),
         ({"retention_ms": "-1"}, {}, ""),
         ({"retention_ms": "604800001"}, {}, ""),
+        ({"min_compaction_lag_ms": "86400000"}, {"min_compaction_lag_ms": "86400001"}, "superseded records"),
+        ({"min_compaction_lag_ms": "86400000"}, {"min_compaction_lag_ms": "0"}, ""),
         ({"cleanup_policy": "compact"}, {}, "all records of a key but the newest"),
         ({}, {"cleanup_policy": "compact"}, "records older than the retention time"),
         ({}, {"cleanup_policy": "compact,delete"}, "records older than the retention time"),

@@ -14,9 +14,10 @@ from pipeline.agents import catalog
 from pipeline.agents import policy as releases
 from pipeline.core.decide import decide
 from pipeline.core.model import CatalogItem, PolicyRelease
+from pipeline.core.versions import ACTIVE
 from pipeline.flow import Accept, DeadLetter
 from pipeline.policy.definitions import PolicyDefinition
-from pipeline.policy.directory import ACTIVE, Directory
+from pipeline.policy.directory import Directory
 from pipeline.policy.load import item_body, release_body
 from tests.core.build import BASE, agreed, asked, joined
 from tests.core.small_world import Context

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.codecs import avro
 from pipeline.core.decide import decide
@@ -215,3 +218,70 @@ def test_a_release_that_is_activated_again_counts_as_its_activation_says(tmp_pat
     assert directory.counted("shop") == {key: (7, 100)}
     directory.apply(POLICY_RELEASES.name, b"shop/@active", PolicyRelease("shop", one.release, "", 5), 21)
     assert directory.counted("shop") == {key: (0, 100)}, "an older publisher says nothing of it"
+
+
+def body_of(rule: str) -> str:
+    return canonical({"kind": "offer", "variants": {"default": {}}, "eligibility": rule})
+
+
+def release_with(attribute: str) -> str:
+    definition = {"attributes": {"profile": {attribute: "int"}}, "consent": {"purposes": {"p": ""}},
+                  "channels": {"web": {}}, "placements": {"hero": {"channels": "web", "fallback": {"item": "x"}}}}
+    return release_body(PolicyDefinition.model_validate(definition))
+
+
+#: Two releases, one that is none, and items that fit one of them, both or neither.
+RELEASES = {"r1": release_with("one"), "r2": release_with("two"), "bad": "{}"}
+BODIES = [None, *(body_of(rule) for rule in ("true", "profile.one > 1", "profile.two > 2", "profile.three > 3"))]
+published_items = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(BODIES))
+published_releases = st.sampled_from(list(RELEASES))
+activated = st.tuples(st.just("@active"), published_releases)
+publications = st.lists(st.one_of(published_items, activated, published_releases), max_size=25)
+
+
+def applied(directory: Directory, history: list[Any]) -> Directory:
+    for offset, one in enumerate(history):
+        if isinstance(one, str):
+            value: Any = PolicyRelease("shop", one, RELEASES[one], 1)
+            directory.apply(POLICY_RELEASES.name, f"shop/{one}".encode(), value, offset)
+        elif one[0] == "@active":
+            directory.apply(POLICY_RELEASES.name, b"shop/@active", PolicyRelease("shop", one[1], "", 1), offset)
+        else:
+            value = None if one[1] is None else CatalogItem("shop", *one)
+            directory.apply(CATALOG_ITEMS.name, f"shop/{one[0]}".encode(), value, offset)
+    return directory
+
+
+@given(publications)
+def test_whoever_starts_now_has_live_what_everybody_else_has(history: list[Any]) -> None:
+    follows, starts = applied(Directory(), history), applied(Directory(loading=True), history)
+    assert starts.live("shop") is None, "nothing is compiled before everything is read"
+    starts.loaded()
+    one, other = follows.live("shop"), starts.live("shop")
+    assert (one is None) == (other is None)
+    if one is not None and other is not None:
+        assert (one.release, one.catalog_version, one.catalog_digest) == (
+            other.release, other.catalog_version, other.catalog_digest)
+        assert one.items.keys() == other.items.keys()
+    assert follows.problems("shop") == starts.problems("shop")
+
+
+def test_versions_that_fit_no_release_are_passed_over_until_none_of_the_last_four_does(tmp_path: Path) -> None:
+    directory = Directory()
+    follow(directory, published(checked(tmp_path)).records)
+    for number in range(4):
+        live = directory.live("shop")
+        assert live is not None and "a" in live.items, number
+        bad = body_of(f"profile.nothing == {number}")
+        directory.apply(CATALOG_ITEMS.name, b"shop/a", CatalogItem("shop", "a", bad), 10 + number)
+    live = directory.live("shop")
+    assert live is not None and "a" not in live.items
+
+
+def test_to_take_an_item_back_takes_all_its_versions_back(tmp_path: Path) -> None:
+    directory = Directory()
+    follow(directory, published(checked(tmp_path)).records)
+    for offset, value in enumerate((None, CatalogItem("shop", "a", body_of("profile.nothing == 1"))), 10):
+        directory.apply(CATALOG_ITEMS.name, b"shop/a", value, offset)
+    live = directory.live("shop")
+    assert live is not None and live.items == {}

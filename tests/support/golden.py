@@ -38,6 +38,8 @@ UNRELEASED: Final = "--unreleased" in sys.argv[1:]
 
 SUBJECT = "default/5f1d7a84db00d2fce00b31a7fc73224f"
 AT_MS = 1_790_000_000_000
+POLICY_DIGEST = "8ff0a8f1b2a2d2d2c6f4f6a1b0c9d8e7"
+CATALOG_DIGEST = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
 CONSENT = model.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1, model.Basis.CONSENT,
                               model.OptIn.CONFIRMED, "form-7")
@@ -123,8 +125,8 @@ VALUES: Final[dict[str, Any]] = {
                                       earlier=["0cc175b9c0f1b6a831c399e269772661"]),
     "decision_reply": REPLY,
     "decision": model.Decision(
-        "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1", 77,
-        ["hero-test:b"],
+        "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1",
+        POLICY_DIGEST, 77, CATALOG_DIGEST, ["hero-test:b"],
     ),
     "audit_record": model.AuditRecord(
         "dec-1", AT_MS, REQUEST, SUBJECT, PROFILE,
@@ -132,8 +134,8 @@ VALUES: Final[dict[str, Any]] = {
             model.CandidateAudit("spring-sale", "home-hero", "chosen", "ranking", "", {}, 12.5, {"value": 2.5}),
             model.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip", {"v": "false"}),
         ],
-        '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1", 77, "0.1.0",
-        ACCOUNT, LEASE,
+        '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1",
+        POLICY_DIGEST, 77, CATALOG_DIGEST, "0.1.0", ACCOUNT, LEASE,
     ),
     "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
     "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from pipeline.core.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
 from pipeline.core.formats import LOCALE
+from pipeline.core.hashing import policy_digest
 from pipeline.core.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials
@@ -25,7 +27,8 @@ def compile_release(body: str, release: str, since: Mapping[str, int] = MappingP
     """The compiled policy. `since`: when each behaviour key began to be counted (epoch ms); one that is missing always
     was. Raises DefinitionError with every problem."""
     try:
-        return _compiled(json.loads(body), release, since)
+        policy = _compiled(json.loads(body), release, since)
+        return replace(policy, digest=policy_digest(body, since))
     except DefinitionError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
