@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from pipeline.core.subject import Person
 from pipeline.settings import Settings
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 
@@ -57,8 +58,8 @@ async def test_consent_and_caps_hold_across_a_rolling_restart(before: BridgeDoub
     mail = await asks(alone, subject={"id": "ann@example.com", "type": "email"})
     assert mail["reason"] == "no_consent"
     key = after.subject("ann")
-    assert key != before.subject("ann") and after.pipeline.state(before.subject("ann")).alias_of == key
-    assert after.pipeline.state(key).alias_of is None
+    assert key != before.subject("ann") and after.pipeline.state(before.subject("ann")).to == key
+    assert isinstance(after.pipeline.state(key), Person)
 
 
 async def test_a_retry_at_a_restarted_bridge_gets_the_first_answer(before: BridgeDouble, tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from pipeline.agents import _apply, _rotation
-from pipeline.agents import inbox as inbox_agent
+from pipeline.agents import _apply, _rotation, _router
 from pipeline.codecs import envelope as envelopes
 from pipeline.core import caps, erasure, learn, rotation
 from pipeline.core.gates import DecisionContext
@@ -43,15 +42,15 @@ def _patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
 
 
 def _forget_event_ids() -> Any:
-    return _patched((learn, "remember_event", lambda profile, _event_id: profile.event_ids))
+    return _patched((learn, "remember_event", lambda profile, *_: profile.event_ids))
 
 
 def _forget_merges() -> Any:
-    return _patched((inbox_agent, "remember_event", lambda profile, _event_id: profile.event_ids))
+    return _patched((_router, "remember_event", lambda profile, *_: profile.event_ids))
 
 
 def _forget_requests() -> Any:
-    return _patched((_apply, "remember_request", lambda profile, *_rest: profile.requests))
+    return _patched((_apply, "remember_request", lambda profile, *_: (profile, {})))
 
 
 def _around_keep(before: Callable[[PartitionLane], Any], after: Callable[[PartitionLane, Any, Any], None]) -> Any:
@@ -262,7 +261,7 @@ def _never_carry_the_key_over() -> Any:
 
 
 def _learn_of_the_erased() -> Any:
-    return _patched((erasure, "refused", lambda _profile, _at_ms: False))
+    return _patched((erasure, "refused", lambda _state, _at_ms: False), (erasure, "begins_again", lambda *_: True))
 
 
 def _forget_the_named_only() -> Any:
