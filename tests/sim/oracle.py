@@ -17,7 +17,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import DecryptionError
 from pipeline.codecs.keyring import Keyring
 from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
-from pipeline.core.subject import Erased, Person, Redirect, leads_to
+from pipeline.core.subject import Account, Erased, Person, Redirect, leads_to
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore
 from tests.sim.agreements import disagreements, traces
@@ -307,7 +307,8 @@ class Oracle:
                 continue
             counted: dict[str, int] = defaultdict(int)
             for name in self._kept(members):
-                for key, counter in self.states[name].counters.items():
+                state = self.states[name]
+                for key, counter in (state.counters if isinstance(state, Person) else {}).items():
                     counted[key] += counter.total
             expected = {key: len(ids) for (root, key), ids in shown.items() if root == self.sets[members[0]]}
             for key in sorted(counted.keys() | expected.keys()):
@@ -355,8 +356,9 @@ class Oracle:
         for first, last in zip(times, times[ACCOUNT_CAP:], strict=False):
             if last - first < DAY_MS:
                 self.wrong.append(f"members of the account were shown {ACCOUNT_CAP + 1} within {last - first} ms")
-        account = next((self.states[key] for key in (newly(ACCOUNT), ACCOUNT) if key in self.states), None)
-        for key, counter in (account.counters if account is not None else {}).items():
+        kept = (self.states.get(key) for key in (newly(ACCOUNT), ACCOUNT))
+        account = next((state for state in kept if isinstance(state, Account)), Account())
+        for key, counter in account.counters.items():
             taken = {e.decision_id for _, e in self._outputs(DECISION_AUDIT) if e.lease is not None and not e.fallback}
             if counter.held:
                 self.wrong.append(f"leases of {key} were not settled: {sorted(counter.held)}")
