@@ -65,7 +65,7 @@ chaos: setup ## the same promises on a real broker under attack, 8 minutes: make
 fuzz: setup ## odd inputs at a running installation, 15 minutes: make fuzz ARGS="--minutes 2 --seed 7"
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
-mutants: setup ## do the tests notice small bugs? 400 planted at random: make mutants ARGS="--sample 100 --only core/caps.py"
+mutants: setup ## do the tests notice small bugs? 400 planted at random: make mutants ARGS="--sample 100 --only core/decide/caps.py"
 	@exec $(BIN)/python -m tests.mutation $(ARGS)
 
 integration: setup ## the tests on a real broker (NEXTBEST_TEST_BROKER=embedded, testcontainers or HOST:PORT)

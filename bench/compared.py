@@ -10,7 +10,7 @@ from bench.parts import BenchError
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import BY_SUBJECT, DecryptionError
 from pipeline.codecs.keyring import Keyring
-from pipeline.core.model import Decision
+from pipeline.core.model.records import Decision
 from topics.catalog import DECISIONS
 
 

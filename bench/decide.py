@@ -25,9 +25,9 @@ from rich.table import Column, Table
 from bench import offers
 from bench.latencies import Latencies
 from bench.parts import ROOT
-from pipeline.core import segments
-from pipeline.core.decide import decide
-from pipeline.core.live import Live
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.live import Live
+from pipeline.core.rules import segments
 from pipeline.core.subject import Person
 
 RESULTS: Final = ROOT / "bench" / "results" / "decide.json"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.codecs import avro
-from pipeline.core.identity import subject_key
-from pipeline.core.model import ConsentGrant, DecisionRequest, IdentityEvent, IdentityKind
+from pipeline.core.identity.identifiers import subject_key
+from pipeline.core.model.records import ConsentGrant, DecisionRequest, IdentityEvent, IdentityKind
 from pipeline.settings import Settings
 from topics.catalog import DAY_MS, DECISION_REQUESTS, IDENTITY_EVENTS
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
 from pipeline.core.hashing import decision_id_of
-from pipeline.core.model import Chosen, DecisionReply, DecisionRequest
+from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REPLIES, DECISION_REQUESTS
 

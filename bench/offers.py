@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.core.live import Live
-from pipeline.core.model import ConsentGrant, DecisionRequest
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import ConsentGrant, DecisionRequest
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person

@@ -15,7 +15,7 @@ from pipeline.codecs import encrypted_values
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.core.model import DecisionRequest
+from pipeline.core.model.records import DecisionRequest
 from pipeline.flow import Accept, DeadLetter, Forward, Outcome
 from pipeline.ports import Outbound
 from pipeline.runtime.fates import LaneContext, outbound

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from pipeline.agents import identity, inbox
-from pipeline.core.identity_rules import DEFAULT
-from pipeline.core.live import Live
-from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.decide.live import Live
+from pipeline.core.identity.identity_rules import DEFAULT
+from pipeline.core.model.records import Identifier, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bench.inputs import Subjects
 from bench.parts import ROOT
-from pipeline.core.model import FeedbackEvent, FeedbackKind
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.policy.load import load
 from pipeline.policy.publish import prepare
 from pipeline.runtime.memory import MemoryPipeline

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
-from pipeline.core.live import Live
-from pipeline.core.values import Value
+from pipeline.core.decide.live import Live
+from pipeline.core.model.values import Value
 from topics.catalog import Table, Topic
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from pipeline.core.values import Value
+from pipeline.core.model.values import Value
 
 
 class Outbound(Value, frozen=True, array_like=True):

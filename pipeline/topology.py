@@ -8,7 +8,7 @@ from __future__ import annotations
 from operator import attrgetter
 
 from pipeline.agents import catalog, erasure, feedback, identity, inbox, policy, requests
-from pipeline.core.model import InboxRecord
+from pipeline.core.model.records import InboxRecord
 from pipeline.flow import Flow, Lane, Work
 from topics.catalog import (
     ACCOUNTS,

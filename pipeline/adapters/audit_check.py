@@ -14,10 +14,10 @@ from pipeline.adapters.history import PublishedHistory
 from pipeline.adapters.keys import Keys
 from pipeline.adapters.reading import Place, partitions, read, reader
 from pipeline.codecs.errors import CodecError
-from pipeline.core.decide import ENGINE
-from pipeline.core.history import NotKept
-from pipeline.core.model import AuditRecord
-from pipeline.core.replay import decided_again, differences
+from pipeline.core.decide.decision import ENGINE
+from pipeline.core.decide.replay import decided_again, differences
+from pipeline.core.model.records import AuditRecord
+from pipeline.core.release.history import NotKept
 from pipeline.settings import Settings
 from topics.catalog import DECISION_AUDIT
 

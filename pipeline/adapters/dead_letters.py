@@ -16,8 +16,8 @@ from pipeline.adapters import kafka, reading
 from pipeline.adapters.keys import Keys
 from pipeline.adapters.messages import headers_of
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import DeadLetterRecord
-from pipeline.core.values import replaced
+from pipeline.core.model.records import DeadLetterRecord
+from pipeline.core.model.values import replaced
 from pipeline.flow import Reason
 from pipeline.settings import Settings
 from topics.catalog import DEAD_LETTERS

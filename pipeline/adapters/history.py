@@ -12,9 +12,9 @@ from pipeline.adapters.messages import record_of
 from pipeline.adapters.reading import read, reader
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.history import History, NotKept
-from pipeline.core.live import Live
-from pipeline.core.model import AuditRecord, Decision
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import AuditRecord, Decision
+from pipeline.core.release.history import History, NotKept
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES, Topic
 

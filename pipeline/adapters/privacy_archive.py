@@ -15,8 +15,8 @@ from pipeline.adapters.keys import key_encryption_of
 from pipeline.adapters.privacy_search import Dossier, Verifier
 from pipeline.adapters.reading import partitions, read, reader
 from pipeline.codecs import avro
-from pipeline.core.model import ErasureRequest
-from pipeline.core.privacy_jobs import Job, job_of, subjects_of
+from pipeline.core.identity.privacy_jobs import Job, job_of, subjects_of
+from pipeline.core.model.records import ErasureRequest
 from pipeline.flow import Record
 from pipeline.settings import Settings
 from topics.catalog import ERASURE_RECEIPTS, ERASURE_REQUESTS, PROFILES_BY_ID, TOPICS

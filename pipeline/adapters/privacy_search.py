@@ -18,11 +18,11 @@ from pipeline.codecs.encryption import Cipher, DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope, EnvelopeError, beside_of, beside_parts
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.registry import NEWEST
-from pipeline.core.bounds import COMPACTED_MS
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.bounds import COMPACTED_MS
+from pipeline.core.model.records import DecisionReply
+from pipeline.core.model.values import unpacked
 from pipeline.core.sections.section import State
 from pipeline.core.subject import Erased, Person
-from pipeline.core.values import unpacked
 from pipeline.flow import Record
 from topics.catalog import BY_NAME, ERASURE_RECEIPTS, ERASURE_REQUESTS, PURGE_MS
 

@@ -7,12 +7,14 @@ from typing import Final
 
 from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, to_inbox
-from pipeline.core import erasure, learn, leasing, links, rotation
-from pipeline.core.decide import ENGINE, DecisionResult, decide
+from pipeline.core import learn
+from pipeline.core.decide import leasing
+from pipeline.core.decide.decision import ENGINE, DecisionResult, decide
+from pipeline.core.decide.live import Live, read_by
 from pipeline.core.hashing import applied_id_of, decision_id_of
+from pipeline.core.identity import erasure, links, rotation
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.live import Live, read_by
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     AuditRecord,
     Decision,
     DecisionReply,
@@ -30,11 +32,12 @@ from pipeline.core.model import (
     LinkStep,
     SegmentChange,
 )
+from pipeline.core.model.values import replaced
+from pipeline.core.rules.segments import Change
 from pipeline.core.sections import memberships
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
 from pipeline.core.sections.section import changed
-from pipeline.core.segments import Change
 from pipeline.core.subject import (
     Account,
     Erased,
@@ -45,7 +48,6 @@ from pipeline.core.subject import (
     remember_forwarded,
     remember_request,
 )
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import (
     DECISION_AUDIT,

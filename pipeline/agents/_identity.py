@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pipeline.agents import _undo
-from pipeline.core import erasure, links, rotation
+from pipeline.core.identity import erasure, links, rotation
 from pipeline.core.keys import hash_of, is_account, tenant_of
-from pipeline.core.model import Identifier, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.model.records import Identifier, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.model.values import replaced
 from pipeline.core.subject import Redirect, Subject
-from pipeline.core.values import replaced
 from pipeline.flow import Context, DeadLetter, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.core import leasing, model, rotation
+from pipeline.core.decide import leasing
+from pipeline.core.identity import rotation
 from pipeline.core.keys import beside, is_account, tenant_of
-from pipeline.core.model import DecisionRequest, InboxRecord, Lease, Scalar, Settlement
+from pipeline.core.model import records
+from pipeline.core.model.records import DecisionRequest, InboxRecord, Lease, Scalar, Settlement
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Account, remember_event
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import ACCOUNTS, PROFILE_INBOX
 
@@ -72,7 +74,7 @@ def published(account: Account, now_ms: int) -> tuple[Emit, ...]:
         return ()
     known: dict[str, Scalar] = {name: trait.value for name, trait in account.traits.items() if trait.value is not None}
     return tuple(
-        Emit(ACCOUNTS, name, model.Account(name, account.version, now_ms, known, list(account.consent.values())))
+        Emit(ACCOUNTS, name, records.Account(name, account.version, now_ms, known, list(account.consent.values())))
         for name in (key, *(beside(key, earlier) for earlier in rotation.of(account).taken))
     )
 

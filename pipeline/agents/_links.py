@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from pipeline.core import erasure, links, rotation
-from pipeline.core.identity import key_of
-from pipeline.core.identity_rules import DEFAULT, USER_ID, IdentityRules
+from pipeline.core.identity import erasure, links, rotation
+from pipeline.core.identity.identifiers import key_of
+from pipeline.core.identity.identity_rules import DEFAULT, USER_ID, IdentityRules
 from pipeline.core.keys import beside, hash_of, tenant_of
-from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.records import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.links import (
     BROUGHT,
     CLAIMED,
@@ -28,9 +29,8 @@ from pipeline.core.sections.links import (
 )
 from pipeline.core.sections.retries import REQUESTS_MAX
 from pipeline.core.sections.section import changed
-from pipeline.core.seen import NOTHING
+from pipeline.core.sections.seen import NOTHING
 from pipeline.core.subject import UNDO_TIMER, Given, Person, Redirect, carrying_replies, remember_event
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 

@@ -11,19 +11,13 @@ from pipeline.agents._apply import forget_the_given
 from pipeline.agents._leasing import published
 from pipeline.agents._links import give_up, to_inbox
 from pipeline.agents._undo import refreshed
-from pipeline.core import erasure, links, rotation
+from pipeline.core.identity import erasure, links, rotation
 from pipeline.core.keys import beside, hash_of
-from pipeline.core.model import (
-    Identifier,
-    IdentityKind,
-    InboxRecord,
-    LinkKind,
-    LinkStep,
-)
+from pipeline.core.model.records import Identifier, IdentityKind, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.retries import NO_REPLIES
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Account, Erased, Person, Redirect, Subject, blank, carrying_replies
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 

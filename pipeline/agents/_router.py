@@ -26,14 +26,16 @@ from pipeline.agents._apply import (
     segment_changes,
 )
 from pipeline.agents._leasing import serve
-from pipeline.core import accounts, erasure, links, merge, rotation, routing, segments
+from pipeline.core import routing
+from pipeline.core.identity import accounts, erasure, links, merge, rotation
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.model import InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.records import InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.values import replaced
 from pipeline.core.routing import Payload, Route
+from pipeline.core.rules import segments
 from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import SETTLE_TIMER, Erased, Person, Redirect, Subject, lasting_name, remember_event, timed
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 

@@ -11,15 +11,16 @@ from typing import TypeVar
 
 from pipeline.agents._apply import segment_changes
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
-from pipeline.core import merge, segments, undo
-from pipeline.core.identity import key_of
+from pipeline.core.identity import merge, undo
+from pipeline.core.identity.identifiers import key_of
+from pipeline.core.identity.links import settled
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.links import settled
-from pipeline.core.model import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.records import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
+from pipeline.core.model.values import replaced
+from pipeline.core.rules import segments
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import UNDO_TIMER, Person, Redirect, Subject, remember_event, timed
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Context, Drop, Emit, Forward, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 

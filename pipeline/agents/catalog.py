@@ -6,9 +6,9 @@ release that declares what it reads.
 
 from __future__ import annotations
 
-from pipeline.core.catalog import check_shape
-from pipeline.core.model import CatalogItem
-from pipeline.core.problems import DefinitionError
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.model.records import CatalogItem
+from pipeline.core.release.catalog import check_shape
 from pipeline.flow import Accept, Context, DeadLetter, Outcome, Reason
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents import _router
 from pipeline.core.keys import is_account
-from pipeline.core.model import ErasureRequest, InboxRecord
+from pipeline.core.model.records import ErasureRequest, InboxRecord
 from pipeline.core.subject import Subject
 from pipeline.flow import Context, DeadLetter, Outcome, Reason
 

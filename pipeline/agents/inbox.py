@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.agents import _router
-from pipeline.core.model import InboxRecord
+from pipeline.core.model.records import InboxRecord
 from pipeline.core.subject import Subject
 from pipeline.flow import Context, Outcome
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.core.model import PolicyRelease
-from pipeline.core.problems import DefinitionError
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.model.records import PolicyRelease
 from pipeline.core.release import compile_release
 from pipeline.flow import Accept, Context, DeadLetter, Outcome, Reason
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents import _router
 from pipeline.agents._leasing import no_person
-from pipeline.core.model import DecisionRequest, InboxRecord
+from pipeline.core.model.records import DecisionRequest, InboxRecord
 from pipeline.core.subject import Subject
 from pipeline.flow import Context, Outcome
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from pipeline.bridge.group_mapping import CONTRACT, account_event, account_of
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
 from pipeline.bridge.personal_texts import found_in
-from pipeline.core.identity import TenantKeys
-from pipeline.core.model import ConsentGrant, IdentityEvent
+from pipeline.core.identity.identifiers import TenantKeys
+from pipeline.core.model.records import ConsentGrant, IdentityEvent
 
 SOURCE: Final = "accounts import"
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 from pipeline.bridge.problems import FORBIDDEN, UNAUTHORIZED, Problem
-from pipeline.core.identity import IdentifierError, tenant_name
+from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 
 DECIDE: Final = "decide"
 EVENTS_WRITE: Final = "events:write"

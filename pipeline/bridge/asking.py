@@ -17,8 +17,8 @@ from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Wire, WireFullError
 from pipeline.codecs import avro, positions
 from pipeline.core.hashing import decision_id_of
-from pipeline.core.model import DecisionReply, DecisionRequest
-from pipeline.core.values import replaced
+from pipeline.core.model.records import DecisionReply, DecisionRequest
+from pipeline.core.model.values import replaced
 from pipeline.ports import Clock, Outbound
 from topics.catalog import DECISION_REQUESTS
 from topics.partitions import partition_of

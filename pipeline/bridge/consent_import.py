@@ -23,13 +23,14 @@ from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
 from pipeline.bridge.problems import FieldError
-from pipeline.core import identity, identity_rules, tcf
-from pipeline.core.definitions import Policy, Purpose, Tcf
+from pipeline.core.consent import tcf
+from pipeline.core.consent.statements import of_tc_string
 from pipeline.core.hashing import digest
-from pipeline.core.identity import TenantKeys
-from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind
-from pipeline.core.statements import of_tc_string
-from pipeline.core.values import astuple, replaced
+from pipeline.core.identity import identifiers, identity_rules
+from pipeline.core.identity.identifiers import TenantKeys
+from pipeline.core.model.definitions import Policy, Purpose, Tcf
+from pipeline.core.model.records import ConsentGrant, Identifier, IdentityEvent, IdentityKind
+from pipeline.core.model.values import astuple, replaced
 
 SOURCE: Final = "consent import"
 
@@ -122,7 +123,7 @@ class _Reader:
 
     def __init__(self, tenant_keys: TenantKeys, tenant: str, policy: Policy | None, now_ms: int) -> None:
         rules = policy.identity if policy else identity_rules.DEFAULT
-        self._hash_of = partial(identity.identifier, tenant_keys, tenant, rules=rules)
+        self._hash_of = partial(identifiers.identifier, tenant_keys, tenant, rules=rules)
         self._tenant = tenant
         self._policy = policy
         self._now_ms = now_ms
@@ -177,16 +178,16 @@ class _Reader:
 
     def _subject(self, type_: str, value: str) -> Identifier:
         try:
-            identity.type_of(type_)
-        except identity.IdentifierError as error:
+            identifiers.type_of(type_)
+        except identifiers.IdentifierError as error:
             raise invalid(FieldError("/type", str(error))) from error
         try:
             return self._hash_of(type_, value)
-        except identity.IdentifierError as error:
+        except identifiers.IdentifierError as error:
             raise invalid(FieldError("/id", str(error))) from error
 
     def _said(self, subject: Identifier, grants: list[ConsentGrant]) -> _Said:
-        return _Said(identity.key_of(self._tenant, subject), subject.type, grants, earlier=subject.earlier)
+        return _Said(identifiers.key_of(self._tenant, subject), subject.type, grants, earlier=subject.earlier)
 
     def _past(self, at_ms: int, what: str) -> int:
         if at_ms < 0:
@@ -216,6 +217,6 @@ def _unknown(names: Iterable[str]) -> str:
 def _event(said: _Said) -> IdentityEvent:
     grants = [grant if grant.source else replaced(grant, source=SOURCE) for grant in said.grants]
     content = json.dumps([astuple(grant) for grant in grants])
-    event_id = digest("consent import", identity.oldest_key(said.subject, said.earlier), content)
+    event_id = digest("consent import", identifiers.oldest_key(said.subject, said.earlier), content)
     return IdentityEvent(event_id, said.subject, IdentityKind.CONSENT, max(grant.at_ms for grant in grants),
                          consent=grants, source=said.source, subject_type=said.subject_type, earlier=said.earlier)

@@ -15,13 +15,14 @@ from pipeline.bridge.event_bodies import Moment, Statement, id_text
 from pipeline.bridge.json_body import invalid, parse
 from pipeline.bridge.line_file import Row, Rows
 from pipeline.bridge.problems import FieldError, Problem
-from pipeline.core import identity, readers
-from pipeline.core.bounds import NAME_CHARS_MAX
+from pipeline.core.identity import identifiers
+from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.rules import readers
 
 #: What to write into a field that is missing or wrong.
 WRITE: Final[Mapping[str, str]] = {
     "id": "the identifier's value",
-    "type": f"what the identifier is: {', '.join(identity.TYPES)}",
+    "type": f"what the identifier is: {', '.join(identifiers.TYPES)}",
     "purpose": "a purpose of the policy",
     "granted": "true or false",
     "at": "when it was said, as 2026-01-31T08:00:00Z",

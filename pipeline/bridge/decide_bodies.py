@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline.bridge.personal_texts import found_in
 from pipeline.codecs import positions
-from pipeline.core import readers
-from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.rules import readers
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
 BODY_BYTES_MAX: Final = 65_536

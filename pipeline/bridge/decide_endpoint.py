@@ -27,12 +27,12 @@ from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
-from pipeline.core import identity
-from pipeline.core.bounds import NAME_CHARS_MAX
+from pipeline.core.decide.live import Live
 from pipeline.core.hashing import digest
-from pipeline.core.identity_rules import IdentityRules
-from pipeline.core.live import Live
-from pipeline.core.model import Chosen, DecisionReply, DecisionRequest, Identifier
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.identity_rules import IdentityRules
+from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, Identifier
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 
@@ -138,9 +138,9 @@ class DecideEndpoint:
         _check_names(problems.UNKNOWN_PLACEMENT, slots, placements, live.policy.placements)
         warnings: list[str] = []
         attributes = kept(context.attributes, "context.attributes", warnings, declared=live.policy.context)
-        key = identity.key_of(tenant, subject)
+        key = identifiers.key_of(tenant, subject)
         # The same whichever keys a bridge lists.
-        said = (identity.oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
+        said = (identifiers.oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
                 constraints.max_variants, constraints.require_consent, attributes)
         request = DecisionRequest(
             request_id, key, context.channel, placements, context.scenario, constraints.max_variants,
@@ -152,17 +152,17 @@ class DecideEndpoint:
 
     def _tenant(self, body: DecideBody, grant: Grant) -> str:
         try:
-            return identity.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
-        except identity.IdentifierError as error:
+            return identifiers.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
+        except identifiers.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
 
     def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> Identifier:
         at = "/subject/type"
         try:
-            type_ = identity.type_of(body.subject.type)
+            type_ = identifiers.type_of(body.subject.type)
             at = "/subject/id"
-            return identity.identifier(self._tenant_keys, tenant, type_, body.subject.id, rules)
-        except identity.IdentifierError as error:
+            return identifiers.identifier(self._tenant_keys, tenant, type_, body.subject.id, rules)
+        except identifiers.IdentifierError as error:
             raise json_body.invalid(FieldError(at, str(error))) from error
 
     def _wait_ms(self, header: str | None) -> int:

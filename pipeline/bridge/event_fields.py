@@ -10,10 +10,12 @@ from pipeline.bridge.event_bodies import EventContext, SegmentEvent, Statement
 from pipeline.bridge.json_body import invalid, pointer_of
 from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.bridge.problems import FieldError
-from pipeline.core.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
-from pipeline.core.definitions import Policy
-from pipeline.core.identity import key_of
-from pipeline.core.model import (
+from pipeline.core.consent.statements import of_category, of_tc_string
+from pipeline.core.consent.tcf import TcfError
+from pipeline.core.identity.identifiers import key_of
+from pipeline.core.model.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
+from pipeline.core.model.definitions import Policy
+from pipeline.core.model.records import (
     ConsentGrant,
     FeedbackEvent,
     FeedbackKind,
@@ -22,8 +24,6 @@ from pipeline.core.model import (
     IdentityKind,
     Scalar,
 )
-from pipeline.core.statements import of_category, of_tc_string
-from pipeline.core.tcf import TcfError
 
 #: Where an item's id may stand, the first that is there.
 ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")

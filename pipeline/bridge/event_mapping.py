@@ -18,14 +18,13 @@ from pipeline.bridge.json_body import invalid
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.problems import FieldError
-from pipeline.core.bounds import NAME_CHARS_MAX
-from pipeline.core.cel.functions import EvaluationError, zone
-from pipeline.core.definitions import Policy
 from pipeline.core.hashing import digest
-from pipeline.core.identity import key_of
-from pipeline.core.identity_rules import DEFAULT, USER_ID
+from pipeline.core.identity.identifiers import key_of
+from pipeline.core.identity.identity_rules import DEFAULT, USER_ID
 from pipeline.core.keys import is_account
-from pipeline.core.model import (
+from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.definitions import Policy
+from pipeline.core.model.records import (
     ConsentGrant,
     FeedbackEvent,
     FeedbackKind,
@@ -35,7 +34,8 @@ from pipeline.core.model import (
     Membership,
     Scalar,
 )
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
+from pipeline.core.rules.cel.functions import EvaluationError, zone
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {

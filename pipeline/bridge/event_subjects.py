@@ -11,9 +11,9 @@ from typing import Any
 from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.problems import FieldError
-from pipeline.core.identity import IdentifierError
-from pipeline.core.identity_rules import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentityRules
-from pipeline.core.model import Identifier
+from pipeline.core.identity.identifiers import IdentifierError
+from pipeline.core.identity.identity_rules import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentityRules
+from pipeline.core.model.records import Identifier
 
 Hash = Callable[[str, str], Identifier]
 

@@ -37,11 +37,11 @@ from pipeline.bridge.wire import Wire
 from pipeline.bridge.world import World
 from pipeline.codecs import avro, positions
 from pipeline.codecs.errors import CodecError
-from pipeline.core import identity
-from pipeline.core.identity_rules import DEFAULT
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.identity_rules import DEFAULT
 from pipeline.core.keys import is_account
-from pipeline.core.model import FeedbackEvent, IdentityEvent
-from pipeline.core.values import replaced
+from pipeline.core.model.records import FeedbackEvent, IdentityEvent
+from pipeline.core.model.values import replaced
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -139,7 +139,7 @@ class EventsEndpoint:
             raise
         rules = live.policy.identity if live else DEFAULT
         mapper = EventMapper(
-            tenant, partial(identity.identifier, self._tenant_keys, tenant, rules=rules),
+            tenant, partial(identifiers.identifier, self._tenant_keys, tenant, rules=rules),
             partial(account_of, self._tenant_keys, tenant), live.policy if live else None,
             headers.get("sec-gpc", "").strip() == "1",
         )
@@ -156,8 +156,8 @@ class EventsEndpoint:
 
     def _tenant(self, headers: Mapping[str, str], grant: Grant) -> str:
         try:
-            return identity.tenant_name(grant.tenant_for(headers.get("x-tenant-id"), self._settings.tenant))
-        except identity.IdentifierError as error:
+            return identifiers.tenant_name(grant.tenant_for(headers.get("x-tenant-id"), self._settings.tenant))
+        except identifiers.IdentifierError as error:
             raise json_body.invalid(FieldError("header:X-Tenant-Id", str(error))) from error
 
     def _map(

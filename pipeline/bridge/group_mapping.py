@@ -12,10 +12,11 @@ from typing import Any, Final
 from pipeline.bridge.json_body import invalid
 from pipeline.bridge.personal_fields import kept
 from pipeline.bridge.problems import FieldError
-from pipeline.core import accounts, readers
-from pipeline.core.definitions import Attribute
-from pipeline.core.identity import IdentifierError, TenantKeys, key_of
-from pipeline.core.model import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
+from pipeline.core.identity import accounts
+from pipeline.core.identity.identifiers import IdentifierError, TenantKeys, key_of
+from pipeline.core.model.definitions import Attribute
+from pipeline.core.model.records import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
+from pipeline.core.rules import readers
 
 #: A contract's parts, kept as the traits `contract_<part>`; the timestamps among them.
 CONTRACT: Final = ("starts", "ends", "status", "value", "currency")

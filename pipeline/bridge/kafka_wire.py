@@ -23,7 +23,7 @@ from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.wire import Place, ReplyListener, WireFullError
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.records import DecisionReply
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REPLIES

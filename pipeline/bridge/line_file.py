@@ -14,7 +14,7 @@ from typing import Any, Final
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import IdentityEvent
+from pipeline.core.model.records import IdentityEvent
 from pipeline.ports import Outbound
 from topics.catalog import IDENTITY_EVENTS
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from pipeline.bridge.decide_bodies import unfit
 from pipeline.bridge.personal_texts import found_in, masked
-from pipeline.core.bounds import NAME_CHARS_MAX
-from pipeline.core.definitions import Attribute
-from pipeline.core.model import Scalar
-from pipeline.core.readers import shape
+from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.definitions import Attribute
+from pipeline.core.model.records import Scalar
+from pipeline.core.rules.readers import shape
 
 #: Fields kept of one event; past it the rest is dropped by name.
 FIELDS_MAX: Final = 200

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field
 
 from pipeline.bridge.decide_bodies import Strict, Subject, impersonal
-from pipeline.core.bounds import NAME_CHARS_MAX
-from pipeline.core.privacy_jobs import Job
+from pipeline.core.identity.privacy_jobs import Job
+from pipeline.core.model.bounds import NAME_CHARS_MAX
 
 
 class PrivacyBody(Strict):

@@ -22,10 +22,10 @@ from pipeline.bridge.privacy_bodies import PrivacyBody, told
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
-from pipeline.core import identity
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.privacy_jobs import DONE, Job, job_id_of
 from pipeline.core.keys import tenant_of
-from pipeline.core.model import ErasureAction, ErasureRequest, Identifier
-from pipeline.core.privacy_jobs import DONE, Job, job_id_of
+from pipeline.core.model.records import ErasureAction, ErasureRequest, Identifier
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import ERASURE_REQUESTS
@@ -91,11 +91,11 @@ class PrivacyEndpoint:
         grant = self._keys.check(headers, PRIVACY)
         body = json_body.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
         tenant, known = self._subject(body, grant)
-        subject = identity.key_of(tenant, known)
+        subject = identifiers.key_of(tenant, known)
         repeat_key = headers.get("idempotency-key", "")
         if len(repeat_key) > _KEY_CHARS_MAX:
             raise json_body.invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
-        name = identity.oldest_key(subject, known.earlier)
+        name = identifiers.oldest_key(subject, known.earlier)
         job_id = job_id_of(tenant, action, name, repeat_key or os.urandom(16).hex())
         asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
         record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))
@@ -109,12 +109,12 @@ class PrivacyEndpoint:
     def _subject(self, body: PrivacyBody, grant: Grant) -> tuple[str, Identifier]:
         who = body.subject
         try:
-            tenant = identity.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
-        except identity.IdentifierError as error:
+            tenant = identifiers.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
+        except identifiers.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
         try:
-            return tenant, identity.identifier(self._settings.tenant_keys, tenant, who.type, who.id)
-        except identity.IdentifierError as error:
+            return tenant, identifiers.identifier(self._settings.tenant_keys, tenant, who.type, who.id)
+        except identifiers.IdentifierError as error:
             raise json_body.invalid(FieldError("/subject/id", str(error))) from error
 
 

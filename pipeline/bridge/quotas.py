@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.bridge.problems import QUOTA_EXCEEDED, Problem
-from pipeline.core.identity import IdentifierError, tenant_name
+from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 
 #: Every tenant that is not named.
 OTHERS: Final = "*"

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
-from pipeline.core.model import DecisionRequest
+from pipeline.core.model.records import DecisionRequest
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REQUESTS

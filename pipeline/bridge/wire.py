@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.records import DecisionReply
 from pipeline.ports import Outbound
 
 #: Partition and offset of a record.

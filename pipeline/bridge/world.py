@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipeline.core.live import Live
-from pipeline.core.model import Chosen
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import Chosen
 
 
 def no_policy(world: World, tenant: str | None) -> str | None:

@@ -14,8 +14,8 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge import account_import
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
-from pipeline.core.accounts import identifier
-from pipeline.core.identity import IdentifierError, keys_of
+from pipeline.core.identity.accounts import identifier
+from pipeline.core.identity.identifiers import IdentifierError, keys_of
 from topics.catalog import ACCOUNTS
 
 app = typer.Typer(help="Accounts (B2B): import a file of them, show one.", no_args_is_help=True)

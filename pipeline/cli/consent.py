@@ -14,7 +14,7 @@ from pipeline.bridge import consent_import
 from pipeline.bridge.consent_import import ConsentImport, Format
 from pipeline.cli.cluster import Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
-from pipeline.core.identity import IdentifierError, tenant_name
+from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 from topics.catalog import POLICY_RELEASES
 
 app = typer.Typer(help="Consent: import a file of what people allow.", no_args_is_help=True)

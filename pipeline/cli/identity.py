@@ -15,12 +15,12 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
 from pipeline.cli.importing import followed
 from pipeline.codecs import avro
-from pipeline.core import identity
-from pipeline.core.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.keys import beside
-from pipeline.core.model import Identifier, IdentityEvent, IdentityKind
+from pipeline.core.model.records import Identifier, IdentityEvent, IdentityKind
+from pipeline.core.model.values import asdict
 from pipeline.core.subject import Person, Subject, given_up, leads_to
-from pipeline.core.values import asdict
 from pipeline.identity_tools.come_over import come_over
 from pipeline.identity_tools.simulate import Line, Simulation, as_dict, encoded, subjects_of
 from pipeline.policy.load import PolicyError, load
@@ -160,10 +160,10 @@ def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, Identif
         return who, Identifier("", who.partition("/")[2])
     name = tenant or settings.tenant
     try:
-        known = identity.identifier(settings.tenant_keys, name, type_, value, _rules(settings, name))
-    except identity.IdentifierError as error:
+        known = identifiers.identifier(settings.tenant_keys, name, type_, value, _rules(settings, name))
+    except identifiers.IdentifierError as error:
         raise fail(f"{type_}: {error}.") from error
-    return identity.key_of(name, known), known
+    return identifiers.key_of(name, known), known
 
 
 def _rules(settings: Settings, tenant: str) -> IdentityRules:

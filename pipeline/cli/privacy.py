@@ -18,10 +18,10 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.privacy_bodies import told
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, reachable, settings_for
-from pipeline.core import identity
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.privacy_jobs import DONE, Job, job_id_of
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.model import ErasureAction, ErasureRequest
-from pipeline.core.privacy_jobs import DONE, Job, job_id_of
+from pipeline.core.model.records import ErasureAction, ErasureRequest
 from pipeline.settings import Settings
 from topics.catalog import DAY_MS
 
@@ -136,11 +136,11 @@ def _keys_of(settings: Settings, subject: str, tenant: str | None) -> list[str]:
         return [subject]
     type_, colon, value = subject.partition(":")
     if not colon:
-        type_, value = identity.USER_ID, subject
+        type_, value = identifiers.USER_ID, subject
     try:
         name = tenant or settings.tenant
-        return identity.keys_of(name, identity.identifier(settings.tenant_keys, name, type_, value))
-    except identity.IdentifierError as error:
+        return identifiers.keys_of(name, identifiers.identifier(settings.tenant_keys, name, type_, value))
+    except identifiers.IdentifierError as error:
         raise fail(f"SUBJECT: {error}") from error
 
 

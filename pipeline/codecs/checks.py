@@ -11,7 +11,9 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, Final
 
-from pipeline.core.bounds import (
+from pipeline.core.identity.rotation import TAKEN_MAX
+from pipeline.core.keys import MARK, is_account, tenant_of
+from pipeline.core.model.bounds import (
     ATTRIBUTES_PER_REQUEST_MAX,
     CONSENTS_PER_EVENT_MAX,
     EVENT_NAME_CHARS_MAX,
@@ -22,8 +24,7 @@ from pipeline.core.bounds import (
     TEXT_CHARS_MAX,
     TRAITS_PER_EVENT_MAX,
 )
-from pipeline.core.keys import MARK, is_account, tenant_of
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     ErasureRequest,
@@ -35,7 +36,6 @@ from pipeline.core.model import (
     LinkKind,
     Scalar,
 )
-from pipeline.core.rotation import TAKEN_MAX
 from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
 from topics.catalog import DECISION_REPLIES
 

@@ -31,7 +31,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from pipeline.core.values import Value
+from pipeline.core.model.values import Value
 from pipeline.ports import Outbound
 
 #: The key of the record by which a new owner of a partition announces its epoch. No subject key starts with NUL.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.codecs import state
-from pipeline.core.model import Scalar
+from pipeline.core.model.records import Scalar
 from pipeline.core.sections.section import State
 from pipeline.core.subject import Person
 

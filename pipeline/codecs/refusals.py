@@ -14,7 +14,7 @@ from fastavro.read import SchemaResolutionError
 from pipeline.codecs.errors import CodecError
 from pipeline.codecs.plain import Plain, allowed
 from pipeline.codecs.registry import BY_ID, Schema
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from pipeline.flow import Reason
 
 #: What fastavro and the way to and from its dicts raise for data, as against bugs.

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.core import model
+from pipeline.core.model import records
 
 VALUE_TYPES: Final[dict[str, type]] = {
-    "identity_event": model.IdentityEvent,
-    "feedback_event": model.FeedbackEvent,
-    "decision_request": model.DecisionRequest,
-    "inbox_record": model.InboxRecord,
-    "decision_reply": model.DecisionReply,
-    "decision": model.Decision,
-    "audit_record": model.AuditRecord,
-    "segment_change": model.SegmentChange,
-    "catalog_item": model.CatalogItem,
-    "policy_release": model.PolicyRelease,
-    "account": model.Account,
-    "dead_letter": model.DeadLetterRecord,
-    "erasure_request": model.ErasureRequest,
-    "erasure_receipt": model.ErasureReceipt,
+    "identity_event": records.IdentityEvent,
+    "feedback_event": records.FeedbackEvent,
+    "decision_request": records.DecisionRequest,
+    "inbox_record": records.InboxRecord,
+    "decision_reply": records.DecisionReply,
+    "decision": records.Decision,
+    "audit_record": records.AuditRecord,
+    "segment_change": records.SegmentChange,
+    "catalog_item": records.CatalogItem,
+    "policy_release": records.PolicyRelease,
+    "account": records.Account,
+    "dead_letter": records.DeadLetterRecord,
+    "erasure_request": records.ErasureRequest,
+    "erasure_receipt": records.ErasureReceipt,
 }

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.core.identity import oldest_key
+from pipeline.core.identity.identifiers import oldest_key
 
 
 def digest(*parts: str) -> str:

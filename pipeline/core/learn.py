@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Final, TypeVar, assert_never
 
-from pipeline.core import accounts, answers, caps, consent, segments, sessions, signals
-from pipeline.core.bounds import SIGNALS_KEPT_MAX
-from pipeline.core.definitions import Cap, Item, Policy, Suppression
-from pipeline.core.live import Live
-from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent
+from pipeline.core.consent import answers, permission
+from pipeline.core.decide import caps
+from pipeline.core.decide.live import Live
+from pipeline.core.identity import accounts
+from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
+from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind, IdentityEvent
+from pipeline.core.model.values import replaced
+from pipeline.core.rules import segments, sessions, signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.timestamps import appended
 from pipeline.core.sections.traits import Trait, newer
 from pipeline.core.subject import Account, Person, remember_event
-from pipeline.core.values import replaced
 
 Learnt = tuple[Person, tuple[segments.Change, ...]]
 _S = TypeVar("_S", Person, Account)
@@ -77,7 +80,7 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     policy = live.policy
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
     event, decided = _located(profile, event, policy)
-    allowed = not policy.tracking_purpose or consent.given(
+    allowed = not policy.tracking_purpose or permission.given(
         profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
     counters = _counted(profile, event, policy, item, at_ms, now_ms, allowed) if decided else None
     if not allowed:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.core.keys import is_account
-from pipeline.core.model import IdentityEvent, IdentityKind, InboxRecord, LinkKind
+from pipeline.core.model.records import IdentityEvent, IdentityKind, InboxRecord, LinkKind
 from pipeline.core.subject import Account, Erased, Person, Redirect, Subject
 
 #: The steps by which a key's state moves to its successor, when the key of the hashes is changed.

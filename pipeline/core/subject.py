@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.core.bounds import REPLIES_BYTES_MAX
 from pipeline.core.keys import is_account
+from pipeline.core.model.bounds import REPLIES_BYTES_MAX
+from pipeline.core.model.values import Value
+from pipeline.core.model.words import ConsentGrant, DecisionReply
 from pipeline.core.sections import retries
 from pipeline.core.sections.behaviour import HEARD, SESSIONS, SIGNALS, Session
 from pipeline.core.sections.consent import CONSENT
 from pipeline.core.sections.counters import COUNTERS, SUPPRESSIONS, Counter
 from pipeline.core.sections.experiments import ASSIGNMENTS
-from pipeline.core.sections.lifecycle import (
-    SEGMENTS,
-    SEGMENTS_ACCOUNT,
-    SEGMENTS_RELEASE,
-    STAGES,
-    Stage,
-)
+from pipeline.core.sections.lifecycle import SEGMENTS, SEGMENTS_ACCOUNT, SEGMENTS_RELEASE, STAGES, Stage
 from pipeline.core.sections.links import LINKS, MENTIONS, Link
 from pipeline.core.sections.memberships import MEMBERSHIPS, Member
 from pipeline.core.sections.merges import MERGED, Merge
 from pipeline.core.sections.retries import EVENTS, REPLIES, REPLY_SLOTS, REQUESTS, REQUESTS_MAX, Remembered, reply_name
 from pipeline.core.sections.section import Section, State, changed, section, whole
+from pipeline.core.sections.seen import Seen
 from pipeline.core.sections.traits import TRAITS, Trait
-from pipeline.core.seen import Seen
-from pipeline.core.values import Value
-from pipeline.core.words import ConsentGrant, DecisionReply
 
 
 class Given(Value, frozen=True):
@@ -40,7 +34,7 @@ class Given(Value, frozen=True):
 
 
 class Rotation(Value, frozen=True, omit_defaults=True):
-    """What became of a key as the key of the hashes was changed (`pipeline.core.rotation`). Names are hashes."""
+    """What became of a key as the key of the hashes was changed (`core/identity/rotation.py`). Names are hashes."""
 
     #: The key that has taken this one over: all that comes here goes there. "": none.
     successor: str = ""
@@ -88,7 +82,7 @@ class Person(State, tag=1):
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = section(default=HEARD)
-    #: By channel: the last session (`pipeline.core.sessions`).
+    #: By channel: the last session (`pipeline.core.rules.rule.sessions`).
     sessions: dict[str, Session] = section(default=SESSIONS)
     counters: dict[str, Counter] = section(default=COUNTERS)
     #: Outcome-triggered suppressions: suppression key → until (epoch ms).

@@ -18,10 +18,10 @@ from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper
 from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
-from pipeline.core.identity import TenantKeys, identifier, keys_of
+from pipeline.core.decide.live import Live
+from pipeline.core.identity.identifiers import TenantKeys, identifier, keys_of
 from pipeline.core.keys import beside, hash_of, tenant_of
-from pipeline.core.live import Live
-from pipeline.core.model import FeedbackEvent, IdentityEvent, InboxRecord
+from pipeline.core.model.records import FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.sections.links import Link
 from pipeline.core.subject import Person, Redirect, Subject
 from pipeline.flow import Accept, DeadLetter, Forward

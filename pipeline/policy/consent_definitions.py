@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.core.words import Basis
+from pipeline.core.model.words import Basis
 from pipeline.policy.values import Definition, Doc, Name, Names, Span, one_or_many
 
 

@@ -9,13 +9,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.core.catalog import ItemCompiler
-from pipeline.core.definitions import Item, Policy
-from pipeline.core.live import Live, arrange
-from pipeline.core.model import Account, CatalogItem, Chosen, PolicyRelease
-from pipeline.core.problems import DefinitionError
+from pipeline.core.decide.live import Live, arrange
+from pipeline.core.model.definitions import Item, Policy
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.model.records import Account, CatalogItem, Chosen, PolicyRelease
 from pipeline.core.release import compile_release
-from pipeline.core.versions import ACTIVE, fitting, with_newest
+from pipeline.core.release.catalog import ItemCompiler
+from pipeline.core.release.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from pipeline.core import answers, segments
-from pipeline.core.decide import decide
-from pipeline.core.live import Live
-from pipeline.core.model import Account, ConsentGrant, DecisionRequest, OptIn
-from pipeline.core.problems import Problem
+from pipeline.core.consent import answers
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.live import Live
+from pipeline.core.model.problems import Problem
+from pipeline.core.model.records import Account, ConsentGrant, DecisionRequest, OptIn
+from pipeline.core.rules import segments
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.identity_rules import LINKS_MAX, MERGES_MAX
+from pipeline.core.identity.identity_rules import LINKS_MAX, MERGES_MAX
 from pipeline.policy.values import Definition, Doc, Names, Span
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.catalog import ItemCompiler
-from pipeline.core.definitions import Item, Policy
-from pipeline.core.live import Live, arrange
-from pipeline.core.problems import DefinitionError, Problem
-from pipeline.core.problems import Path as DefinitionPath
+from pipeline.core.decide.live import Live, arrange
+from pipeline.core.model.definitions import Item, Policy
+from pipeline.core.model.problems import DefinitionError, Problem
+from pipeline.core.model.problems import Path as DefinitionPath
 from pipeline.core.release import compile_release
+from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.second_opinion import disagreements
 from pipeline.policy import golden, names, trial
 from pipeline.policy.definitions import (

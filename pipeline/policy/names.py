@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipeline.core.problems import Path, Problem, Problems
+from pipeline.core.model.problems import Path, Problem, Problems
 from pipeline.policy.definitions import GoldenDefinition, PolicyDefinition, ReachDefinition
 
 

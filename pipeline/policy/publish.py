@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline.codecs import avro
-from pipeline.core.model import CatalogItem, PolicyRelease
-from pipeline.core.versions import ACTIVE
+from pipeline.core.model.records import CatalogItem, PolicyRelease
+from pipeline.core.release.versions import ACTIVE
 from pipeline.policy.load import Checked
 from pipeline.ports import Outbound
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES

@@ -12,8 +12,8 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from pipeline.core.cel.build import nearest
-from pipeline.core.problems import Path, Problem
+from pipeline.core.model.problems import Path, Problem
+from pipeline.core.rules.cel.build import nearest
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.values import Definition
 from pipeline.policy.yaml_source import Finding, Source

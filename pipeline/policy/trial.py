@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import islice, product
 from typing import Final
 
-from pipeline.core.decide import decide
-from pipeline.core.definitions import Attribute
-from pipeline.core.live import Live
-from pipeline.core.model import Account, DecisionRequest, Scalar
-from pipeline.core.problems import Problem
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.live import Live
+from pipeline.core.model.definitions import Attribute
+from pipeline.core.model.problems import Problem
+from pipeline.core.model.records import Account, DecisionRequest, Scalar
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person

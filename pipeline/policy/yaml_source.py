@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.core.problems import Path as DefinitionPath
+from pipeline.core.model.problems import Path as DefinitionPath
 from pipeline.policy.yaml_text import EXPANDED_MAX, Unreadable, composed, decoded, scalar
 
 

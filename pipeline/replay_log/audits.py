@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException, Message, TopicPartition
 from pipeline.adapters import kafka
 from pipeline.adapters.keys import Keys
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import AuditRecord
+from pipeline.core.model.records import AuditRecord
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.wire import end_of
 from pipeline.settings import Settings

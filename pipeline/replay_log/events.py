@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.core.hashing import digest
-from pipeline.core.identity import oldest_key
-from pipeline.core.model import (
+from pipeline.core.identity.identifiers import oldest_key
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     FeedbackEvent,

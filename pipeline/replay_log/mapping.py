@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from pipeline.core.identity import USER_ID, tenant_name, type_of
+from pipeline.core.identity.identifiers import USER_ID, tenant_name, type_of
 
 
 class _Part(BaseModel):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Final
 
-from pipeline.core.model import DecisionRequest
+from pipeline.core.model.records import DecisionRequest
 from pipeline.ports import Clock
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.events import Run, decision_request, feedback_events, identity_events

@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from pipeline.core.hashing import digest, fraction
-from pipeline.core.identity import IdentifierError
-from pipeline.core.model import Scalar
+from pipeline.core.identity.identifiers import IdentifierError
+from pipeline.core.model.records import Scalar
 from pipeline.replay_log.errors import RowError
 from pipeline.replay_log.mapping import Mapping, Source, Timestamp
 

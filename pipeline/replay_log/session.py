@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Final
 
 from pipeline.core.hashing import fraction
-from pipeline.core.identity import TenantKeys, identifier, key_of
+from pipeline.core.identity.identifiers import TenantKeys, identifier, key_of
 from pipeline.ports import Clock
 from pipeline.replay_log.audits import audit_ends, read_refusals
 from pipeline.replay_log.errors import ReplayError, RowError

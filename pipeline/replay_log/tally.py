@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.core.model import Chosen, DecisionReply
+from pipeline.core.model.records import Chosen, DecisionReply
 from pipeline.replay_log.rows import Impression
 from pipeline.replay_log.statistics import Latencies, Replayed
 

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.adapters import kafka
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.records import DecisionReply
 from pipeline.ports import Clock
 from pipeline.replay_log.errors import ReplayError
 from pipeline.settings import Settings

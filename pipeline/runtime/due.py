@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.codecs import avro
-from pipeline.core.model import InboxRecord
+from pipeline.core.model.records import InboxRecord
 from pipeline.ports import Clock, Outbound
 from pipeline.runtime.takeover import TableStore
 from topics.catalog import PROFILE_INBOX

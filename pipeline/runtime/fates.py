@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
-from pipeline.core.live import Live
+from pipeline.core.decide.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults

@@ -24,7 +24,7 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import Cipher, KeyEncryption
 from pipeline.codecs.envelope import Envelope, Pending
-from pipeline.core.live import Live
+from pipeline.core.decide.live import Live
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime import faults

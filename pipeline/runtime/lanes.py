@@ -19,7 +19,7 @@ from confluent_kafka import Consumer
 from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
-from pipeline.core.live import Live
+from pipeline.core.decide.live import Live
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.core.model import DeadLetterRecord
+from pipeline.core.model.records import DeadLetterRecord
 from pipeline.flow import Reason, Record
 
 #: What is kept of a record; together well below what `dead.letters` takes.

@@ -15,8 +15,8 @@ from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
-from pipeline.core.model import Decision, DecisionRequest
-from pipeline.core.values import replaced
+from pipeline.core.model.records import Decision, DecisionRequest
+from pipeline.core.model.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime.fates import LaneContext
 from pipeline.runtime.memory import MemoryPipeline, counting_chance

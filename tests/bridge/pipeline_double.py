@@ -29,8 +29,8 @@ from pipeline.bridge.readiness import Probe, Readiness
 from pipeline.bridge.wire import Place, WireFullError
 from pipeline.bridge.world import no_policy
 from pipeline.codecs import avro
-from pipeline.core import identity
-from pipeline.core.model import DecisionRequest
+from pipeline.core.identity import identifiers
+from pipeline.core.model.records import DecisionRequest
 from pipeline.flow import Record
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import MemoryPipeline
@@ -176,7 +176,7 @@ class BridgeDouble:
 
     def subject(self, value: str, type_: str = "user_id", tenant: str = "shop") -> str:
         """The key under which the bridge puts somebody."""
-        return identity.subject_key(self.settings.tenant_keys, tenant, type_, value)
+        return identifiers.subject_key(self.settings.tenant_keys, tenant, type_, value)
 
     def requests(self) -> list[DecisionRequest]:
         """What was asked of the pipeline."""

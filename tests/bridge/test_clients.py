@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from pipeline.bridge.operations import SEGMENT_PATHS
-from pipeline.core.model import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind, IdentityEvent, IdentityKind
 from tests.bridge.pipeline_double import BridgeDouble, decide_body, served
 from tests.support import shop
 

@@ -11,8 +11,8 @@ from pipeline.bridge import consent_import
 from pipeline.bridge.consent_import import ConsentImport, Format
 from pipeline.bridge.line_file import TOLD_MAX
 from pipeline.codecs import avro
-from pipeline.core import identity
-from pipeline.core.model import Basis, ConsentGrant, IdentityEvent, IdentityKind, OptIn
+from pipeline.core.identity import identifiers
+from pipeline.core.model.records import Basis, ConsentGrant, IdentityEvent, IdentityKind, OptIn
 from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF, WRITTEN_MS
 from topics.catalog import IDENTITY_EVENTS
@@ -36,7 +36,7 @@ def events(found: ConsentImport) -> list[IdentityEvent]:
 
 
 def subject(type_: str, value: str) -> str:
-    return identity.subject_key(KEY, "shop", type_, value)
+    return identifiers.subject_key(KEY, "shop", type_, value)
 
 
 def said(**changes: Any) -> str:

@@ -13,10 +13,10 @@ from pipeline.bridge.event_bodies import SegmentEvent
 from pipeline.bridge.event_mapping import EventMapper, Mapped
 from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.problems import Problem
-from pipeline.core import identity
-from pipeline.core.accounts import account_key
-from pipeline.core.definitions import Policy
-from pipeline.core.model import (
+from pipeline.core.identity import identifiers
+from pipeline.core.identity.accounts import account_key
+from pipeline.core.model.definitions import Policy
+from pipeline.core.model.records import (
     Basis,
     ConsentGrant,
     FeedbackEvent,
@@ -35,7 +35,7 @@ KEY = (b"k",)
 
 def mapped(policy: Policy | None = None, **event: Any) -> Mapped:
     body = {"type": "track", "userId": "ann", "event": "Song Played"} | event
-    mapper = EventMapper("shop", partial(identity.identifier, KEY, "shop"), partial(account_of, KEY, "shop"), policy)
+    mapper = EventMapper("shop", partial(identifiers.identifier, KEY, "shop"), partial(account_of, KEY, "shop"), policy)
     return mapper.map(SegmentEvent.model_validate(body), NOW_MS, "made-up")
 
 
@@ -52,7 +52,7 @@ def identified(**event: Any) -> tuple[IdentityEvent, list[str]]:
 
 
 def hash_of(type_: str, value: str) -> str:
-    return identity.identifier(KEY, "shop", type_, value).hash
+    return identifiers.identifier(KEY, "shop", type_, value).hash
 
 
 @pytest.mark.parametrize(("name", "kind"), [

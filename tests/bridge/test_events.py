@@ -13,7 +13,7 @@ import pytest
 from pipeline.bridge.breaker import FAILURES_MAX
 from pipeline.bridge.confirmations import AGAIN_S, KEPT_S
 from pipeline.codecs import avro
-from pipeline.core.model import FeedbackKind, IdentityKind
+from pipeline.core.model.records import FeedbackKind, IdentityKind
 from pipeline.ports import Outbound
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS

@@ -21,7 +21,7 @@ from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.bridge.wire import Place
 from pipeline.codecs import avro
 from pipeline.core.hashing import decision_id_of
-from pipeline.core.model import DecisionReply, DecisionRequest
+from pipeline.core.model.records import DecisionReply, DecisionRequest
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
 from tests.support import shop

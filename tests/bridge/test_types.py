@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.model import FeedbackEvent
+from pipeline.core.model.records import FeedbackEvent
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 from tests.support import shop
 

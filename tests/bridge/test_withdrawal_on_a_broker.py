@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.bridge.server import Bridge
 from pipeline.codecs import avro
-from pipeline.core import identity
+from pipeline.core.identity import identifiers
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.broker import fresh_topics
@@ -85,7 +85,7 @@ def test_the_next_decision_obeys_whatever_stands_in_the_queue(
 ) -> None:
     monkeypatch.setattr("pipeline.bridge.events_endpoint.CONFIRMED_WITHIN_S", 0.2)
     broker = Client(settings.bootstrap)
-    key = identity.subject_key(settings.tenant_keys, "shop", "user_id", "ann").encode()
+    key = identifiers.subject_key(settings.tenant_keys, "shop", "user_id", "ann").encode()
     names = [f"shop/s{n}" for n in range(2_000)]
     strangers = [name for name in names if subject_partition(name.encode()) == subject_partition(key)]
     queue = [(name, avro.encode(IDENTITY_EVENTS, shop.traits(name, n, f"e{n}", plan="plus")))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.codecs import avro
-from pipeline.core.model import Decision, DecisionReply
+from pipeline.core.model.records import Decision, DecisionReply
 from tests.chaos.calls import UNANSWERED, Asked, Told
 from tests.chaos.logs import INPUTS, Logs
 from tests.sim.oracle import CAP

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pipeline.bridge.asking import CIRCUIT_OPEN, DEADLINE, PIPELINE_UNAVAILABLE
-from pipeline.core.model import DecisionRequest, IdentityEvent
+from pipeline.core.model.records import DecisionRequest, IdentityEvent
 from tests.chaos.families import Family, Value, key_of
 from tests.chaos.http import Http
 from topics.partitions import subject_partition

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Final
 
 from pipeline.codecs import avro
-from pipeline.core.identity import subject_key
-from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent
-from pipeline.core.values import replaced
+from pipeline.core.identity.identifiers import subject_key
+from pipeline.core.model.records import DecisionRequest, FeedbackEvent, IdentityEvent
+from pipeline.core.model.values import replaced
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
 from tests.sim.traffic import Traffic

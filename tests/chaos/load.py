@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from pipeline.core.model import DecisionRequest
+from pipeline.core.model.records import DecisionRequest
 from tests.chaos.calls import Told, decide, report
 from tests.chaos.families import Family, Value
 from tests.chaos.http import Http

@@ -16,7 +16,7 @@ from pipeline.adapters.keys import key_encryption_of
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.keyring import Keyring
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from pipeline.flow import Record
 from pipeline.settings import Settings
 from tests.sim.cluster import Change

@@ -18,10 +18,10 @@ from pipeline.codecs import avro, state
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import BY_ID, NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
-from pipeline.core import model
+from pipeline.core.model import records
+from pipeline.core.model.values import Value, replaced
 from pipeline.core.sections.section import State
 from pipeline.core.subject import Person
-from pipeline.core.values import Value, replaced
 from pipeline.flow import Reason
 from tests.support.golden import FEEDBACK, IDENTITY, PROFILE, REQUEST, STATES, TOPIC_OF, VALUES
 from topics import catalog
@@ -39,7 +39,7 @@ def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
     """Any value of a field's type, such as the schema allows."""
     if hint in (State, Person):
         return st.sampled_from([PROFILE] if hint is Person else [*STATES.values()])
-    if hint == model.Scalar:
+    if hint == records.Scalar:
         return SCALARS
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         arms = typing.get_args(hint)
@@ -104,7 +104,7 @@ def test_a_value_comes_back_equal_and_of_the_same_types(subject: str) -> None:
 @pytest.mark.parametrize(
     "value", [None, True, False, 0, 1, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, 1.0, -0.5, "", "1", "true"], ids=repr
 )
-def test_a_scalar_keeps_its_type(value: model.Scalar) -> None:
+def test_a_scalar_keeps_its_type(value: records.Scalar) -> None:
     event = replaced(IDENTITY, traits={"x": value})
     back = avro.decode(IDENTITY_EVENTS, avro.encode(IDENTITY_EVENTS, event)).traits["x"]
     assert (back, type(back)) == (value, type(value))
@@ -150,7 +150,7 @@ def test_arrays_and_maps_in_several_blocks_with_their_sizes_are_read() -> None:
 def test_a_schema_that_lacks_a_field_of_its_type_is_refused() -> None:
     fields = [field for field in NEWEST["catalog_item"].definition["fields"] if field["name"] != "body"]
     with pytest.raises(TypeError, match="add a version"):
-        Plain(model.CatalogItem, {**NEWEST["catalog_item"].definition, "fields": fields})
+        Plain(records.CatalogItem, {**NEWEST["catalog_item"].definition, "fields": fields})
 
 
 GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
@@ -219,23 +219,23 @@ def test_any_bytes_give_a_value_or_a_codec_error(subject: str, data: st.DataObje
         ({"at_ms": -1}, "at_ms is -1"),
         ({"at_ms": 2**60}, "before the year 10000"),
         ({"traits": {"score": float("nan")}}, "traits['score'] is nan"),
-        ({"kind": model.IdentityKind.ALIAS, "alias_of": None}, "alias_of is missing"),
-        ({"consent": [model.ConsentGrant("", True, 1)]}, "consent.purpose is empty"),
-        ({"consent": [model.ConsentGrant("p", True, 1, source="s" * 257)]}, "consent.source has 257 characters"),
-        ({"consent": [model.ConsentGrant("p/web", True, 1)]}, "has a / or #: name one purpose, and one"),
-        ({"consent": [model.ConsentGrant("p", True, 1, "#confirmed")]}, "has a / or #"),
-        ({"consent": [model.ConsentGrant("p", True, 1, basis="whim")]},  # type: ignore[arg-type]
+        ({"kind": records.IdentityKind.ALIAS, "alias_of": None}, "alias_of is missing"),
+        ({"consent": [records.ConsentGrant("", True, 1)]}, "consent.purpose is empty"),
+        ({"consent": [records.ConsentGrant("p", True, 1, source="s" * 257)]}, "consent.source has 257 characters"),
+        ({"consent": [records.ConsentGrant("p/web", True, 1)]}, "has a / or #: name one purpose, and one"),
+        ({"consent": [records.ConsentGrant("p", True, 1, "#confirmed")]}, "has a / or #"),
+        ({"consent": [records.ConsentGrant("p", True, 1, basis="whim")]},  # type: ignore[arg-type]
          "consent[0].basis is 'whim'; use one of consent, contract, legal_obligation, vital_interests, public_task"),
         ({"event_id": "e" * 257}, "event_id has 257 characters: send at most 256"),
         ({"subject": "default/" + "s" * 257}, "subject has 265 characters"),
-        ({"membership": model.Membership("other/@acme")}, "send tenant/@hash of the subject's tenant"),
-        ({"membership": model.Membership("default/acme")}, "send tenant/@hash"),
-        ({"membership": model.Membership("default/@acme", ["r" * 65])}, "send at most 16, of 1 to 64 characters"),
+        ({"membership": records.Membership("other/@acme")}, "send tenant/@hash of the subject's tenant"),
+        ({"membership": records.Membership("default/acme")}, "send tenant/@hash"),
+        ({"membership": records.Membership("default/@acme", ["r" * 65])}, "send at most 16, of 1 to 64 characters"),
         ({"earlier": ["default/hash"]}, "earlier: send at most 8 hashes, the subject's, without the tenant"),
         ({"earlier": [str(number) for number in range(9)]}, "earlier: send at most 8 hashes"),
         ({"alias_earlier": ["@acme"]}, "alias_earlier: send at most 8 hashes, the subject's"),
-        ({"identifiers": [model.Identifier("email", "h", [""])]}, "identifiers.earlier: send at most 8 hashes"),
-        ({"membership": model.Membership("default/@acme", earlier=["acme"])}, "the account's, each with its @"),
+        ({"identifiers": [records.Identifier("email", "h", [""])]}, "identifiers.earlier: send at most 8 hashes"),
+        ({"membership": records.Membership("default/@acme", earlier=["acme"])}, "the account's, each with its @"),
         ({"traits": {"t" * 257: 1}}, "traits has a name of 257 characters"),
         ({"traits": {"bio": "t" * 1_025}}, "traits['bio'] has 1025 characters: send at most 1024"),
     ],
@@ -267,8 +267,8 @@ def test_a_request_that_could_not_be_answered_is_invalid(change: dict[str, Any],
 
 def test_an_inbox_record_carries_exactly_one_payload() -> None:
     for inbox in (
-        model.InboxRecord("e", "d/a", "d/b"),
-        model.InboxRecord("e", "d/a", "d/b", identity=IDENTITY, request=REQUEST),
+        records.InboxRecord("e", "d/a", "d/b"),
+        records.InboxRecord("e", "d/a", "d/b", identity=IDENTITY, request=REQUEST),
     ):
         assert refused(avro.encode(catalog.PROFILE_INBOX, inbox), catalog.PROFILE_INBOX).reason is Reason.INVALID
 
@@ -283,7 +283,7 @@ def test_an_inbox_record_carries_exactly_one_payload() -> None:
     ],
 )
 def test_an_inbox_record_is_judged_like_what_it_carries(payload: dict[str, Any], said: str) -> None:
-    inbox = model.InboxRecord(**{"event_id": "e", "profile_id": "d/a", "from_subject": "d/b"} | payload)
+    inbox = records.InboxRecord(**{"event_id": "e", "profile_id": "d/a", "from_subject": "d/b"} | payload)
     error = refused(avro.encode(catalog.PROFILE_INBOX, inbox), catalog.PROFILE_INBOX)
     assert error.reason is Reason.INVALID
     assert said in error.detail
@@ -295,7 +295,7 @@ def test_an_inbox_record_is_judged_like_what_it_carries(payload: dict[str, Any],
         ({"traits": {"good": 1, "age": 2**63}}, "traits['age']: holds a number of more than 64 bits"),
         ({"traits": {"good": 1, "tags": ["a"]}}, "traits['tags']: is a list"),
         ({"traits": {"name": "\ud800"}}, "traits['name']: "),
-        ({"consent": [model.ConsentGrant("p", True, "now")]}, "consent: "),  # type: ignore[arg-type]
+        ({"consent": [records.ConsentGrant("p", True, "now")]}, "consent: "),  # type: ignore[arg-type]
         ({"consent": [None]}, "consent: "),
         ({"alias_of": 7}, "alias_of: "),
         ({"event_id": None}, "event_id: "),
@@ -310,7 +310,7 @@ def test_a_value_that_does_not_fit_its_schema_is_refused_naming_the_field(change
 
 def test_too_large_a_value_is_refused_before_it_is_sent() -> None:
     with pytest.raises(avro.CodecError) as caught:
-        avro.encode(CATALOG_ITEMS, model.CatalogItem("default", "x", "y" * CATALOG_ITEMS.max_record_bytes))
+        avro.encode(CATALOG_ITEMS, records.CatalogItem("default", "x", "y" * CATALOG_ITEMS.max_record_bytes))
     assert caught.value.reason is Reason.TOO_LARGE
 
 
@@ -320,7 +320,7 @@ def test_a_value_of_another_topic_is_a_bug_not_bad_data() -> None:
 
 
 def test_a_profile_inside_a_record_that_is_none_is_a_codec_error() -> None:
-    inbox = model.InboxRecord("e", "d/a", "d/b", merge=Person(profile_id="d/b"))
+    inbox = records.InboxRecord("e", "d/a", "d/b", merge=Person(profile_id="d/b"))
     data = avro.encode(catalog.PROFILE_INBOX, inbox)
     start = data.index(state.encode(Person(profile_id="d/b")))
     error = refused(data[:start] + b"\xee" + data[start + 1 :], catalog.PROFILE_INBOX)

@@ -10,7 +10,7 @@ from pipeline.adapters.dead_letters import ADVICE, Filter, Letter
 from pipeline.cli.dead_letter_text import as_dict, describe, hex_dump, parse_since, printable, schema_named
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model import DeadLetterRecord
+from pipeline.core.model.records import DeadLetterRecord
 from pipeline.flow import Reason
 from tests.support.golden import IDENTITY
 from topics.catalog import IDENTITY_EVENTS

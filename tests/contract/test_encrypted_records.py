@@ -16,7 +16,7 @@ from pipeline.codecs.personal import PersonalFields, personal_fields
 from pipeline.codecs.plain import Plain
 from pipeline.codecs.registry import NEWEST, Schema
 from pipeline.codecs.types import VALUE_TYPES
-from pipeline.core.values import Value, replaced
+from pipeline.core.model.values import Value, replaced
 from pipeline.runtime.memory import counting_chance
 from tests.contract.test_avro_codec import values_of
 from tests.support.golden import TOPIC_OF, VALUES

@@ -19,8 +19,8 @@ from pipeline.adapters.topic_plan import Action, TopicState, declared, plan
 from pipeline.cli import dead_letters as dead_letters_cli
 from pipeline.cli import topics as topics_cli
 from pipeline.codecs import avro
-from pipeline.core.bounds import ID_CHARS_MAX
-from pipeline.core.model import CatalogItem, DeadLetterRecord
+from pipeline.core.model.bounds import ID_CHARS_MAX
+from pipeline.core.model.records import CatalogItem, DeadLetterRecord
 from pipeline.runtime import ports
 from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.settings import Settings

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codecs import avro
-from pipeline.core.model import DeadLetterRecord
+from pipeline.core.model.records import DeadLetterRecord
 from pipeline.flow import Fate, Reason, Record
 from pipeline.runtime.fates import dead_letter
 from pipeline.runtime.letters import HEADERS_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX

@@ -10,8 +10,8 @@ import pytest
 from pipeline.codecs import avro
 from pipeline.codecs.checks import CHECKS
 from pipeline.codecs.errors import CodecError
-from pipeline.core.bounds import ID_CHARS_MAX
-from pipeline.core.model import (
+from pipeline.core.model.bounds import ID_CHARS_MAX
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     ErasureRequest,
@@ -19,7 +19,7 @@ from pipeline.core.model import (
     Identifier,
     IdentityEvent,
 )
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from tests.support.golden import FEEDBACK, IDENTITY, REQUEST
 from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS
 

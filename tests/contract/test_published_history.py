@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.adapters import history
 from pipeline.adapters.history import PublishedHistory
 from pipeline.codecs import avro
-from pipeline.core.history import NotKept
-from pipeline.core.model import CatalogItem
+from pipeline.core.model.records import CatalogItem
+from pipeline.core.release.history import NotKept
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS
 

@@ -7,17 +7,17 @@ import pytest
 from pipeline.adapters.kafka import BATCH_BYTES_MAX
 from pipeline.adapters.topic_plan import declared
 from pipeline.codecs import state
-from pipeline.core.answers import ANSWERS_MAX
-from pipeline.core.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.consent.answers import ANSWERS_MAX
 from pipeline.core.learn import TRAITS_MAX
-from pipeline.core.model import Chosen, ConsentGrant, DecisionReply
+from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.model.records import Chosen, ConsentGrant, DecisionReply
+from pipeline.core.model.values import packed
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.retries import REQUESTS_MAX, Remembered
+from pipeline.core.sections.seen import EVENTS_MAX, Seen
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 from pipeline.core.sections.traits import Trait
-from pipeline.core.seen import EVENTS_MAX, Seen
 from pipeline.core.subject import Person
-from pipeline.core.values import packed
 from pipeline.flow import Lane
 from pipeline.runtime import letters
 from pipeline.runtime.lane import OUTBOX_BYTES_MAX

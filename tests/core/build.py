@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.core.catalog import ItemCompiler
-from pipeline.core.live import Live, arrange
-from pipeline.core.model import ConsentGrant, DecisionRequest
+from pipeline.core.decide.live import Live, arrange
+from pipeline.core.model.records import ConsentGrant, DecisionRequest
 from pipeline.core.release import compile_release
+from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Person
 from pipeline.policy.definitions import PolicyDefinition

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from pipeline.agents import erasure, feedback, identity, inbox, requests
-from pipeline.core.live import Live
-from pipeline.core.model import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.subject import leads_to
 from pipeline.flow import Accept, Drop, Emit, Forward, Outcome, Reason
 from tests.support.beside import Beside

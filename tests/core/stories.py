@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.agents import feedback, identity, inbox, requests
-from pipeline.core import accounts, segments
+from pipeline.core.decide.live import Live
+from pipeline.core.decide.replay import decided_again, differences
+from pipeline.core.identity import accounts
 from pipeline.core.keys import is_account
-from pipeline.core.live import Live
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     CandidateAudit,
     Chosen,
     ConsentGrant,
@@ -26,10 +27,10 @@ from pipeline.core.model import (
     InboxRecord,
     Membership,
 )
-from pipeline.core.replay import decided_again, differences
+from pipeline.core.model.values import replaced
+from pipeline.core.rules import segments
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import SEGMENTS_TIMER, Account, Person
-from pipeline.core.values import replaced
 from pipeline.flow import Accept
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX

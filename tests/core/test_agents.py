@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.agents import catalog, feedback, identity, inbox, policy, requests
-from pipeline.core.live import Live
-from pipeline.core.model import (
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import (
     CatalogItem,
     ConsentGrant,
     DecisionReply,
@@ -21,8 +21,8 @@ from pipeline.core.model import (
     PolicyRelease,
 )
 from pipeline.core.sections.retries import REQUESTS_MAX
+from pipeline.core.sections.seen import EVENTS_MAX
 from pipeline.core.sections.traits import Trait
-from pipeline.core.seen import EVENTS_MAX
 from pipeline.core.subject import Person, Redirect, carrying_replies
 from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Forward, Outcome, Reason
 from tests.support.beside import Beside

@@ -7,9 +7,9 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import answers, consent
-from pipeline.core.definitions import Purpose
-from pipeline.core.model import Basis, ConsentGrant, OptIn
+from pipeline.core.consent import answers, permission
+from pipeline.core.model.definitions import Purpose
+from pipeline.core.model.records import Basis, ConsentGrant, OptIn
 
 NOW_MS = 10
 CHANNELS = (None, "web", "email")
@@ -33,7 +33,7 @@ def kept(said: list[ConsentGrant]) -> dict[str, ConsentGrant]:
 
 def permits(held: answers.Answers) -> set[tuple[int, str]]:
     return {(number, channel) for number, purpose in enumerate(POLICIES) for channel in ("web", "email")
-            if consent.given(held, purpose, channel, NOW_MS)}
+            if permission.given(held, purpose, channel, NOW_MS)}
 
 
 @given(SAID.flatmap(lambda said: st.tuples(st.just(said), st.permutations(said))))
@@ -74,7 +74,7 @@ def test_whatever_was_said_before_a_newer_no_is_a_no(said: list[ConsentGrant], c
     asked = ("web", "email") if channel is None else (channel,)
     for purpose in POLICIES:
         if Basis.CONTRACT not in purpose.bases:
-            assert not any(consent.given(refused, purpose, name, NOW_MS) for name in asked)
+            assert not any(permission.given(refused, purpose, name, NOW_MS) for name in asked)
 
 
 @given(SAID, GRANTS)
@@ -88,7 +88,7 @@ def test_a_yes_that_was_no_later_than_a_no_does_not_lift_it_by_running_out() -> 
     purpose = Purpose("p", (Basis.CONSENT, Basis.LEGITIMATE_INTEREST), 4)
     interest = ConsentGrant("p", True, 1, basis=Basis.LEGITIMATE_INTEREST, expires_at_ms=20)
     said = kept([interest, ConsentGrant("p", False, 1), ConsentGrant("p", True, 1, "web")])
-    assert consent.found(said, purpose, "web", NOW_MS).why == "refused"
+    assert permission.found(said, purpose, "web", NOW_MS).why == "refused"
 
 
 def test_a_statement_from_the_future_counts_as_said_now() -> None:
@@ -103,4 +103,4 @@ def test_what_is_forgotten_never_permits() -> None:
     purpose = Purpose("p", (Basis.LEGITIMATE_INTEREST,))
     held = answers.recorded({}, [objection, *many], {"p": purpose}, NOW_MS)
     assert len(held) == answers.ANSWERS_MAX
-    assert not any(consent.given(held, purpose, f"c{number}", NOW_MS) for number in range(300))
+    assert not any(permission.given(held, purpose, f"c{number}", NOW_MS) for number in range(300))

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline.agents import feedback, identity, inbox, requests
-from pipeline.core import caps
-from pipeline.core.definitions import Cap, Window
-from pipeline.core.live import Live
-from pipeline.core.model import (
+from pipeline.core.decide import caps
+from pipeline.core.decide.live import Live
+from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     FeedbackEvent,

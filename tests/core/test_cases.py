@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import consent, windows
-from pipeline.core.answers import recorded
-from pipeline.core.cel.functions import zone
-from pipeline.core.definitions import Window
-from pipeline.core.experiments import drawn
-from pipeline.core.facts import CONVERT
+from pipeline.core.consent import permission
+from pipeline.core.consent.answers import recorded
+from pipeline.core.decide.experiments import drawn
 from pipeline.core.hashing import fraction
-from pipeline.core.model import Basis, ConsentGrant, OptIn
-from pipeline.core.rules import compile_rule, stop_of
+from pipeline.core.model.definitions import Window
+from pipeline.core.model.records import Basis, ConsentGrant, OptIn
+from pipeline.core.rules import windows
+from pipeline.core.rules.cel.functions import zone
+from pipeline.core.rules.facts import CONVERT
+from pipeline.core.rules.rule import compile_rule, stop_of
 from pipeline.policy.definitions import CapDefinition
 from pipeline.policy.load import window_body
 
@@ -65,7 +66,7 @@ def test_consent(group: dict[str, Any], row: list[Any]) -> None:
     policy = made({"consent": {"purposes": {"marketing": group.get("policy", "")}}}).policy
     for answer in answers:
         kept = recorded(kept, [statement(answer)], policy.purposes, 1_000_000 * DAY_MS)
-    found = consent.found(kept, policy.purposes["marketing"], channel, group.get("day", 10) * DAY_MS)
+    found = permission.found(kept, policy.purposes["marketing"], channel, group.get("day", 10) * DAY_MS)
     assert (found.why if isinstance(expected, str) else found.given) == expected
 
 

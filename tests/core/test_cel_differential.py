@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.cel.build import Builder
-from pipeline.core.cel.functions import EvaluationError
-from pipeline.core.cel.reference import Reference, for_library
-from pipeline.core.cel.syntax import parse
+from pipeline.core.rules.cel.build import Builder
+from pipeline.core.rules.cel.functions import EvaluationError
+from pipeline.core.rules.cel.reference import Reference, for_library
+from pipeline.core.rules.cel.syntax import parse
 
 TYPES = {
     "profile.plan": "string", "profile.name": "string", "profile.age": "int", "profile.orders": "int",

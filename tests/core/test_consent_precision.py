@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import consent
-from pipeline.core.answers import SKEW_MS, as_received, recorded
-from pipeline.core.definitions import Purpose
-from pipeline.core.model import ConsentGrant, OptIn
-from pipeline.core.statements import of_tc_string
-from pipeline.core.terms import Tcf
+from pipeline.core.consent import permission
+from pipeline.core.consent.answers import SKEW_MS, as_received, recorded
+from pipeline.core.consent.statements import of_tc_string
+from pipeline.core.model.definitions import Purpose
+from pipeline.core.model.records import ConsentGrant, OptIn
+from pipeline.core.model.terms import Tcf
 from tests.core.test_tcf import encode
 
 DAY_MS = 86_400_000
@@ -39,7 +39,7 @@ def why(*said: list[ConsentGrant], at_ms: int = TODAY_MS + 20 * HOUR_MS, purpose
     held: dict[str, ConsentGrant] = {}
     for grants in said:
         held = recorded(held, as_received(held, grants), {"p": purpose}, at_ms)
-    return consent.found(held, purpose, "web", at_ms).why
+    return permission.found(held, purpose, "web", at_ms).why
 
 
 def hour(number: float) -> int:

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.core import segments
-from pipeline.core.decide import decide
-from pipeline.core.live import Live
-from pipeline.core.problems import DefinitionError
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.live import Live
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.rules import segments
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import SEGMENTS_TIMER, Person
 

@@ -8,13 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.answers import recorded
-from pipeline.core.decide import DecisionResult, decide
-from pipeline.core.live import Live, arrange
-from pipeline.core.model import Basis, ConsentGrant, OptIn
+from pipeline.core.consent.answers import recorded
+from pipeline.core.decide.decision import DecisionResult, decide
+from pipeline.core.decide.live import Live, arrange
+from pipeline.core.model.records import Basis, ConsentGrant, OptIn
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
-from pipeline.core.values import replaced
 
 from .build import agreed, asked, made
 

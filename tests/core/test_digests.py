@@ -7,10 +7,10 @@ import json
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.core.catalog import ItemCompiler
+from pipeline.core.decide.live import arrange
 from pipeline.core.hashing import catalog_digest, item_digest, policy_digest
-from pipeline.core.live import arrange
 from pipeline.core.release import compile_release
+from pipeline.core.release.catalog import ItemCompiler
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.load import release_body
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     ConsentGrant,
     ErasureAction,
     ErasureReceipt,

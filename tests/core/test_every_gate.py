@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.agents import feedback
-from pipeline.core.decide import decide
-from pipeline.core.experiments import assigned, held_out
-from pipeline.core.live import Live
-from pipeline.core.model import FeedbackEvent, FeedbackKind
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.experiments import assigned, held_out
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.core.subject import Person
 from pipeline.flow import Accept
 

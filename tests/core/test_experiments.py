@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.core.decide import decide
-from pipeline.core.experiments import assigned, drawn
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.experiments import assigned, drawn
 from pipeline.core.hashing import fraction
-from pipeline.core.merge import merged
+from pipeline.core.identity.merge import merged
 from pipeline.core.subject import Person
 
 from .build import agreed, asked, made

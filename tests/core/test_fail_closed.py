@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import caps, learn
-from pipeline.core.cel.functions import EvaluationError, zone
-from pipeline.core.decide import decide
-from pipeline.core.definitions import Cap, Window
-from pipeline.core.identity import IdentifierError, normalised
-from pipeline.core.model import FeedbackEvent, FeedbackKind
+from pipeline.core import learn
+from pipeline.core.decide import caps
+from pipeline.core.decide.decision import decide
+from pipeline.core.identity.identifiers import IdentifierError, normalised
+from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person

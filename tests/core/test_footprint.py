@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.decide import DecisionResult, decide
-from pipeline.core.live import Live, read_by
+from pipeline.core.decide.decision import DecisionResult, decide
+from pipeline.core.decide.live import Live, read_by
+from pipeline.core.rules.segments import refresh
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
@@ -18,7 +19,6 @@ from pipeline.core.sections.links import Link
 from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
-from pipeline.core.segments import refresh
 from pipeline.core.subject import Person, Rotation
 
 from .build import SUBJECT, agreed, asked, joined, made

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.identity import TYPES, IdentifierError, identifier, normalised, subject_key, tenant_name, type_of
+from pipeline.core.identity.identifiers import (
+    TYPES,
+    IdentifierError,
+    identifier,
+    normalised,
+    subject_key,
+    tenant_name,
+    type_of,
+)
 
 from .build import made
 

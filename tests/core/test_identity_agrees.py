@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.agents import inbox
-from pipeline.core import caps
-from pipeline.core.consent import given as agreed_to
-from pipeline.core.erasure import identifiers
-from pipeline.core.model import (
+from pipeline.core.consent.permission import given as agreed_to
+from pipeline.core.decide import caps
+from pipeline.core.identity.erasure import identifiers
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionReply,
     DecisionRequest,
@@ -22,9 +22,9 @@ from pipeline.core.model import (
     IdentityKind,
     InboxRecord,
 )
+from pipeline.core.model.words import Basis
 from pipeline.core.sections.links import HELD, JOINED, LEFT, LIMITED, UNMERGED
 from pipeline.core.subject import Erased, Person
-from pipeline.core.words import Basis
 from pipeline.flow import Reason
 from tests.sim.agreements import disagreements, traces
 

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 
 from pipeline.agents import feedback, requests
 from pipeline.codecs import state
-from pipeline.core import caps
-from pipeline.core.bounds import ASSIGNMENTS_KEPT_MAX, REPLIES_BYTES_MAX, SIGNALS_KEPT_MAX
-from pipeline.core.decide import decide
+from pipeline.core.decide import caps
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.live import Live
 from pipeline.core.learn import COUNTED
-from pipeline.core.live import Live
-from pipeline.core.model import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
+from pipeline.core.model.bounds import ASSIGNMENTS_KEPT_MAX, REPLIES_BYTES_MAX, SIGNALS_KEPT_MAX
+from pipeline.core.model.records import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
+from pipeline.core.model.values import packed
+from pipeline.core.rules.segments import refresh
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import STAGES_MAX
 from pipeline.core.sections.retries import REPLY_SLOTS, REQUESTS_MAX, reply_name
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 from pipeline.core.sections.traits import Trait
-from pipeline.core.segments import refresh
 from pipeline.core.subject import Person, carrying_replies
-from pipeline.core.values import packed
 from pipeline.flow import Accept, Reason
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import links
-from pipeline.core.model import (
+from pipeline.core.identity import links
+from pipeline.core.model.records import (
     ConsentGrant,
     FeedbackEvent,
     FeedbackKind,

@@ -17,15 +17,17 @@ from pipeline.bridge.quotas import _Bucket
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope, encode
 from pipeline.codecs.keyring import Keyring
-from pipeline.core import caps, rotation, signals, windows
-from pipeline.core.decide import decide
-from pipeline.core.definitions import Cap, Matcher, Signal, Window
-from pipeline.core.experiments import drawn
-from pipeline.core.model import ConsentGrant, IdentityKind
+from pipeline.core.decide import caps
+from pipeline.core.decide.decision import decide
+from pipeline.core.decide.experiments import drawn
+from pipeline.core.identity import rotation
+from pipeline.core.model.definitions import Cap, Matcher, Signal, Window
+from pipeline.core.model.records import ConsentGrant, IdentityKind
+from pipeline.core.model.words import Basis
+from pipeline.core.rules import signals, windows
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Account, Person
-from pipeline.core.words import Basis
 from pipeline.runtime import takeover
 
 from .build import agreed, asked, made

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import readers
-from pipeline.core.facts import CONVERT
-from pipeline.core.identity import IdentifierError, normalised
-from pipeline.core.identity_rules import DEFAULT, TYPES
-from pipeline.core.readers import READERS, Unreadable, fitting
+from pipeline.core.identity.identifiers import IdentifierError, normalised
+from pipeline.core.identity.identity_rules import DEFAULT, TYPES
+from pipeline.core.rules import readers
+from pipeline.core.rules.facts import CONVERT
+from pipeline.core.rules.readers import READERS, Unreadable, fitting
 
 GERMAN = replace(DEFAULT, phone_region="DE")
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import rotation
-from pipeline.core.experiments import held_out
+from pipeline.core.decide.experiments import held_out
 from pipeline.core.hashing import decision_id_of
-from pipeline.core.identity import identifier, subject_key
-from pipeline.core.model import (
+from pipeline.core.identity import rotation
+from pipeline.core.identity.identifiers import identifier, subject_key
+from pipeline.core.identity.privacy_jobs import job_of, subjects_of
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionReply,
     DecisionRequest,
@@ -24,7 +25,6 @@ from pipeline.core.model import (
     IdentityKind,
     Membership,
 )
-from pipeline.core.privacy_jobs import job_of, subjects_of
 from pipeline.core.sections.links import LEFT, LIMITED, LINKED, SELF, UNMERGED
 from pipeline.core.subject import Erased, lasting_name
 from pipeline.flow import Reason

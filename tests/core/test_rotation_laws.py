@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.agents import feedback, identity, inbox, requests
-from pipeline.core.live import Live
-from pipeline.core.model import (
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     FeedbackEvent,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.agents import _router
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     DecisionRequest,
     ErasureAction,
     ErasureRequest,

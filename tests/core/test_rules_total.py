@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.cel import functions
-from pipeline.core.cel.cost import COST_MAX, LIST_ITEMS_MAX
-from pipeline.core.cel.reference import Reference, Refused
-from pipeline.core.cel.syntax import RuleError
-from pipeline.core.definitions import Variant
-from pipeline.core.facts import CONVERT
-from pipeline.core.rules import Stop, compile_number, compile_rule, passes, stop_of
-from pipeline.core.templates import UnboundError, bind, compile_template
+from pipeline.core.model.definitions import Variant
+from pipeline.core.rules.cel import functions
+from pipeline.core.rules.cel.cost import COST_MAX, LIST_ITEMS_MAX
+from pipeline.core.rules.cel.reference import Reference, Refused
+from pipeline.core.rules.cel.syntax import RuleError
+from pipeline.core.rules.facts import CONVERT
+from pipeline.core.rules.rule import Stop, compile_number, compile_rule, passes, stop_of
+from pipeline.core.rules.templates import UnboundError, bind, compile_template
 
 KINDS = ("string", "int", "double", "bool", "timestamp", "date", "duration", "list(string)")
 TYPES = {

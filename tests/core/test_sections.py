@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codecs import state as state_codec
-from pipeline.core import merge, undo
+from pipeline.core.identity import merge, undo
+from pipeline.core.model.values import Value
+from pipeline.core.model.words import Scalar
 from pipeline.core.sections.links import HELD
 from pipeline.core.sections.section import State, changed
-from pipeline.core.seen import NOTHING, Seen
+from pipeline.core.sections.seen import NOTHING, Seen
 from pipeline.core.subject import Account, Erased, Given, Person, Redirect
-from pipeline.core.values import Value
-from pipeline.core.words import Scalar
 from tests.support.golden import STATES
 
 KINDS: list[type[State]] = [Person, Redirect, Account, Erased]

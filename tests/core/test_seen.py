@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.seen import EVENTS_MAX, NOTHING, Seen
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.sections.seen import EVENTS_MAX, NOTHING, Seen
 from pipeline.flow import Reason
 
 from .small_world import SmallWorld

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import learn, sessions
-from pipeline.core.decide import DecisionResult, decide
-from pipeline.core.merge import merged
-from pipeline.core.model import FeedbackEvent, FeedbackKind
-from pipeline.core.problems import DefinitionError
+from pipeline.core import learn
+from pipeline.core.decide.decision import DecisionResult, decide
+from pipeline.core.identity.merge import merged
+from pipeline.core.identity.undo import returned
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.rules import sessions
 from pipeline.core.sections.behaviour import GAP_MS, Session, merged_sessions
 from pipeline.core.subject import Person
-from pipeline.core.undo import returned
 
 from .build import SUBJECT, agreed, asked, made
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import signals
-from pipeline.core.cel.build import AT_LEAST
-from pipeline.core.definitions import Matcher, Signal
-from pipeline.core.merge import merged
-from pipeline.core.rules import compile_rule, stop_of
+from pipeline.core.identity.merge import merged
+from pipeline.core.model.definitions import Matcher, Signal
+from pipeline.core.rules import signals
+from pipeline.core.rules.cel.build import AT_LEAST
+from pipeline.core.rules.rule import compile_rule, stop_of
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Person
 

@@ -15,14 +15,15 @@ from pipeline.agents._identity import take
 from pipeline.agents._undo import ask_back, let_go, revive_redirect
 from pipeline.agents.inbox import handle
 from pipeline.codecs.checks import check_inbox
-from pipeline.core import caps, learn, links, rotation, signals, statements, subject, windows
-from pipeline.core.catalog import ItemCompiler
-from pipeline.core.cel.reference import Reference, Refused
-from pipeline.core.cel.syntax import RuleError
-from pipeline.core.decide import decide
-from pipeline.core.definitions import Window
+from pipeline.core import learn, subject
+from pipeline.core.consent import statements
+from pipeline.core.decide import caps
+from pipeline.core.decide.decision import decide
 from pipeline.core.hashing import digest
-from pipeline.core.model import (
+from pipeline.core.identity import links, rotation
+from pipeline.core.model.definitions import Window
+from pipeline.core.model.problems import DefinitionError
+from pipeline.core.model.records import (
     Account,
     DecisionRequest,
     ErasureAction,
@@ -36,19 +37,22 @@ from pipeline.core.model import (
     LinkKind,
     LinkStep,
 )
-from pipeline.core.problems import DefinitionError
+from pipeline.core.model.values import replaced
+from pipeline.core.model.words import Basis
 from pipeline.core.release import second_opinion
+from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.limits import describe
-from pipeline.core.rules import compile_rule, passes
+from pipeline.core.rules import signals, windows
+from pipeline.core.rules.cel.reference import Reference, Refused
+from pipeline.core.rules.cel.syntax import RuleError
+from pipeline.core.rules.rule import compile_rule, passes
+from pipeline.core.rules.templates import compile_template
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.links import ASKED_BACK, CLAIMED, GIVEN_UP, LINKED, Link
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import SEGMENTS_TIMER, Given, Person, Redirect, Rotation
-from pipeline.core.templates import compile_template
-from pipeline.core.values import replaced
-from pipeline.core.words import Basis
 from pipeline.flow import Accept, Forward, Reason
 from pipeline.runtime.fates import LaneContext
 from topics.catalog import ACCOUNTS, PROFILE_INBOX

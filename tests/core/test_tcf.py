@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import answers, consent
-from pipeline.core.model import Basis
-from pipeline.core.statements import of_tc_string
-from pipeline.core.tcf import TcfError, decode
+from pipeline.core.consent import answers, permission
+from pipeline.core.consent.statements import of_tc_string
+from pipeline.core.consent.tcf import TcfError, decode
+from pipeline.core.model.records import Basis
 
 from .build import made
 
@@ -138,7 +138,7 @@ def may(text: str, bases: list[str], after_ms: int = 0) -> dict[str, bool]:
     assert policy.tcf is not None
     now_ms = WRITTEN_MS + after_ms
     held = answers.recorded({}, of_tc_string(text, policy.tcf, policy.purposes, now_ms), policy.purposes, now_ms)
-    return {name: consent.given(held, policy.purposes[name], "web", now_ms) for name in purposes}
+    return {name: permission.given(held, policy.purposes[name], "web", now_ms) for name in purposes}
 
 
 def test_a_purpose_needs_the_vendor_and_each_of_the_frameworks_purposes() -> None:
@@ -161,12 +161,12 @@ def test_a_legitimate_interest_counts_where_the_policy_permits_it_and_the_framew
     for barred, lawful in (([], True), ([(7, 1, {8})], False), ([(7, 2, {8})], True)):
         text = encode(interest={2, 7}, interested={8}, disclosed={8}, restricted=barred)
         held = answers.recorded({}, of_tc_string(text, policy.tcf, policy.purposes, WRITTEN_MS), {}, WRITTEN_MS)
-        assert consent.given(held, policy.purposes["marketing"], "web", WRITTEN_MS) is lawful
+        assert permission.given(held, policy.purposes["marketing"], "web", WRITTEN_MS) is lawful
         # The next string no longer carries it: it ends, and is no objection for ever.
         later_ms = WRITTEN_MS + 100
         gone = of_tc_string(encode(disclosed={8}, at_ms=later_ms), policy.tcf, policy.purposes, later_ms)
         held = answers.recorded(held, gone, {}, later_ms)
-        assert not consent.given(held, policy.purposes["marketing"], "web", later_ms)
+        assert not permission.given(held, policy.purposes["marketing"], "web", later_ms)
         assert {one.basis for one in held.values()} == {Basis.LEGITIMATE_INTEREST}
 
 

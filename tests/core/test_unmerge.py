@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import undo
-from pipeline.core.merge import merged
-from pipeline.core.model import ConsentGrant, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.identity import undo
+from pipeline.core.identity.merge import merged
+from pipeline.core.model.records import ConsentGrant, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.links import UNMERGED
 from pipeline.core.sections.traits import Trait

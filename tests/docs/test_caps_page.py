@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
-from pipeline.core.definitions import Scope
+from pipeline.core.model.definitions import Scope
 from tests.core.build import made
 
 PAGE = (Path(__file__).parents[2] / "docs" / "caps.md").read_text("utf-8")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.cel.build import Builder
-from pipeline.core.cel.cost import check_cost
-from pipeline.core.cel.functions import EvaluationError, overload
-from pipeline.core.cel.reference import Reference
-from pipeline.core.cel.syntax import parse
+from pipeline.core.rules.cel.build import Builder
+from pipeline.core.rules.cel.cost import check_cost
+from pipeline.core.rules.cel.functions import EvaluationError, overload
+from pipeline.core.rules.cel.reference import Reference
+from pipeline.core.rules.cel.syntax import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text("utf-8")
 EXAMPLES = [(text, json.loads(value)) for text, value in re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", PAGE, re.M)]

@@ -10,7 +10,7 @@ import pytest
 
 from docs.generate import ROOT
 from pipeline.codecs import avro
-from pipeline.core import identity
+from pipeline.core.identity import identifiers
 from pipeline.settings import Settings
 from topics.catalog import BY_NAME, CATALOG_ITEMS, DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, TOPICS
 
@@ -48,7 +48,7 @@ def test_the_examples_subject_is_the_one_the_bridge_makes(monkeypatch: pytest.Mo
     (first, *_) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(first, names)  # noqa: S102 - the page's own example
     tenant_key = Settings.model_fields["tenant_key"].default.get_secret_value().encode()
-    assert names["ada"] == identity.subject_key((tenant_key,), "default", "email", "Ada@Example.org")
+    assert names["ada"] == identifiers.subject_key((tenant_key,), "default", "email", "Ada@Example.org")
 
 
 def test_every_topic_has_its_section() -> None:

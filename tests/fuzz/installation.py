@@ -14,7 +14,7 @@ import httpx
 
 from pipeline.adapters import profile_reader
 from pipeline.adapters.topic_admin import ensure_topics
-from pipeline.core import identity
+from pipeline.core.identity import identifiers
 from pipeline.core.subject import Person, Subject
 from pipeline.settings import Settings
 from tests.support import shop
@@ -93,7 +93,7 @@ class Installation:
 
     def key(self, user: str) -> str:
         """A user's key."""
-        return identity.subject_key(self.settings.tenant_keys, TENANT, "user_id", user)
+        return identifiers.subject_key(self.settings.tenant_keys, TENANT, "user_id", user)
 
     def profile(self, user: str) -> Subject | None:
         """What is kept of a user."""

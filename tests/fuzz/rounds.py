@@ -15,8 +15,15 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from pipeline.codecs import avro
-from pipeline.core.model import CatalogItem, DecisionRequest, FeedbackEvent, FeedbackKind, IdentityEvent, PolicyRelease
-from pipeline.core.model import IdentityKind as Kind
+from pipeline.core.model.records import (
+    CatalogItem,
+    DecisionRequest,
+    FeedbackEvent,
+    FeedbackKind,
+    IdentityEvent,
+    PolicyRelease,
+)
+from pipeline.core.model.records import IdentityKind as Kind
 from tests.bridge.test_fuzz import BATCHES, DECIDE_BODIES, EVENTS
 from tests.fuzz.installation import TENANT, Broken, Installation
 from topics.catalog import (

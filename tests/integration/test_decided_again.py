@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from pipeline.adapters.history import PublishedHistory
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.cli.main import app
-from pipeline.core.history import NotKept
-from pipeline.core.model import AuditRecord
-from pipeline.core.replay import decided_again, differences
-from pipeline.core.values import replaced
+from pipeline.core.decide.replay import decided_again, differences
+from pipeline.core.model.records import AuditRecord
+from pipeline.core.model.values import replaced
+from pipeline.core.release.history import NotKept
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.stack import Client, WorkerProcess, ready, wait_until

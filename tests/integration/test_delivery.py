@@ -21,8 +21,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
-from pipeline.core.model import DeadLetterRecord, Decision
-from pipeline.core.values import replaced
+from pipeline.core.model.records import DeadLetterRecord, Decision
+from pipeline.core.model.values import replaced
 from pipeline.runtime import membership
 from pipeline.settings import Settings
 from pipeline.topology import FLOWS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.codecs import positions
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.records import DecisionReply
 from pipeline.runtime import waiting
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.runtime.waiting import WAIT_MS_MAX

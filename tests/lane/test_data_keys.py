@@ -9,7 +9,7 @@ import pytest
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     FeedbackEvent,

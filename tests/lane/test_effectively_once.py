@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     FeedbackEvent,
     FeedbackKind,
     Identifier,

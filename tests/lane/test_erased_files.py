@@ -17,8 +17,8 @@ from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import encrypted_values, state
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.core import erasure
-from pipeline.core.bounds import COMPACTED_MS
+from pipeline.core.identity import erasure
+from pipeline.core.model.bounds import COMPACTED_MS
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
 

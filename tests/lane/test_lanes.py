@@ -13,10 +13,10 @@ from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
-from pipeline.core.model import FeedbackEvent, FeedbackKind
+from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
-from pipeline.core.values import replaced
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
@@ -31,7 +31,7 @@ SEGMENTS = "segment.changes"
 
 def apply(event: FeedbackEvent, profile: Person | None, _context: object) -> Outcome:
     """Writes and says something for every event but `quiet` ones, which only repeat something."""
-    from pipeline.core.model import SegmentChange
+    from pipeline.core.model.records import SegmentChange
 
     change = SegmentChange(event.subject, "s", True, 1, event.event_id, "r")
     if event.name.startswith("grow "):

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make mutants ARGS=", description=__doc__)
     parser.add_argument("--sample", type=int, default=400, help="how many mutants to draw (default: 400)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default: 1)")
-    parser.add_argument("--only", default="", help="only files whose path has this in it: --only core/caps.py")
+    parser.add_argument("--only", default="", help="only files whose path has this in it: --only core/decide/caps.py")
     parser.add_argument("--least", type=float, default=90, help="percent that must be noticed (default: 90)")
     parser.add_argument("--go-on", action="store_true", help="keep the outcomes of a run of this code that was stopped")
     parser.add_argument("--write", action="store_true", help="write the result to docs/mutation-score.md")

@@ -26,7 +26,7 @@ class Mutant:
 
     @property
     def function(self) -> str:
-        """The dotted name of the function it changes: `pipeline.core.caps.uses`, `pipeline.x.Class.method`."""
+        """The dotted name of the function it changes: `pipeline.core.decide.caps.uses`, `pipeline.x.Class.method`."""
         module, _, mangled = self.name.rpartition(".")
         plain = mangled.rpartition("__mutmut_")[0]
         return f"{module}.{plain.removeprefix('xǁ').replace('ǁ', '.') if 'ǁ' in plain else plain.removeprefix('x_')}"

@@ -50,19 +50,20 @@ def test_a_hunk_that_is_cut_is_judged_by_its_changed_line(removed: str, added: s
 
 
 def test_a_mutant_names_its_function() -> None:
-    method = Mutant("pipeline.core.live.xǁLiveǁitems__mutmut_12", "pipeline/core/live.py", "", "")
-    function = Mutant("pipeline.core.caps.x_uses__mutmut_3", "pipeline/core/caps.py", "", "")
+    method = Mutant("pipeline.core.decide.live.xǁLiveǁitems__mutmut_12", "pipeline/core/decide/live.py", "", "")
+    function = Mutant("pipeline.core.decide.caps.x_uses__mutmut_3", "pipeline/core/decide/caps.py", "", "")
 
-    assert method.function == "pipeline.core.live.Live.items"
-    assert function.function == "pipeline.core.caps.uses"
+    assert method.function == "pipeline.core.decide.live.Live.items"
+    assert function.function == "pipeline.core.decide.caps.uses"
 
 
 def test_the_score_counts_what_survived_by_folder() -> None:
-    mutants = [Mutant(f"pipeline.core.caps.x_uses__mutmut_{n}", "pipeline/core/caps.py", "a", "b") for n in range(4)]
+    path = "pipeline/core/decide/caps.py"
+    mutants = [Mutant(f"pipeline.core.decide.caps.x_uses__mutmut_{n}", path, "a", "b") for n in range(4)]
     outcomes = dict(zip((mutant.name for mutant in mutants), ("killed", "timeout", "survived", "killed"), strict=True))
 
     told = text(Result(1, 17, mutants, [], outcomes))
 
     assert "4 of 17 mutants judged, 3 noticed: **75.0 %**" in told
     assert "| `pipeline/core` | 4 | 3 | 75 % |" in told
-    assert told.count("`pipeline.core.caps.uses`") == 1
+    assert told.count("`pipeline.core.decide.caps.uses`") == 1

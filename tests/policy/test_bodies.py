@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.agents import catalog
 from pipeline.agents import policy as releases
-from pipeline.core.decide import decide
-from pipeline.core.model import CatalogItem, PolicyRelease
-from pipeline.core.versions import ACTIVE
+from pipeline.core.decide.decision import decide
+from pipeline.core.model.records import CatalogItem, PolicyRelease
+from pipeline.core.release.versions import ACTIVE
 from pipeline.flow import Accept, DeadLetter
 from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.directory import Directory

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.codecs import avro
-from pipeline.core.decide import decide
-from pipeline.core.model import CatalogItem, PolicyRelease
+from pipeline.core.decide.decision import decide
+from pipeline.core.model.records import CatalogItem, PolicyRelease
 from pipeline.core.release import compile_release
 from pipeline.core.subject import Person
 from pipeline.policy.definitions import PolicyDefinition

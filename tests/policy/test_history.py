@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.decide.live import Live
 from pipeline.core.hashing import policy_digest
-from pipeline.core.history import History, NotKept
-from pipeline.core.live import Live
-from pipeline.core.model import CatalogItem, Decision, PolicyRelease
+from pipeline.core.model.records import CatalogItem, Decision, PolicyRelease
+from pipeline.core.release.history import History, NotKept
 from pipeline.policy.directory import Directory
 from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.problems import DefinitionError
+from pipeline.core.model.problems import DefinitionError
 from tests.core.build import made
 
 

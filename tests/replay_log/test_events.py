@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.core.model import FeedbackKind
+from pipeline.core.model.records import FeedbackKind
 from pipeline.replay_log.events import Run, decision_request, feedback_events, identity_events
 from pipeline.replay_log.rows import Impression
 

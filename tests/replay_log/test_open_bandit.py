@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.core.decide import decide
-from pipeline.core.model import ConsentGrant, DecisionRequest
+from pipeline.core.decide.decision import decide
+from pipeline.core.model.records import ConsentGrant, DecisionRequest
 from pipeline.core.subject import Person
 from pipeline.policy.load import load
 from pipeline.replay_log.errors import ReplayError

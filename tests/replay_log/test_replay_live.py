@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.cli.main import app
-from pipeline.core.model import AuditRecord, FeedbackEvent
+from pipeline.core.model.records import AuditRecord, FeedbackEvent
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.stack import Client, WorkerProcess, ready

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipeline.core.model import DecisionReply, DecisionRequest
+from pipeline.core.model.records import DecisionReply, DecisionRequest
 from pipeline.replay_log import replayer
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.events import Run

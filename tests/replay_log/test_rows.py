@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.identity import subject_key
+from pipeline.core.identity.identifiers import subject_key
 from pipeline.replay_log.errors import RowError
 from pipeline.replay_log.mapping import Consent, Mapping, Simulated, Source, Subject, Timestamp
 from pipeline.replay_log.rows import Impression, as_text, read_impression

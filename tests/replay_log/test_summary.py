@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.core.model import Chosen, DecisionReply
+from pipeline.core.model.records import Chosen, DecisionReply
 from pipeline.replay_log.audits import Refusals
 from pipeline.replay_log.render import render, verdict
 from pipeline.replay_log.replayer import Ended

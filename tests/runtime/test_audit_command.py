@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 from pipeline.adapters import audit_check
 from pipeline.adapters.audit_check import Findings
 from pipeline.cli.main import app
-from pipeline.core.decide import ENGINE, decide
-from pipeline.core.history import NotKept
-from pipeline.core.live import Live
-from pipeline.core.model import AuditRecord
-from pipeline.core.values import replaced
+from pipeline.core.decide.decision import ENGINE, decide
+from pipeline.core.decide.live import Live
+from pipeline.core.model.records import AuditRecord
+from pipeline.core.model.values import replaced
+from pipeline.core.release.history import NotKept
 from pipeline.settings import Settings
 from tests.core.build import asked, made
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from pipeline.adapters import profile_reader, reading
 from pipeline.cli import identity as cli_identity
 from pipeline.cli.main import app
-from pipeline.core import accounts
-from pipeline.core.identity import identifier, key_of
-from pipeline.core.identity_rules import DEFAULT
-from pipeline.core.model import IdentityEvent, IdentityKind
+from pipeline.core.identity import accounts
+from pipeline.core.identity.identifiers import identifier, key_of
+from pipeline.core.identity.identity_rules import DEFAULT
+from pipeline.core.model.records import IdentityEvent, IdentityKind
 from pipeline.runtime.memory import MemoryPipeline
 from pipeline.topology import FLOWS
 from topics.catalog import IDENTITY_EVENTS

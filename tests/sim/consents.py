@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.core.answers import SKEW_MS
-from pipeline.core.model import ConsentGrant
-from pipeline.core.values import replaced
+from pipeline.core.consent.answers import SKEW_MS
+from pipeline.core.model.records import ConsentGrant
+from pipeline.core.model.values import replaced
 
 
 def in_force(kept: ConsentGrant | None, newest: ConsentGrant, said: Iterable[ConsentGrant]) -> bool:

@@ -13,13 +13,15 @@ from unittest.mock import patch
 
 from pipeline.agents import _apply, _rotation, _router
 from pipeline.codecs import envelope as envelopes
-from pipeline.core import caps, erasure, learn, rotation
-from pipeline.core.gates import DecisionContext
+from pipeline.core import learn
+from pipeline.core.decide import caps
+from pipeline.core.decide.gates import DecisionContext
+from pipeline.core.identity import erasure, rotation
 from pipeline.core.keys import hash_of
-from pipeline.core.model import InboxRecord
+from pipeline.core.model.records import InboxRecord
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Person
-from pipeline.core.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime import lane_driver
 from pipeline.runtime.data_keys import DataKeys

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.core.model import IdentityEvent
-from pipeline.core.values import replaced
+from pipeline.core.model.records import IdentityEvent
+from pipeline.core.model.values import replaced
 
 
 def newly(name: str) -> str:

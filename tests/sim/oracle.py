@@ -16,7 +16,7 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import DecryptionError
 from pipeline.codecs.keyring import Keyring
-from pipeline.core.model import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
+from pipeline.core.model.records import DecisionRequest, FeedbackEvent, IdentityEvent, IdentityKind, InboxRecord
 from pipeline.core.subject import Account, Erased, Person, Redirect, leads_to
 from pipeline.flow import Record
 from pipeline.runtime.memory import MemoryStore

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline.codecs import avro
-from pipeline.core.live import Live
+from pipeline.core.decide.live import Live
 from pipeline.policy.directory import Directory
 from tests.support import shop
 from topics.catalog import BY_NAME

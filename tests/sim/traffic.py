@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from pipeline.codecs import avro
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     ErasureAction,
@@ -22,7 +22,7 @@ from pipeline.core.model import (
     IdentityKind,
     Membership,
 )
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from pipeline.ports import Outbound
 from tests.sim.names import newly
 from topics.catalog import DECISION_REQUESTS, ERASURE_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic

@@ -17,7 +17,8 @@ import msgspec
 
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
-from pipeline.core import model
+from pipeline.core.model import records
+from pipeline.core.model.values import Value, packed
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
@@ -26,10 +27,9 @@ from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.retries import Remembered
 from pipeline.core.sections.section import State, section_bytes
+from pipeline.core.sections.seen import NOTHING
 from pipeline.core.sections.traits import Trait
-from pipeline.core.seen import NOTHING
 from pipeline.core.subject import Account, Erased, Given, Person, Redirect, Rotation, Subject
-from pipeline.core.values import Value, packed
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -41,14 +41,14 @@ AT_MS = 1_790_000_000_000
 POLICY_DIGEST = "8ff0a8f1b2a2d2d2c6f4f6a1b0c9d8e7"
 CATALOG_DIGEST = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 
-CONSENT = model.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1, model.Basis.CONSENT,
-                              model.OptIn.CONFIRMED, "form-7")
-CHOSEN = model.Chosen(
+CONSENT = records.ConsentGrant("personalization", True, AT_MS, "web", "banner", AT_MS + 1, records.Basis.CONSENT,
+                              records.OptIn.CONFIRMED, "form-7")
+CHOSEN = records.Chosen(
     "spring-sale", "offer", "home-hero", "large", 1, 300, "hero-test:b",
     {"title": "Für dich", "discount": 0.25, "clicks": -3, "new": True, "image": None}, 12.5, 0.25, False,
 )
-REPLY = model.DecisionReply("req-1", "dec-1", [CHOSEN], False, "decided", "rel-1", None)
-REQUEST = model.DecisionRequest(
+REPLY = records.DecisionReply("req-1", "dec-1", [CHOSEN], False, "decided", "rel-1", None)
+REQUEST = records.DecisionRequest(
     "req-1", SUBJECT, "web", ["home-hero", "side"], "home", 2, True,
     {"page": "/", "hour": 9, "load": 0.5, "mobile": False, "referrer": None}, AT_MS + 150, 3, "d41d8cd9",
     ["0cc175b9c0f1b6a831c399e269772661"],
@@ -99,57 +99,58 @@ FIRM = Account(
 GONE = Erased(profile_id=SUBJECT, at_ms=AT_MS, rotation=PROFILE.rotation, timers={"settle": AT_MS})
 #: By the name of its golden sample.
 STATES: Final[dict[str, Subject]] = {"person": PROFILE, "redirect": REDIRECT, "account": FIRM, "erased": GONE}
-IDENTITY = model.IdentityEvent(
-    "evt-1", SUBJECT, model.IdentityKind.CONSENT, AT_MS,
+IDENTITY = records.IdentityEvent(
+    "evt-1", SUBJECT, records.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
-    [model.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6", ["8f14e45fceea167a5a36dedd4bea2543"])],
-    model.Membership("default/@acme", ["admin", "buyer"], False, True, ["@acme-1"]), "default/other", "shop", 3,
+    [records.Identifier("email", "9e107d9d372bb6826bd81d3542a419d6", ["8f14e45fceea167a5a36dedd4bea2543"])],
+    records.Membership("default/@acme", ["admin", "buyer"], False, True, ["@acme-1"]), "default/other", "shop", 3,
     "user_id", ["0cc175b9c0f1b6a831c399e269772661"], ["other-1"],
 )
-FEEDBACK = model.FeedbackEvent(
-    "evt-2", SUBJECT, model.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
+FEEDBACK = records.FeedbackEvent(
+    "evt-2", SUBJECT, records.FeedbackKind.CONVERSION, AT_MS, "Order Completed", "spring-sale", "dec-1", "home-hero",
     "web", 59.9, {"currency": "EUR", "items": 2**40, "gift": False}, "shop",
     ["0cc175b9c0f1b6a831c399e269772661"],
 )
 
-ACCOUNT = model.Account(
+ACCOUNT = records.Account(
     "default/@acme", 2, AT_MS, {"plan": "pro", "employees": 250, "contract_ends": "2027-01-31"}, [CONSENT]
 )
-LEASE = model.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
+LEASE = records.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
 
 VALUES: Final[dict[str, Any]] = {
     "identity_event": IDENTITY,
     "feedback_event": FEEDBACK,
     "decision_request": REQUEST,
-    "inbox_record": model.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE,
+    "inbox_record": records.InboxRecord("evt-1", SUBJECT, "default/old", merge=PROFILE,
                                       earlier=["0cc175b9c0f1b6a831c399e269772661"]),
     "decision_reply": REPLY,
-    "decision": model.Decision(
+    "decision": records.Decision(
         "dec-1", "req-1", SUBJECT, AT_MS, "web", ["home-hero"], "home", [CHOSEN], False, "decided", "rel-1",
         POLICY_DIGEST, 77, CATALOG_DIGEST, ["hero-test:b"],
     ),
-    "audit_record": model.AuditRecord(
+    "audit_record": records.AuditRecord(
         "dec-1", AT_MS, REQUEST, SUBJECT, PROFILE,
         [
-            model.CandidateAudit("spring-sale", "home-hero", "chosen", "ranking", "", {}, 12.5, {"value": 2.5}),
-            model.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip", {"v": "false"}),
+            records.CandidateAudit("spring-sale", "home-hero", "chosen", "ranking", "", {}, 12.5, {"value": 2.5}),
+            records.CandidateAudit("vip-only", "home-hero", "not_eligible", "eligibility", "profile.vip",
+                                   {"v": "false"}),
         ],
         '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1",
         POLICY_DIGEST, 77, CATALOG_DIGEST, "0.1.0", ACCOUNT, LEASE,
     ),
-    "segment_change": model.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
-    "catalog_item": model.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
-    "policy_release": model.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
+    "segment_change": records.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
+    "catalog_item": records.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
+    "policy_release": records.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
     "account": ACCOUNT,
-    "dead_letter": model.DeadLetterRecord(
+    "dead_letter": records.DeadLetterRecord(
         "not_avro", "send Avro", "identity.events", 3, 12345, AT_MS, None, b"\xff{}", {"traceparent": b"00", "x": None},
         "identity", "worker-1",
     ),
 }
 
-VALUES["erasure_request"] = model.ErasureRequest("job-1", SUBJECT, model.ErasureAction.ERASE, AT_MS, "ticket 17")
-VALUES["erasure_receipt"] = model.ErasureReceipt(
-    "job-1", SUBJECT, model.ErasureAction.ERASE, SUBJECT, [SUBJECT, "default/old"], AT_MS, True, ["decision.audit"],
+VALUES["erasure_request"] = records.ErasureRequest("job-1", SUBJECT, records.ErasureAction.ERASE, AT_MS, "ticket 17")
+VALUES["erasure_receipt"] = records.ErasureReceipt(
+    "job-1", SUBJECT, records.ErasureAction.ERASE, SUBJECT, [SUBJECT, "default/old"], AT_MS, True, ["decision.audit"],
 )
 
 TOPIC_OF: Final[dict[str, Topic]] = {topic.schema: topic for topic in TOPICS if topic.schema is not None}

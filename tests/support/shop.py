@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.core.model import (
+from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
     FeedbackEvent,

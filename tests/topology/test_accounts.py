@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import leasing, subject
-from pipeline.core.definitions import Cap, Window
-from pipeline.core.model import (
+from pipeline.core import subject
+from pipeline.core.decide import leasing
+from pipeline.core.decide.replay import decided_again, differences
+from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.records import (
     AuditRecord,
     ConsentGrant,
     Decision,
@@ -21,8 +23,7 @@ from pipeline.core.model import (
     Membership,
     Settlement,
 )
-from pipeline.core.replay import decided_again, differences
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from pipeline.policy.load import PolicyError
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline

@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.bridge import consent_import
 from pipeline.bridge.consent_import import Format
 from pipeline.codecs import avro
-from pipeline.core.identity import subject_key
-from pipeline.core.model import IdentityEvent
-from pipeline.core.values import replaced
+from pipeline.core.identity.identifiers import subject_key
+from pipeline.core.model.records import IdentityEvent
+from pipeline.core.model.values import replaced
 from pipeline.runtime.memory import MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop

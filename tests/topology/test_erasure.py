@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.codecs import encrypted_values
 from pipeline.codecs import envelope as envelopes
-from pipeline.core.model import ErasureAction, ErasureReceipt, ErasureRequest
+from pipeline.core.model.records import ErasureAction, ErasureReceipt, ErasureRequest
+from pipeline.core.model.values import replaced
 from pipeline.core.subject import Erased, Person
-from pipeline.core.values import replaced
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop

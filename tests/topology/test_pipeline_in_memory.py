@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.model import DecisionReply
+from pipeline.core.model.records import DecisionReply
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop

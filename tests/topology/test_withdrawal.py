@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.hashing import applied_id_of
-from pipeline.core.values import replaced
+from pipeline.core.model.values import replaced
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline
 from pipeline.topology import BATCH_FLOWS, FLOWS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.core.cel.syntax import RuleError
-from pipeline.core.definitions import Reach, Template
-from pipeline.core.problems import Path, Problems
-from pipeline.core.rules import Number, Rule, compile_number, compile_rule
-from pipeline.core.templates import compile_template
+from pipeline.core.model.definitions import Reach, Template
+from pipeline.core.model.problems import Path, Problems
+from pipeline.core.rules.cel.syntax import RuleError
+from pipeline.core.rules.rule import Number, Rule, compile_number, compile_rule
+from pipeline.core.rules.templates import compile_template
 
 Body = Mapping[str, Any]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pipeline.core.definitions import Purpose, Tcf
+from pipeline.core.model.definitions import Purpose, Tcf
+from pipeline.core.model.words import Basis
 from pipeline.core.release.book import Body, RuleBook
-from pipeline.core.words import Basis
 
 #: Thirteen months: as long as a choice should count before it is asked for again.
 TCF_LASTS_MS: Final = 395 * 86_400_000

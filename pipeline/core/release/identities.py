@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import phonenumbers
 
-from pipeline.core.identity import IdentifierError, normalised
-from pipeline.core.identity_rules import DEFAULT, LIMITS, SHARED, TYPES, IdentityRules, TypeRule, in_order
-from pipeline.core.patterns import Pattern, PatternError, compiled
-from pipeline.core.problems import Path, Problems
+from pipeline.core.identity.identifiers import IdentifierError, normalised
+from pipeline.core.identity.identity_rules import DEFAULT, LIMITS, SHARED, TYPES, IdentityRules, TypeRule, in_order
+from pipeline.core.model.problems import Path, Problems
 from pipeline.core.release.book import Body
+from pipeline.core.rules.patterns import Pattern, PatternError, compiled
 
 #: Identifiers of many shapes: a pattern that blocks them all blocks everybody.
 _ORDINARY = ("ada", "17", "ada@example.com", "+4915123456789", "9b2f61c4-6f0e-4d5e-8a77-0d1e3c5b7a90", "a_B-3.x")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.core.definitions import Cap, Channel, Suppression, Window
+from pipeline.core.model.definitions import Cap, Channel, Suppression, Window
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.sections.behaviour import GAP_MS
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX

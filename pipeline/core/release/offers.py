@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.core.definitions import Diversity, Fallback, Model, Placement, Ranking
+from pipeline.core.model.definitions import Diversity, Fallback, Model, Placement, Ranking
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 
 #: The preset's terms, in the order in which they are multiplied.

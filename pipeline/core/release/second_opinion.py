@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.core.cel.reference import Reference, Refused
-from pipeline.core.problems import Path, Problem
+from pipeline.core.model.problems import Path, Problem
+from pipeline.core.rules.cel.reference import Reference, Refused
 
 
 def disagreements(texts: Mapping[str, Path], types: Mapping[str, str]) -> list[Problem]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from pipeline.core.definitions import Lifecycle, LifecycleStage, Matcher, Segment, Signal
 from pipeline.core.hashing import digest
+from pipeline.core.model.definitions import Lifecycle, LifecycleStage, Matcher, Segment, Signal
 from pipeline.core.release.book import MOMENTARY, Body, RuleBook
-from pipeline.core.rules import Rule
+from pipeline.core.rules.rule import Rule
 
 
 def signal(name: str, one: Body, since: Mapping[str, int]) -> Signal:

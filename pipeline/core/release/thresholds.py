@@ -6,9 +6,9 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from pipeline.core.cel.syntax import Call, ListOf, Literal, Name, Node, parse
-from pipeline.core.definitions import Signal
-from pipeline.core.problems import Path, Problem
+from pipeline.core.model.definitions import Signal
+from pipeline.core.model.problems import Path, Problem
+from pipeline.core.rules.cel.syntax import Call, ListOf, Literal, Name, Node, parse
 
 _COMPARE: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,

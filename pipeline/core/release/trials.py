@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.core.definitions import Experiment, Holdout, Ranking, Variation
+from pipeline.core.model.definitions import Experiment, Holdout, Ranking, Variation
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 
 

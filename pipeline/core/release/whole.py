@@ -8,15 +8,15 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from pipeline.core.cel.build import ATTRIBUTE_TYPES
-from pipeline.core.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
-from pipeline.core.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
-from pipeline.core.formats import LOCALE
 from pipeline.core.hashing import policy_digest
-from pipeline.core.identity_rules import DEFAULT as DEFAULT_IDENTITY
-from pipeline.core.problems import DefinitionError, Path, Problem, Problems
+from pipeline.core.identity.identity_rules import DEFAULT as DEFAULT_IDENTITY
+from pipeline.core.model.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
+from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials
 from pipeline.core.release.book import Body, RuleBook
+from pipeline.core.rules.cel.build import ATTRIBUTE_TYPES
+from pipeline.core.rules.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
+from pipeline.core.rules.formats import LOCALE
 
 #: Namespaces whose values are stored as traits; the name of a trait outside `profile` carries its namespace.
 _STORED: Final = ("profile", "features", "journey")

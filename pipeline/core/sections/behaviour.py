@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from pipeline.core.model.values import Value
 from pipeline.core.sections.mappings import combined, only
 from pipeline.core.sections.section import Section, whole
 from pipeline.core.sections.timestamps import minus, newest
-from pipeline.core.values import Value
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 Signals = dict[str, tuple[int, ...]]
 

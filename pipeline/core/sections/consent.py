@@ -1,17 +1,17 @@
-"""Consent: the statements in force, one register for each thing that a statement decides (`pipeline.core.answers`)."""
+"""Consent: the statements in force, one register for each thing that a statement decides (see `core/consent/answers`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.core import answers
+from pipeline.core.consent import answers
+from pipeline.core.model.words import ConsentGrant
 from pipeline.core.sections.mappings import overruled
 from pipeline.core.sections.section import Section
-from pipeline.core.words import ConsentGrant
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 Grants = dict[str, ConsentGrant]
 

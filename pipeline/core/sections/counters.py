@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from pipeline.core.model.values import Value, value_field
 from pipeline.core.sections.mappings import combined, only
 from pipeline.core.sections.section import Section
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, minus, newest
-from pipeline.core.values import Value, value_field
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 
 class Counter(Value, frozen=True, omit_defaults=True):

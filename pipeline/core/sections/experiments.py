@@ -8,8 +8,8 @@ from pipeline.core.sections.mappings import only
 from pipeline.core.sections.section import Section
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 
 def _merge(own: dict[str, str], given: dict[str, str], _: Merging) -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.core.model.values import Value
 from pipeline.core.sections.mappings import combined, only
 from pipeline.core.sections.section import Section, whole
-from pipeline.core.values import Value
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 STAGES_MAX: Final = 16
 

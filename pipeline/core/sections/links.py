@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.core.identity_rules import LINKS_MAX
+from pipeline.core.identity.identity_rules import LINKS_MAX
 from pipeline.core.keys import hash_of
+from pipeline.core.model.values import Value
 from pipeline.core.sections.section import Section
-from pipeline.core.values import Value
 
 if TYPE_CHECKING:
-    from pipeline.core.merge import Merging
+    from pipeline.core.identity.merge import Merging
 
 #: Held: the profile's own id; claimed, with the answer outstanding; it had nothing to bring; it brought a state.
 SELF: Final = "self"

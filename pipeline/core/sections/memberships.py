@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pipeline.core import keys
+from pipeline.core.model.values import Value, replaced
+from pipeline.core.model.words import Membership
 from pipeline.core.sections.section import Section
-from pipeline.core.values import Value, replaced
-from pipeline.core.words import Membership
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 #: Accounts that one person is remembered to belong to, or to have left.
 MEMBERSHIPS_MAX: Final = 32

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.core.identity_rules import MERGES_MAX
+from pipeline.core.identity.identity_rules import MERGES_MAX
+from pipeline.core.model.values import Value, value_field
 from pipeline.core.sections.section import Section
-from pipeline.core.values import Value, value_field
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 
 class Merge(Value, frozen=True, omit_defaults=True):

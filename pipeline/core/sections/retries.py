@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pipeline.core.bounds import REPLIES_INLINE_BYTES_MAX, REPLY_BYTES_MAX
+from pipeline.core.model.bounds import REPLIES_INLINE_BYTES_MAX, REPLY_BYTES_MAX
+from pipeline.core.model.values import Value, packed, unpacked
+from pipeline.core.model.words import DecisionReply
 from pipeline.core.sections.section import Section
-from pipeline.core.seen import NOTHING, Seen
-from pipeline.core.values import Value, packed, unpacked
-from pipeline.core.words import DecisionReply
+from pipeline.core.sections.seen import NOTHING, Seen
 
 if TYPE_CHECKING:
-    from pipeline.core.merge import Merging
+    from pipeline.core.identity.merge import Merging
 
 #: How many recent requests are remembered for their retries, and for how long.
 REQUESTS_MAX: Final = 32

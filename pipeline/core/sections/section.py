@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, datacl
 import msgspec
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 T = TypeVar("T")
 S = TypeVar("S", bound="State")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.core.model.values import Value
+from pipeline.core.model.words import Scalar
 from pipeline.core.sections.mappings import only, overruled, restored
 from pipeline.core.sections.section import Section
-from pipeline.core.values import Value
-from pipeline.core.words import Scalar
 
 if TYPE_CHECKING:
-    from pipeline.core.footprint import View
-    from pipeline.core.merge import Merging
+    from pipeline.core.decide.footprint import View
+    from pipeline.core.identity.merge import Merging
 
 
 class Trait(Value, frozen=True, omit_defaults=True):

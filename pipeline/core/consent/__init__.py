@@ -1,0 +1,1 @@
+"""What somebody permits: statements, what is kept of them, and what follows from it."""

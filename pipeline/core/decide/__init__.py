@@ -1,0 +1,1 @@
+"""A decision, step by step: consent, eligibility, channel policy, caps, experiments, ranking, fallback."""

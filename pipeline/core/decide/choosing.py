@@ -1,0 +1,295 @@
+"""From those left standing to those shown: variants bound, limits of diversity kept, caps spent, lifetimes set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final
+
+from pipeline.core.decide import caps
+from pipeline.core.decide.gates import DecisionContext, capped, stopped
+from pipeline.core.decide.live import Candidate, candidate_for
+from pipeline.core.decide.ranking import Score
+from pipeline.core.hashing import fraction
+from pipeline.core.model.definitions import Fallback, Item, Placement, Ranking, Variant
+from pipeline.core.model.records import CandidateAudit, Chosen
+from pipeline.core.model.values import replaced
+from pipeline.core.model.words import Scalar
+from pipeline.core.rules.rule import encode_json
+from pipeline.core.rules.templates import UnboundError, bind
+
+_WEIGHT_MIN: Final = 1e-300
+#: A place is held for no less than this, so that two requests at the end of a window do not get one place both.
+_HOLD_MS_MIN: Final = 1_000
+
+
+#: What orders a candidate, then the candidate and its score. The item's id makes every key different.
+Standing = tuple[tuple[float, float, str], Candidate, Score]
+
+
+def ranked(
+    ctx: DecisionContext, placement: Placement, ranking: Ranking, left: list[tuple[Candidate, Score]]
+) -> list[Standing]:
+    """Best first. A lottery orders by ln(hash) / weight, which draws without replacement by weight.
+
+    Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006. Seeded by the decision's id: of the
+    subject and the request, so that subjects asked for under one request id draw independently.
+    """
+    drawn = ranking.lottery or ranking.draw_ties
+    result: list[Standing] = []
+    for candidate, score in left:
+        item = candidate.item
+        primary, tie = -score.value, float(-item.priority)
+        if drawn:
+            part = fraction("draw", ctx.decision_id, placement.id, item.id)
+            if ranking.lottery:
+                primary = -math.log(part or 2.0**-54) / max(score.value, _WEIGHT_MIN)
+            else:
+                tie = part
+        result.append(((primary, tie, item.id), candidate, score))
+    result.sort(key=itemgetter(0))
+    return result
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
+
+    ctx: DecisionContext
+    placement: Placement
+    chosen: list[Chosen] = field(default_factory=list)
+    items: set[str] = field(default_factory=set)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def put(self, one: Chosen, item: Item) -> None:
+        """Show one more."""
+        self.chosen.append(one)
+        self.items.add(item.id)
+        for limit in {limit.per: limit for limit in self.placement.diversity}.values():
+            for value in _values(limit.per, item):
+                self.counts[limit.per, value] = self.counts.get((limit.per, value), 0) + 1
+
+    def too_much(self, item: Item, score: Score | None) -> CandidateAudit | None:
+        """Whether this request shows the item already, or enough of its like are here."""
+        value, terms = (0.0, {}) if score is None else (score.value, score.terms)
+        if item.id in self.items or (not self.placement.repeats and item.id in self.ctx.shown):
+            return CandidateAudit(item.id, self.placement.id, "already_chosen", "diversity", "", {}, value, terms)
+        if not self.counts:
+            return None
+        for limit in self.placement.diversity:
+            for like in _values(limit.per, item):
+                count = self.counts.get((limit.per, like), 0)
+                if (not limit.values or like in limit.values) and count >= limit.at_most:
+                    return CandidateAudit(
+                        item.id, self.placement.id, "too_similar", "diversity",
+                        f"at most {limit.at_most} per {limit.per}", {limit.per: like, "chosen": str(count)}, value,
+                        terms)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A candidate with its content. `tried`: what was left behind on the way to it, and why (JSON by name)."""
+
+    candidate: Candidate
+    variant: Variant
+    content: dict[str, Scalar]
+    clause: str
+    tried: dict[str, str]
+
+
+def choose(
+    ctx: DecisionContext, placement: Placement, ranking: Ranking, standing: list[Standing], arms: Mapping[str, str],
+) -> list[Chosen]:
+    """Take from the top while there is room, each one's caps spent before the next is looked at.
+
+    :param arms: the subject's arms in the placement's experiments, by experiment.
+    """
+    wanted = min(placement.max_variants, ctx.request.max_variants)
+    shelf = _Shelf(ctx, placement)
+    audits = ctx.audits
+    for place, (_, own, score) in enumerate(standing):
+        item = own.item
+        if item.id in shelf.items:
+            # Shown in another one's stead, and its audit says so.
+            continue
+        if len(shelf.chosen) >= wanted:
+            audits.append(CandidateAudit(item.id, placement.id, "outranked", "ranking", "", {}, score.value,
+                                         score.terms))
+            continue
+        stop = shelf.too_much(item, score) or capped(ctx, placement, own)
+        if stop is not None:
+            audits.append(stop)
+            continue
+        bound = _bound(shelf, own)
+        if isinstance(bound, CandidateAudit):
+            audits.append(bound)
+            continue
+        shown = bound.candidate
+        chance = 1.0
+        if ranking.lottery or ranking.draw_ties:
+            chance = _chance(shelf, standing[place:], shown.item.id, ranking.lottery)
+        if shown is not own:
+            ctx.expose(shown.experiments)
+            audits.append(CandidateAudit(item.id, placement.id, "unbound", "binding", bound.clause,
+                                         {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
+                                         score.terms))
+        shelf.put(_shown(ctx, placement, bound, arms, score.value, chance), shown.item)
+        audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
+                                     score.terms))
+    return shelf.chosen
+
+
+def _shown(
+    ctx: DecisionContext, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, chance: float
+) -> Chosen:
+    """The candidate as it is answered, its caps spent."""
+    candidate = bound.candidate
+    item = candidate.item
+    named = dict(arms)
+    for one in candidate.experiments:
+        if (arm := ctx.arm(one)) is not None:
+            named[one.id] = arm.id
+    end_ms = _end_ms(ctx, placement, candidate)
+    _spend(ctx, candidate, placement, end_ms)
+    tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) if named else None
+    return Chosen(item.id, item.kind, placement.id, bound.variant.id, item.priority,
+                  max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, chance)
+
+
+def _chance(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
+    """The probability that the item was drawn for this place, given what was drawn before.
+
+    In a lottery its weight among all that could be shown, else its share of those that tie for the place. What several
+    candidates lead to, by `instead`, has the sum of their weights.
+    """
+    best = rest[0][2].value
+    total = own = 0.0
+    zeros = own_zeros = 0
+    for _, candidate, score in rest:
+        if not lottery and score.value != best:
+            break
+        if shelf.too_much(candidate.item, score) or capped(shelf.ctx, shelf.placement, candidate):
+            continue
+        bound = _bound(shelf, candidate)
+        if isinstance(bound, CandidateAudit):
+            continue
+        weight = max(score.value, 0.0) if lottery else 1.0
+        total += weight
+        zeros += 1
+        if bound.candidate.item.id == item_id:
+            own += weight
+            own_zeros += 1
+    return own / total if total > 0.0 else own_zeros / zeros
+
+
+def _values(per: str, item: Item) -> tuple[str, ...]:
+    if per == "tag":
+        return item.tags
+    if per == "campaign":
+        return (item.campaign,) if item.campaign else ()
+    if per == "kind":
+        return (item.kind,)
+    value = item.facts.get(per)
+    return () if value is None else (str(value),)
+
+
+def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
+    """The first variant that fits and binds; else what the item names instead; else why none did."""
+    ctx, placement = shelf.ctx, shelf.placement
+    tried: dict[str, str] = {}
+    clause = ""
+    seen: set[str] = set()
+    current: Candidate | None = candidate
+    while current is not None:
+        item = current.item
+        seen.add(item.id)
+        for variant in _variants(ctx, current):
+            if variant.rule is not None and ctx.judge(variant.rule, item) is not None:
+                tried[f"{item.id}/{variant.id}"] = '"not for this subject"'
+                clause = clause or variant.rule.text
+                continue
+            try:
+                content = bind(variant, ctx.facts, item.facts, ctx.channel.escape, ctx.live.policy.locale)
+            except UnboundError as error:
+                tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
+                clause = clause or f"{variant.id}.{error.field}"
+                continue
+            return _Bound(current, variant, content, clause, tried)
+        current = None
+        other = ctx.live.items.get(item.instead)
+        if other is not None and other.id not in seen:
+            current = candidate_for(ctx.live.policy, other, placement, ctx.channel.id)
+            stop = current and (shelf.too_much(other, None) or stopped(ctx, placement, current))
+            if stop:
+                tried[other.id] = encode_json(stop.outcome)
+                current = None
+    return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, tried)
+
+
+def _variants(ctx: DecisionContext, candidate: Candidate) -> Iterable[Variant]:
+    """The variants to try: the one that the subject's arms ask for, where they ask for one."""
+    for experiment in candidate.experiments:
+        arm = ctx.arm(experiment)
+        picked = arm and arm.variants.get(candidate.item.id)
+        if picked:
+            only = [one for one in candidate.variants if one.id == picked]
+            if only:
+                return only
+    return candidate.variants
+
+
+def _end_ms(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> int:
+    """The first of: the placement's own ttl, the item's end, the end of a cap's window, of an experiment."""
+    now_ms = ctx.now_ms
+    end_ms = now_ms + placement.ttl_s * 1_000
+    if candidate.item.valid_until_ms is not None:
+        end_ms = min(end_ms, candidate.item.valid_until_ms)
+    if candidate.rolling_ms is not None:
+        end_ms = min(end_ms, now_ms + candidate.rolling_ms)
+    for window in candidate.calendars:
+        end_ms = min(end_ms, ctx.bounds(window)[1])
+    for experiment in candidate.experiments:
+        if experiment.until_ms is not None and ctx.arms.get(experiment.id) is not None:
+            end_ms = min(end_ms, experiment.until_ms)
+    return end_ms
+
+
+def _spend(ctx: DecisionContext, candidate: Candidate, placement: Placement, end_ms: int) -> None:
+    """Count what a decision counts, hold what it reserves: no less than a second, however soon it ends."""
+    ctx.shown.add(candidate.item.id)
+    if ctx.account_key:
+        for use in candidate.account_caps:
+            places = ctx.bypassed if use.bypass else ctx.borrowed
+            places[use.key] = places.get(use.key, 0) + use.weight
+    holder = caps.holder(ctx.decision_id, candidate.item.id, placement.id, ctx.channel.id, ctx.now_ms)
+    ctx.spend(candidate.spending, holder, max(end_ms, ctx.now_ms + _HOLD_MS_MIN))
+
+
+def default(placement: Placement) -> Chosen:
+    """The placement's declared fallback."""
+    declared: Fallback = placement.fallback
+    return Chosen(declared.item_id, declared.kind, placement.id, declared.variant, 0, declared.ttl_s,
+                  content=declared.content, fallback=True)
+
+
+def fallen_back(ctx: DecisionContext, placement: Placement) -> Chosen:
+    """The first item of the fallback chain that no gate stops and that binds; else the declared fallback."""
+    shelf = _Shelf(ctx, placement)
+    for name in placement.chain:
+        item = ctx.live.items.get(name)
+        candidate = None if item is None else candidate_for(ctx.live.policy, item, placement, ctx.channel.id)
+        if candidate is None:
+            continue
+        stop = shelf.too_much(candidate.item, None) or stopped(ctx, placement, candidate)
+        bound = stop or _bound(shelf, candidate)
+        if isinstance(bound, CandidateAudit):
+            ctx.audits.append(bound)
+            continue
+        ctx.expose(bound.candidate.experiments)
+        shown = _shown(ctx, placement, bound, {}, 0.0, 1.0)
+        ctx.audits.append(CandidateAudit(shown.item_id, placement.id, "chosen", "ranking", "fallback chain", {}))
+        return replaced(shown, ttl_s=min(shown.ttl_s, placement.fallback.ttl_s), fallback=True)
+    return default(placement)

@@ -1,0 +1,207 @@
+"""What is live for one tenant: the compiled release and the catalog at a version, arranged for looking up.
+
+Made once per release or catalog change; deciding only reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
+
+from pipeline.core.decide import caps
+from pipeline.core.decide.footprint import Footprint, of_candidates, reachable, read_of
+from pipeline.core.decide.ranking import Score, of_item
+from pipeline.core.hashing import catalog_digest
+from pipeline.core.model.definitions import (
+    Cap,
+    CapUse,
+    Experiment,
+    Holdout,
+    Item,
+    Placement,
+    Policy,
+    Suppression,
+    Variant,
+    Window,
+)
+from pipeline.core.model.records import Account, DecisionRequest
+from pipeline.core.release.catalog import item_reads
+from pipeline.core.rules.rule import Rule, about
+from pipeline.core.subject import Person
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item on one placement and channel, with what is known beforehand: its variants there and what may stop it."""
+
+    item: Item
+    variants: tuple[Variant, ...]
+    #: Stage, outcome and rule of the levels that have one.
+    rules: tuple[tuple[str, str, Rule], ...]
+    #: Whether it has a validity or an inventory.
+    limited: bool
+    #: Those of the caps that a decision takes a place of; those that may stop it, and their counters.
+    spending: tuple[CapUse, ...]
+    stopping: tuple[CapUse, ...]
+    #: The caps over all members of an account.
+    account_caps: tuple[CapUse, ...]
+    #: Whether such a cap or a holdout may keep it out.
+    watched: bool
+    cap_keys: frozenset[str]
+    #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
+    rolling_ms: int | None
+    calendars: tuple[Window, ...]
+    suppressions: tuple[tuple[Suppression, str], ...]
+    experiments: tuple[Experiment, ...]
+    holdouts: tuple[Holdout, ...]
+    #: By ranking: the product of its terms that only read the item.
+    terms: dict[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A placement on a channel: its candidates, the counters that may stop any of them, and the experiments that may
+    keep some of them out.
+    """
+
+    candidates: tuple[Candidate, ...]
+    cap_keys: frozenset[str]
+    experiments: tuple[Experiment, ...]
+    #: What a decision there can read of a profile.
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One tenant's release and catalog. Immutable: a change makes a new one."""
+
+    tenant: str
+    release: str
+    #: Offset of the last catalog record in it, and its content: `hashing.catalog_digest`.
+    catalog_version: int
+    catalog_digest: str
+    policy: Policy
+    items: dict[str, Item]
+    #: (placement, channel) → candidates in the order of their ids, whatever order the catalog came in.
+    slots: dict[tuple[str, str], Slot]
+    caps: dict[str, Cap]
+    suppressions: dict[str, Suppression]
+    #: Counters that are full before anything is counted: of caps that have no room for one.
+    barred: frozenset[str]
+    #: Account key → what was last published of it. Shared between the tenant's arrangements and kept up to date.
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+
+
+def arrange(
+    tenant: str, policy: Policy, items: Iterable[Item], catalog_version: int,
+    accounts: Mapping[str, Account] | None = None,
+) -> Live:
+    """The release and items as deciding wants them."""
+    ordered = sorted(items, key=lambda item: item.id)
+    policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
+    limits = {cap.id: cap for cap in policy.caps}
+    known = {item.id: item for item in ordered}
+    slots = {
+        (placement.id, channel): _slot(policy, known, placement, channel, listed=channel in placement.channels)
+        for placement in policy.placements.values() for channel in sorted(policy.channels)
+    }
+    return Live(tenant, policy.release, catalog_version, catalog_digest(item.digest for item in ordered), policy,
+                known, slots,
+                limits, {one.id: one for one in policy.suppressions},
+                frozenset(key for slot in slots.values() for key in slot.cap_keys
+                          if _weighs_too_much(limits[key.partition("|")[0]])),
+                {} if accounts is None else accounts)
+
+
+def read_by(
+    profile: Person, request: DecisionRequest, live: Live, now_ms: int, account: Account | None
+) -> Person:
+    """The profile reduced to what the decision can read; see `footprint.read_of`."""
+    channel = request.channel
+    there = reduce(or_, [live.slots[name, channel].footprint for name in dict.fromkeys(request.placements)])
+    return read_of(profile, live.policy, there, channel, now_ms, account)
+
+
+def _weighs_too_much(cap: Cap) -> bool:
+    return cap.weight_max > cap.limit
+
+
+def _slot(policy: Policy, items: Mapping[str, Item], placement: Placement, channel: str, listed: bool) -> Slot:
+    """`listed`: whether the placement is declared for the channel; only its fallback chain is shown elsewhere."""
+    candidates = tuple(
+        candidate for item in (items.values() if listed else ())
+        if (candidate := candidate_for(policy, item, placement, channel, listed=True)) is not None
+    )
+    candidates = _sharing(candidates)
+    there = {one.item.id: one for one in candidates}
+    reached = (there.get(item.id) or candidate_for(policy, item, placement, channel)
+               for item in reachable(items, there, placement))
+    tested = {one.id: one for candidate in candidates for one in candidate.experiments
+              if any(arm.only or arm.without for arm in one.variations)}
+    return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()),
+                of_candidates(policy, placement, channel, filter(None, reached)))
+
+
+def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates with rules and experiments of their own only where they differ: what is one is asked once."""
+    rules: dict[tuple[int, ...], Rule] = {}
+    groups: dict[tuple[str, ...], tuple[Experiment, ...]] = {}
+    result = []
+    for one in candidates:
+        levels = []
+        for stage, outcome, rule in one.rules:
+            left = about(rule, one.item.facts)
+            if left.clauses:
+                levels.append((stage, outcome, rules.setdefault(tuple(map(id, left.clauses)), left)))
+        tested = groups.setdefault(tuple(test.id for test in one.experiments), one.experiments)
+        result.append(replace(one, rules=tuple(levels), experiments=tested))
+    return tuple(result)
+
+
+def _length_ms(window: Window, policy: Policy, channel: str) -> int | None:
+    """How long after now a window may end at the earliest, where that depends on nothing else."""
+    if window.kind == "session":
+        return policy.channels[channel].session_ms
+    return window.length_ms if window.kind == "rolling" else None
+
+
+def candidate_for(
+    policy: Policy, item: Item, placement: Placement, channel: str, listed: bool = False
+) -> Candidate | None:
+    """The item as a candidate there; None where it has no variant. `listed`: only where the item asks to be shown."""
+    if listed and ((item.placements and placement.id not in item.placements)
+                   or (item.channels and channel not in item.channels)):
+        return None
+    variants = tuple(
+        variant for variant in item.variants
+        if (not variant.placements or placement.id in variant.placements)
+        and (not variant.channels or channel in variant.channels)
+    )
+    if not variants:
+        return None
+    everything = caps.uses(policy.caps, item, placement.id, channel)
+    uses = tuple(use for use in everything if not use.cap.of_account)
+    account_caps = tuple(use for use in everything if use.cap.of_account)
+    holdouts = tuple(one for one in policy.holdouts if caps.reaches(one.reach, item, placement.id, channel))
+    windows = dict.fromkeys(use.cap.window for use in everything)
+    tested = tuple(one for one in policy.experiments if caps.reaches(one.reach, item, placement.id, channel))
+    orders = [placement.ranking, *(arm.ranking for one in tested for arm in one.variations if arm.ranking is not None)]
+    levels = (
+        ("eligibility", "not_eligible", item.eligibility), ("applicability", "not_applicable", item.applicability),
+        ("suitability", "not_suitable", item.suitability),
+    )
+    return Candidate(
+        item, variants, tuple((stage, outcome, rule) for stage, outcome, rule in levels if rule is not None),
+        any(limit is not None for limit in (item.valid_from_ms, item.valid_until_ms, item.inventory)),
+        tuple(use for use in uses if use.cap.counted == "decision" or use.cap.reserves),
+        tuple(use for use in uses if not use.bypass),
+        account_caps, bool(account_caps or holdouts), frozenset(use.key for use in uses if not use.bypass),
+        min((length for one in windows if (length := _length_ms(one, policy, channel)) is not None), default=None),
+        tuple(one for one in windows if one.kind == "calendar"),
+        tuple((one, key) for one in policy.suppressions if caps.reaches(one.reach, item, placement.id, channel)
+              for key in caps.keys(one, item, placement.id, channel)),
+        tested, holdouts,
+        {order.id: of_item(order, item) for order in orders},
+    )

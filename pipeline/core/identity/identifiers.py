@@ -1,0 +1,223 @@
+"""Who a record is about: identifiers normalised by type, then hashed with the tenant's key.
+
+The only place where raw identifiers are looked at. What leaves it is a keyed hash; errors never repeat the value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Final
+
+import idna
+import phonenumbers
+
+from pipeline.core.identity.identity_rules import ANONYMOUS_ID as ANONYMOUS_ID
+from pipeline.core.identity.identity_rules import DEFAULT, DEVICE, EMAIL, IdentityRules
+from pipeline.core.identity.identity_rules import PHONE as PHONE
+from pipeline.core.identity.identity_rules import TYPES as TYPES
+from pipeline.core.identity.identity_rules import USER_ID as USER_ID
+from pipeline.core.keys import beside
+from pipeline.core.model.records import Identifier
+
+VALUE_CHARS_MAX: Final = 256
+
+#: 128 bits: no two subjects of an installation meet by chance.
+HASH_HEX_DIGITS: Final = 32
+
+_BY_SQUEEZED: Final = {name.replace("_", ""): name for name in TYPES} | {
+    "deviceid": DEVICE, "emailaddress": EMAIL, "phonenumber": PHONE, "anonymous": ANONYMOUS_ID, "user": USER_ID,
+    "cookieid": "cookie",
+}
+
+#: What broken integrations send in place of an identifier; taken for one, it would join thousands of people.
+_BLOCKED: Final = frozenset({
+    "-1", "null", "(null)", "nil", "none", "undefined", "nan", "anonymous", "unknown", "n/a", "guest", "true", "false",
+    "[object object]", "not set", "not_set", "notset", "not available", "no id", "no_id", "na", "n.a.", "-", "--", "?",
+    "user_id", "userid", "user-id", "user id", "uid", "id", "anonymous_id", "anonymousid", "visitor_id",
+    "email", "e-mail", "phone", "device_id", "deviceid", "customer_id", "string", "void", "empty", "default",
+    "placeholder", "todo",
+})
+#: The same hashed by who hashed what they did not have.
+_HASHED: Final = frozenset(
+    hashlib.new(name, word.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "sha512")
+    for one in ("", " ", "0", *_BLOCKED) for word in (one, one.upper(), one.capitalize())
+)
+_ZEROS: Final = re.compile(r"[0\-_.\s]*")
+#: A template that nobody filled in, a language's way to print nothing, a report's word for it.
+_PLACEHOLDER: Final = re.compile(
+    r"(\{.*\}|[$#@]\{.*\}|[$#@]?\[.*\]|%+[^%]*%+|<.*>|\(.*\)|\*\|.*\|\*|__.*__|\$[A-Za-z_].*|:[A-Za-z_]+|optional\(.*\)|some\(.*\))",
+    re.IGNORECASE)
+_GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}")
+_PHONE: Final = re.compile(r"\+?[0-9][0-9 ()./\u2010-\u2015-]{3,30}|\([0-9][0-9 ()./\u2010-\u2015-]{3,30}")
+_NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4}")
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+#: A part of a domain: no literal address, no dash at an end.
+_LABEL: Final = r"[^@\s.\[\]-](?:[^@\s.\[\]]*[^@\s.\[\]-])?"
+#: Dots stand between what a local part consists of (RFC 5322's dot-atom), and a link is no address.
+_EMAIL: Final = re.compile(rf"(?!mailto:)(?!\.)(?![^@]*\.\.)[^@\s]+(?<!\.)@{_LABEL}(?:\.{_LABEL})+", re.IGNORECASE)
+
+
+#: The keys of the hashes: the first one hashes, those after it are earlier ones under which something may be kept.
+TenantKeys = tuple[bytes, ...]
+
+
+class IdentifierError(ValueError):
+    """The identifier cannot stand for one subject; the text says what to send instead and does not repeat the value."""
+
+
+def type_of(name: str) -> str:
+    """The identifier type meant by a name, in whatever case or spelling (`userId`, `User-Id`, `user_id`).
+
+    Raises IdentifierError for an unknown one.
+    """
+    squeezed = re.sub(r"[\s_\-]", "", name).lower()
+    found = _BY_SQUEEZED.get(squeezed)
+    if found is None:
+        near = get_close_matches(squeezed, _BY_SQUEEZED, n=1)
+        hint = f"did you mean {_BY_SQUEEZED[near[0]]}? " if near else ""
+        raise IdentifierError(f"unknown identifier type: {hint}known are {', '.join(TYPES)}")
+    return found
+
+
+def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
+    """The one spelling of an identifier of a type from `TYPES`.
+
+    Raises IdentifierError for a blocked, malformed or overlong value.
+    """
+    text = unicodedata.normalize("NFKC", value).strip()
+    lowered = text.lower()
+    if not text:
+        raise IdentifierError("the value is empty: send the identifier, or leave the field out")
+    unfilled = _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text))
+    if _ZEROS.fullmatch(text) or lowered in _BLOCKED or unfilled or lowered in _HASHED:
+        raise IdentifierError(
+            "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
+            "identifier is known"
+        )
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text):
+        raise IdentifierError(
+            "the value has control or invisible characters, or half a surrogate pair: send plain text")
+    text = _phone(text, rules.phone_region) if type_ == PHONE else _NORMALISERS.get(type_, _as_it_is)(text)
+    if len(text) > VALUE_CHARS_MAX:
+        raise IdentifierError(f"the value is longer than {VALUE_CHARS_MAX} characters: send the identifier alone")
+    rule = rules.of(type_)
+    if text.lower() in rule.blocked or lowered in rule.blocked or any(one.fullmatch(text) for one in rule.patterns):
+        raise IdentifierError(
+            f"the policy blocks this value as a {type_}: leave the field out (identity.types.{type_}.blocked)"
+        )
+    return text
+
+
+def tenant_name(name: str) -> str:
+    """The tenant's name as it stands in keys. Raises IdentifierError for one that could not."""
+    if not _TENANT.fullmatch(name):
+        raise IdentifierError("a tenant is 1 to 63 letters, digits, dots, dashes or underscores, the first no sign")
+    return name
+
+
+def identifier(
+    tenant_keys: TenantKeys, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT
+) -> Identifier:
+    """The hashed identifier. The same person has unrelated hashes in two tenants. Raises IdentifierError."""
+    known, name = type_of(type_), tenant_name(tenant)
+    text = normalised(known, value, rules)
+    return Identifier(known, _hashed(tenant_keys[0], name, known, text),
+                      [_hashed(key, name, known, text) for key in tenant_keys[1:]])
+
+
+def subject_key(tenant_keys: TenantKeys, tenant: str, type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
+    """`tenant/hash`: the key of every record about this subject. Raises IdentifierError."""
+    return key_of(tenant, identifier(tenant_keys, tenant, type_, value, rules))
+
+
+def key_of(tenant: str, known: Identifier) -> str:
+    """The subject key of an identifier that is hashed already."""
+    return f"{tenant}/{known.hash}"
+
+
+def keys_of(tenant: str, known: Identifier) -> list[str]:
+    """Its subject key under each of the tenant's keys, the newest first."""
+    return [f"{tenant}/{name}" for name in (known.hash, *known.earlier)]
+
+
+def oldest_key(subject: str, earlier: Sequence[str]) -> str:
+    """The subject's key under the oldest tenant key listed: the same while bridges still list different ones."""
+    return beside(subject, earlier[-1]) if earlier else subject
+
+
+def _hashed(tenant_key: bytes, tenant: str, type_: str, text: str) -> str:
+    # Tenant, type and value hold no control characters, so the separator keeps the parts apart.
+    said = "\x1f".join((tenant, type_, text))
+    return hmac.digest(tenant_key, said.encode(), "sha256").hex()[:HASH_HEX_DIGITS]
+
+
+def _email(text: str) -> str:
+    if not _EMAIL.fullmatch(text):
+        raise IdentifierError("this is no e-mail address: send name@domain.tld")
+    local, _, domain = _lowered(text).rpartition("@")
+    if not domain.isascii() or domain.startswith("xn--") or ".xn--" in domain:
+        try:
+            # One spelling for both that an internationalised domain has (UTS 46).
+            domain = idna.encode(idna.decode(domain, uts46=True), uts46=True).decode()
+        except (idna.IDNAError, UnicodeError):
+            raise IdentifierError("this e-mail address has no domain that there can be: send name@domain.tld") from None
+    return f"{local}@{domain}"
+
+
+def _phone(text: str, region: str | None) -> str:
+    number = _valid_phone(text, region)
+    if number is None:
+        where = f" or as one in {region}" if region else ", or set identity.phone_region in the policy"
+        raise IdentifierError(
+            f"this is no phone number that there can be: send it with the country's code, as +14155550100{where}, "
+            "without letters or an extension"
+        )
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _valid_phone(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    """The number: valid, not merely possible. Nothing is made of letters, dates, decimals or parts left over."""
+    if not _PHONE.fullmatch(text) or _NO_PHONE.fullmatch(text):
+        return None
+    if text.startswith(("+", "00")):
+        return _parsed(f"+{text.lstrip('+').removeprefix('00')}" if text.startswith("00") else text, None)
+    if region is None:
+        return None
+    national = _parsed(text, region)
+    code = str(phonenumbers.country_code_for_region(region))
+    digits = re.sub(r"\D", "", text)
+    trunk = phonenumbers.ndd_prefix_for_region(region, True)
+    if trunk and digits.startswith(trunk):
+        return national
+    # Without the sign before the country's code: as it begins with that, it is no national one without its zero.
+    return (_parsed(f"+{digits}", None) if digits.startswith(code) else None) or national
+
+
+def _parsed(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException:
+        return None
+    return number if phonenumbers.is_valid_number(number) and number.extension is None else None
+
+
+def _device(text: str) -> str:
+    return _lowered(text.strip("{}"))
+
+
+def _lowered(text: str) -> str:
+    # Lower-casing can take a letter apart again.
+    return unicodedata.normalize("NFKC", text.lower())
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+#: Every other type keeps its case: user-17 and User-17 may be two people.
+_NORMALISERS: Final[dict[str, Callable[[str], str]]] = {EMAIL: _email, DEVICE: _device}

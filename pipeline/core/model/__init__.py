@@ -1,0 +1,1 @@
+"""What everything is made of: values, records, definitions, and the bounds that hold for them."""

@@ -1,0 +1,1 @@
+"""Rules and what they read: CEL, facts, signals, segments, templates."""
