@@ -103,7 +103,7 @@ lock: setup ## lock the dependencies and the broker's jars again, with hashes
 	@$(UV_LOCK) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@printf 'hatchling\neditables\n' | $(UV_LOCK) --constraint requirements-dev.lock --output-file requirements-build.lock -
 	@$(UV_LOCK) --output-file bench/requirements-quix.lock bench/requirements-quix.in
-	@$(BIN)/python -m pipeline.runtime.jars
+	@$(BIN)/python -m pipeline.local.jars
 
 clean: ## remove everything that was made here, .venv included
 	@rm -rf .venv .venv-quix .nextbest dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis mutants

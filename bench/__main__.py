@@ -20,7 +20,7 @@ from bench.parts import ROOT, BenchError
 from bench.plan import FULL, QUICK
 from bench.progress import Progress
 from pipeline.cli.stopping import EXIT_INTERRUPTED, until_told_to_stop
-from pipeline.runtime import parent
+from pipeline.local import parent
 from pipeline.runtime.errors import StartupError
 
 RESULTS: Final = ROOT / "bench" / "results" / "latest.json"

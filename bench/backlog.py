@@ -28,7 +28,7 @@ from bench.parts import ROOT, Parts
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
-from pipeline.runtime import parent
+from pipeline.local import parent
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
 

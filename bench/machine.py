@@ -12,7 +12,7 @@ from typing import Any, Final
 import confluent_kafka
 
 from bench import quix_env
-from pipeline.runtime import jars
+from pipeline.local import jars
 
 PACKAGES: Final = (
     "faust-streaming", "confluent-kafka", "rocksdict", "fastavro", "msgspec", "uvicorn", "cel-expr-python",

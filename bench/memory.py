@@ -21,7 +21,7 @@ from bench.inputs import Subjects
 from bench.parts import HOST, ROOT, Part, Parts
 from bench.run import publish
 from pipeline.adapters.topic_admin import ensure_topics
-from pipeline.runtime import parent
+from pipeline.local import parent
 from pipeline.runtime.ports import free_port
 from pipeline.settings import Settings
 from topics.catalog import DECISION_REQUESTS, IDENTITY_EVENTS

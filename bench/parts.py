@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from pipeline.runtime.broker import EmbeddedBroker
+from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime.guarded import Guarded
 from pipeline.runtime.ports import free_port
 

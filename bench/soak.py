@@ -33,7 +33,7 @@ from pipeline.adapters import kafka
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
-from pipeline.runtime import parent
+from pipeline.local import parent
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS, PROFILES_BY_ID, SUBJECT_PARTITIONS
 

@@ -7,7 +7,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-from pipeline.runtime import parent
+from pipeline.local import parent
 from tests.support.broker import bootstrap
 
 __all__ = ["bootstrap"]

@@ -17,8 +17,8 @@ def broker(data_dir: DataDir = None, kafka_port: KafkaPort = 9092) -> None:
     """
     settings = settings_with(data_dir=data_dir)
     private(settings)
+    from pipeline.local.broker import EmbeddedBroker
     from pipeline.runtime import logs
-    from pipeline.runtime.broker import EmbeddedBroker
     from pipeline.runtime.errors import StartupError
 
     embedded = EmbeddedBroker(settings.data_dir, kafka_port, say=lambda line: typer.echo(line, err=True))

@@ -21,6 +21,9 @@ from pipeline.cli.cluster import fail
 from pipeline.cli.options import DataDir, settings_with
 from pipeline.cli.replay_log import quiet_client
 from pipeline.cli.stopping import EXIT_INTERRUPTED, until_told_to_stop
+from pipeline.local import lock_file
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.stack import Stack
 from pipeline.replay_log.demo import LOCK, KeptRunning, empty_folder, further, kept_running, somebody
 from pipeline.replay_log.errors import ReplayError
 from pipeline.replay_log.mapping_file import load_mapping
@@ -28,9 +31,6 @@ from pipeline.replay_log.open_bandit.dataset import CREDIT, Prepared, prepare
 from pipeline.replay_log.progress import ShownProgress
 from pipeline.replay_log.render import render, wide_enough
 from pipeline.replay_log.session import Options, run_replay, stopping_on_signals
-from pipeline.runtime import lock_file
-from pipeline.runtime.broker import EmbeddedBroker
-from pipeline.runtime.stack import Stack
 
 LOOK_EVERY_S: Final = 0.2
 RATE: Final = 100.0

@@ -108,7 +108,7 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pret
 @app.callback()
 def nextbest() -> None:
     """Marketing personalization as a stream-processing pipeline."""
-    from pipeline.runtime import parent
+    from pipeline.local import parent
 
     parent.end_with_it()
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 
+from pipeline.local.supervisor import State, Watched
 from pipeline.runtime import figures
-from pipeline.runtime.supervisor import State, Watched
 
 FIGURES_EVERY_S: Final = 2.0
 _STYLE: Final = {State.RUNNING: "green", State.CRASHED: "red", State.STOPPED: "dim"}

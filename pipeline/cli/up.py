@@ -1,4 +1,4 @@
-"""`nextbest up`: the whole installation in the foreground. Shows it and waits; the parts are in `runtime/stack.py`."""
+"""`nextbest up`: the whole installation in the foreground. Shows it and waits; the parts are in `local/stack.py`."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def up(
     # What clients of the broker complain about while it comes and goes is in its state already.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     from pipeline.cli.status_view import shown
-    from pipeline.runtime import lock_file
-    from pipeline.runtime.broker import EmbeddedBroker
-    from pipeline.runtime.stack import Stack
+    from pipeline.local import lock_file
+    from pipeline.local.broker import EmbeddedBroker
+    from pipeline.local.stack import Stack
 
     with until_told_to_stop(), lock_file.held(settings.data_dir / "up.lock", "another `nextbest up`", "--data-dir"):
         with shown() as view:

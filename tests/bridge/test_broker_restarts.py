@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from pipeline.adapters.topic_admin import ensure_topics
-from pipeline.runtime.broker import EmbeddedBroker
+from pipeline.local.broker import EmbeddedBroker
 from pipeline.settings import Settings
 from tests.bridge.pipeline_double import decide_body
 from tests.support import shop

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.parts import ROOT
-from pipeline.runtime import parent
+from pipeline.local import parent
 from pipeline.runtime.errors import StartupError
 from tests.chaos import report
 from tests.chaos.installation import ChaosError, StuckError

@@ -16,8 +16,8 @@ from typing import Final
 
 from bench.parts import answers_ok
 from pipeline.adapters.topic_admin import ensure_topics
+from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime import logs, membership
-from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.settings import Settings
 from tests.chaos.families import TENANT
 from tests.chaos.plan import Options

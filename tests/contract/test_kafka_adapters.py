@@ -21,8 +21,8 @@ from pipeline.cli import topics as topics_cli
 from pipeline.codecs import avro
 from pipeline.core.model.bounds import ID_CHARS_MAX
 from pipeline.core.model.records import CatalogItem, DeadLetterRecord
+from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime import ports
-from pipeline.runtime.broker import EmbeddedBroker
 from pipeline.settings import Settings
 from topics.catalog import DEAD_LETTERS, FRAME_BYTES_MAX, Topic
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.runtime import parent
+from pipeline.local import parent
 from tests.fuzz.installation import Broken, installed
 from tests.fuzz.rounds import Rounds
 

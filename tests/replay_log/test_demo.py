@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.local.supervisor import Supervisor
 from pipeline.replay_log.demo import MARKER, curl, empty_folder, kept_running
 from pipeline.runtime.errors import StartupError
-from pipeline.runtime.supervisor import Supervisor
 from tests.support.stack import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from pipeline.adapters import kafka
-from pipeline.runtime import broker as broker_module
-from pipeline.runtime.broker import EmbeddedBroker
+from pipeline.local import broker as broker_module
+from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime.errors import StartupError
 from pipeline.settings import Settings
 from tests.support.processes import alive, wait_for
@@ -85,7 +85,7 @@ def test_topics_are_made_by_nobody_by_accident(broker: EmbeddedBroker) -> None:
 @pytest.mark.broker
 def test_it_ends_with_its_process(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from pipeline.runtime.broker import EmbeddedBroker\n"
+        "import sys; from pathlib import Path; from pipeline.local.broker import EmbeddedBroker\n"
         f"broker = EmbeddedBroker(Path({str(tmp_path)!r}), 0); broker.launch(); print(broker.pid, flush=True)\n"
         "sys.stdin.read()"
     )

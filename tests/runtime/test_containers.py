@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.runtime.broker import properties
+from pipeline.local.broker import properties
 from pipeline.settings import Settings
 from tests.support.broker import IMAGE
 

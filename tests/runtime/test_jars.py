@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime import jars
+from pipeline.local import jars
+from pipeline.local.jars import Jar, ensure
 from pipeline.runtime.errors import StartupError
-from pipeline.runtime.jars import Jar, ensure
 
 CONTENT = {"one": b"first jar", "two": b"second jar"}
 JARS = tuple(Jar(f"org.example:{name}:1.0", hashlib.sha256(body).hexdigest()) for name, body in CONTENT.items())

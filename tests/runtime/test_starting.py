@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runtime import lock_file, logs, parent
+from pipeline.local import lock_file, parent
+from pipeline.local.stack import environment
+from pipeline.runtime import logs
 from pipeline.runtime.errors import StartupError
-from pipeline.runtime.stack import environment
 from pipeline.settings import Settings
 from tests.support.processes import alive, wait_for
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.local.restarts import CRASHES_MAX, DELAY_S_MAX, WINDOW_S, Restarts
+from pipeline.local.supervisor import State, Supervisor
 from pipeline.runtime.errors import StartupError
-from pipeline.runtime.restarts import CRASHES_MAX, DELAY_S_MAX, WINDOW_S, Restarts
-from pipeline.runtime.supervisor import State, Supervisor
 
 
 class FakePart:

@@ -21,7 +21,7 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"pipeline/runtime/kafka_jars.lock", "schemas/registry.json"} < wanted
+    assert {"pipeline/local/kafka_jars.lock", "schemas/registry.json"} < wanted
     assert wanted <= names
     entry_points = next(name for name in names if name.endswith("entry_points.txt"))
     assert "nextbest = pipeline.cli.main:app" in zipfile.ZipFile(wheel).read(entry_points).decode()

@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters import kafka, topic_admin
 from pipeline.adapters.topic_plan import declared
+from pipeline.local.broker import HEAP, START_S_MAX, EmbeddedBroker, properties
 from pipeline.runtime import ports
-from pipeline.runtime.broker import HEAP, START_S_MAX, EmbeddedBroker, properties
 from pipeline.settings import Settings
 
 SETTING: Final = "NEXTBEST_TEST_BROKER"

@@ -1,4 +1,4 @@
-"""Consent: the statements in force, one register for each thing that a statement decides (see `core/consent/answers`)."""
+"""Consent: the statements in force, one register for each thing that one decides (`core/consent/answers.py`)."""
 
 from __future__ import annotations
 

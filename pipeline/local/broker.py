@@ -19,7 +19,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from pipeline.adapters import kafka
-from pipeline.runtime import jars, logs, ports
+from pipeline.local import jars
+from pipeline.runtime import logs, ports
 from pipeline.runtime.errors import StartupError
 from pipeline.runtime.guarded import Guarded
 from pipeline.settings import Settings

@@ -1,6 +1,6 @@
 """The embedded broker's jars: pinned by hash, fetched once, kept in the user's cache, verified at each start.
 
-`python -m pipeline.runtime.jars` resolves them anew and rewrites the pins (`make lock` does). Starts no Java.
+`python -m pipeline.local.jars` resolves them anew and rewrites the pins (`make lock` does). Starts no Java.
 """
 
 from __future__ import annotations

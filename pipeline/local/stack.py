@@ -15,10 +15,11 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from pipeline.runtime import logs, membership, parent, ports
-from pipeline.runtime.broker import EmbeddedBroker
+from pipeline.local import parent
+from pipeline.local.broker import EmbeddedBroker
+from pipeline.local.supervisor import Part, Supervisor
+from pipeline.runtime import logs, membership, ports
 from pipeline.runtime.guarded import Guarded
-from pipeline.runtime.supervisor import Part, Supervisor
 from pipeline.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"

@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.local.restarts import CRASHES_MAX, WINDOW_S, Restarts
 from pipeline.runtime import logs
 from pipeline.runtime.errors import StartupError
-from pipeline.runtime.restarts import CRASHES_MAX, WINDOW_S, Restarts
 
 _log = logging.getLogger(__name__)
 
