@@ -22,6 +22,9 @@ from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
 #: How the name of a release begins in what is told of problems.
 _RELEASE: Final = "release "
 
+#: Releases whose activation is remembered: the one before stays live while a newer one is not there, or cannot be.
+ACTIVATIONS_KEPT: Final = 64
+
 #: Decisions tried before a release goes live.
 _TRIALS: Final = 40
 
@@ -31,7 +34,7 @@ class _Tenant:
     """What is known of one tenant; guarded by the directory's lock."""
 
     bodies: dict[str, str] = field(default_factory=dict)
-    #: The last activations, the newest first: the release, and when each of its behaviour keys began to be counted.
+    #: The last activation of each release, the newest first: and when each of its behaviour keys began to be counted.
     activations: tuple[tuple[str, dict[str, int]], ...] = ()
     #: The same of the release that is live.
     live_since: dict[str, int] = field(default_factory=dict)
@@ -165,7 +168,8 @@ def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> No
         else:
             tenant.bodies[name] = value.body
     elif value is not None and value.release:
-        tenant.activations = with_newest(tenant.activations, (value.release, value.signals_since))
+        others = [one for one in tenant.activations if one[0] != value.release]
+        tenant.activations = ((value.release, value.signals_since), *others[: ACTIVATIONS_KEPT - 1])
     else:
         tenant.activations = ()
         tenant.policy = tenant.compiler = None

@@ -65,5 +65,5 @@ def test_the_score_counts_what_survived_by_folder() -> None:
     told = text(Result(1, 17, mutants, [], outcomes))
 
     assert "4 of 17 mutants judged, 3 noticed: **75.0 %**" in told
-    assert "| `pipeline/core` | 4 | 3 | 75 % |" in told
+    assert "| `pipeline/core/decide` | 4 | 3 | 75 % |" in told
     assert told.count("`pipeline.core.decide.caps.uses`") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.codecs import avro
@@ -253,6 +253,7 @@ def applied(directory: Directory, history: list[Any]) -> Directory:
 
 
 @given(publications)
+@example([("@active", "r1"), ("@active", "r2"), ("@active", "bad"), "r1", ("@active", "r2"), ("@active", "bad")])
 def test_whoever_starts_now_has_live_what_everybody_else_has(history: list[Any]) -> None:
     follows, starts = applied(Directory(), history), applied(Directory(loading=True), history)
     assert starts.live("shop") is None, "nothing is compiled before everything is read"
