@@ -25,6 +25,7 @@ from pipeline.core.keys import is_account
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.model.definitions import Policy
 from pipeline.core.model.records import (
+    COUNTED,
     ConsentGrant,
     FeedbackEvent,
     FeedbackKind,
@@ -39,8 +40,7 @@ from pipeline.core.rules.cel.functions import EvaluationError, zone
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
-    **{kind.value: kind for kind in (
-        FeedbackKind.VIEW, FeedbackKind.CLICK, FeedbackKind.CONVERSION, FeedbackKind.DISMISSAL)},
+    **{kind.value: kind for kind in COUNTED},
     "impression": FeedbackKind.VIEW,
     "product viewed": FeedbackKind.VIEW,
     "promotion viewed": FeedbackKind.VIEW,

@@ -10,7 +10,7 @@ from pipeline.core.decide.live import Live
 from pipeline.core.identity import accounts
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
-from pipeline.core.model.records import FeedbackEvent, FeedbackKind, IdentityEvent
+from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
 from pipeline.core.model.values import replaced
 from pipeline.core.rules import segments, sessions, signals
 from pipeline.core.sections import memberships
@@ -23,11 +23,6 @@ from pipeline.core.subject import Account, Person, remember_event
 Learnt = tuple[Person, tuple[segments.Change, ...]]
 _S = TypeVar("_S", Person, Account)
 
-#: What caps call each kind of feedback; track and page are `event:<name>`.
-COUNTED: Final = {
-    FeedbackKind.VIEW: "impression", FeedbackKind.CLICK: "click", FeedbackKind.CONVERSION: "conversion",
-    FeedbackKind.DISMISSAL: "dismissal",
-}
 #: More traits than this on one profile are refused: it must stay a small value.
 TRAITS_MAX: Final = 256
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.core.model.records import COUNTED, FeedbackKind
+
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -91,7 +93,7 @@ def _meant(value: object, known: tuple[str, ...]) -> str:
 
 
 def _kind(value: object) -> object:
-    known = ("view", "click", "conversion", "dismissal", "track", "page")
+    known = tuple(FeedbackKind)
     if value not in known:
         raise ValueError(f"{value!r} is no kind of event: one of {', '.join(known)}{_meant(value, known)}")
     return value
@@ -115,7 +117,7 @@ def one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-_OUTCOMES = ("impression", "click", "conversion", "dismissal")
+_OUTCOMES = tuple(COUNTED.values())
 
 Span = Annotated[int, BeforeValidator(span_ms), Field(gt=0)]
 Lifetime = Annotated[int, BeforeValidator(_lifetime)]

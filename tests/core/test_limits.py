@@ -12,9 +12,8 @@ from pipeline.codecs import state
 from pipeline.core.decide import caps
 from pipeline.core.decide.decision import decide
 from pipeline.core.decide.live import Live
-from pipeline.core.learn import COUNTED
 from pipeline.core.model.bounds import ASSIGNMENTS_KEPT_MAX, REPLIES_BYTES_MAX, SIGNALS_KEPT_MAX
-from pipeline.core.model.records import DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
+from pipeline.core.model.records import COUNTED, DecisionReply, DecisionRequest, FeedbackEvent, FeedbackKind
 from pipeline.core.model.values import packed
 from pipeline.core.rules.segments import refresh
 from pipeline.core.sections.counters import Counter

@@ -30,7 +30,7 @@ def test_a_second_holder_is_told_who_is_first(tmp_path: Path) -> None:
 
 def test_a_lock_ends_with_its_holder_even_if_killed(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from pipeline.runtime import lock_file\n"
+        "import sys; from pathlib import Path; from pipeline.local import lock_file\n"
         f"with lock_file.held(Path({str(tmp_path / 'up.lock')!r}), 'x', 'y'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
@@ -78,7 +78,7 @@ def test_a_child_gets_the_same_settings_secrets_included(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_command_ends_with_its_parent_where_that_is_asked_for(asked: bool) -> None:
-    child = "import time; from pipeline.runtime import parent; parent.end_with_it(); print(flush=True); time.sleep(60)"
+    child = "import time; from pipeline.local import parent; parent.end_with_it(); print(flush=True); time.sleep(60)"
     script = (
         "import subprocess, sys, time\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"

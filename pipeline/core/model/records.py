@@ -7,6 +7,7 @@ identifier the producer knows. A profile id has the same shape: the subject key 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.model.words import Basis as Basis
@@ -39,6 +40,13 @@ class FeedbackKind(StrEnum):
     DISMISSAL = "dismissal"
     TRACK = "track"
     PAGE = "page"
+
+
+#: What caps call each kind that is feedback on an item; others are `event:<name>`.
+COUNTED: Final = {
+    FeedbackKind.VIEW: "impression", FeedbackKind.CLICK: "click", FeedbackKind.CONVERSION: "conversion",
+    FeedbackKind.DISMISSAL: "dismissal",
+}
 
 
 class ErasureAction(StrEnum):
