@@ -79,9 +79,8 @@ async def _received(request: Request, limit_bytes: int) -> bytes:
 
 def parse(model: type[_Model], data: bytes, at: str = "") -> _Model:
     """The body as the model; `at` is where it stands in the whole body. Raises Problem naming every wrong field."""
-    twice = _named_twice(data)
-    if twice is not None:
-        raise invalid(FieldError(at, f"names {twice[:_PART_CHARS_MAX]!r} twice: nobody knows which is meant"))
+    if said := named_twice(data):
+        raise invalid(FieldError(at, said))
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -96,16 +95,17 @@ class _TwiceError(Exception):
     """An object names something twice."""
 
 
-def _named_twice(data: bytes) -> str | None:
-    """A name that stands twice in one object. Readers differ in which of the two they take, and one may be a no."""
+def named_twice(data: bytes | str) -> str:
+    """What is wrong where a name stands twice in one object, "" for nothing. Readers differ in which of the two they
+    take, and one may be a no."""
     try:
         json.loads(data, object_pairs_hook=_once)
     except _TwiceError as error:
-        return str(error)
+        return f"names {str(error)[:_PART_CHARS_MAX]!r} twice: nobody knows which is meant"
     except (ValueError, RecursionError):
         # No JSON that can be read: what is wrong is said by who reads it next.
-        return None
-    return None
+        return ""
+    return ""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pipeline.bridge.json_body import named_twice
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
@@ -82,7 +83,7 @@ def json_rows(lines: Iterable[str], found: Import, shape: str, wrong: Callable[[
             continue
         if not isinstance(row, dict):
             found.errors.add(f"line {number}: is no JSON object: write {shape}")
-        elif said := wrong(row):
+        elif said := named_twice(line) or wrong(row):
             found.errors.add(f"line {number}: {said}")
         else:
             yield number, row

@@ -148,6 +148,16 @@ def test_what_cannot_be_used_is_said_by_line_with_what_to_do(text: str, form: Fo
     assert found.errors.lines and found.errors.lines[0].startswith(expected), found.errors.lines
 
 
+@pytest.mark.parametrize("text", [
+    said()[:-2] + ', "granted": false}\n',
+    segment({"marketing": True}).replace('"marketing": true', '"marketing": false, "marketing": true'),
+])
+def test_a_line_that_says_a_thing_twice_says_nothing(text: str) -> None:
+    found = read(text, Format.SEGMENT if "userId" in text else Format.JSONL)
+    assert found.records == []
+    assert found.errors.lines and "twice: nobody knows which is meant" in found.errors.lines[0]
+
+
 def test_identifiers_are_read_by_the_policys_own_rules() -> None:
     policy = made({"identity": {"phone_region": "DE", "types": {"crm_id": {"blocked": ["test"]}}}}).policy
     found = read(said(id="030 1234567", type="phone") + said(id="TEST", type="crm_id"), Format.JSONL, policy=policy)
