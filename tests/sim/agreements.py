@@ -28,8 +28,10 @@ def disagreements(
         winner = leads_to(key)
         if not isinstance(state, Redirect) or winner not in states or passed_over(key):
             continue
-        known = states[winner].links.get(hash_of(key))
-        if not isinstance(states[winner], Erased) and (known is None or known.outcome not in HELD):
+        if isinstance(states[winner], Erased):
+            continue
+        known = states[winner].links.get(hash_of(key)) if isinstance(states[winner], Person) else None
+        if known is None or known.outcome not in HELD:
             yield f"{key} leads to {winner}, whose evidence says {known.outcome if known else 'nothing'}"
 
 
