@@ -56,10 +56,19 @@ def test_a_merge_is_the_same_from_either_side_in_any_grouping_and_repeated(
 
 @given(SAID, SAID)
 def test_a_merge_permits_nothing_that_neither_side_permitted(a: list[ConsentGrant], b: list[ConsentGrant]) -> None:
-    one, two = kept(a), kept(b)
-    # Where there is another basis, one side's later yes may lift the other side's no to that.
+    one, two = (kept([grant for grant in said if grant.expires_at_ms is None]) for said in (a, b))
+    # Where there is another basis, one side's later yes may lift the other side's no to that; so may a yes that has run
+    # out since (below).
     more = permits(answers.merged(one, two)) - permits(one) - permits(two)
-    assert not [number for number, _ in more if POLICIES[number].bases == (Basis.CONSENT,)]
+    assert not [number for number, _ in more
+                if POLICIES[number].bases == (Basis.CONSENT,) and POLICIES[number].lasts_ms is None]
+
+
+def test_a_channels_no_that_a_later_yes_lifted_does_not_come_back_when_that_runs_out() -> None:
+    lifted = kept([ConsentGrant("p", True, 6, "web", expires_at_ms=8)])
+    held = kept([ConsentGrant("p", False, 5, "web"), ConsentGrant("p", True, 7)])
+    assert (0, "web") not in permits(lifted) | permits(held)
+    assert (0, "web") in permits(answers.merged(lifted, held)), "as if one person had said all three"
 
 
 @given(SAID, SAID)
