@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.core.sections.section import State
-from pipeline.core.subject import Subject
+from pipeline.core.sections.section import State, UndecodableError
+from pipeline.core.subject import Person, Subject, given_up
 
 VERSION: Final = 1
 
@@ -37,7 +37,8 @@ def encode_settled(state: State) -> bytes:
 
 
 def decode(data: bytes) -> Subject:
-    """The state, its sections not decoded yet. Raises StateError saying what to do."""
+    """The state, its sections not decoded yet; looking at one may raise UndecodableError. Raises StateError saying what
+    to do."""
     if not data:
         raise StateError("no bytes: not a state")
     if data[0] != VERSION:
@@ -49,13 +50,27 @@ def decode(data: bytes) -> Subject:
 
 
 def decode_whole(data: bytes) -> Subject:
-    """The state with every section decoded: of bytes that came from elsewhere. Raises StateError."""
+    """The state with every section decoded, also of the states within it: of bytes that came from elsewhere. Raises
+    StateError."""
     state = decode(data)
     try:
-        state.held()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _look_at_all(state)
+    except UndecodableError as error:
         raise StateError(f"not a state in format {data[0]}: {error}") from error
     return state
+
+
+def _look_at_all(state: Subject) -> None:
+    """Decode everything in a state. Raises UndecodableError."""
+    state.held()
+    given = given_up(state)
+    if given is not None:
+        _look_at_all(given.state)
+    for merge in state.merged.values() if isinstance(state, Person) else ():
+        for name, data in merge.displaced.items():
+            if name not in Person.SECTIONS:
+                raise UndecodableError(f"a merge put {name} out of force, which is no section")
+            Person.section_of(name, data)
 
 
 def _raised(data: bytes) -> bytes:

@@ -25,6 +25,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import Cipher, KeyEncryption
 from pipeline.codecs.envelope import Envelope, Pending
 from pipeline.core.decide.live import Live
+from pipeline.core.sections.section import UndecodableError
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
 from pipeline.ports import Clock, Metrics, Outbound, StateStore
 from pipeline.runtime import faults
@@ -225,7 +226,8 @@ class PartitionLane:
             entry.cipher = cipher
             # Before the state that may name it.
             step.writes.update(beside)
-        except state_codec.StateError:
+        except UndecodableError:
+            # No record's fault: what the table holds is something else, and would be written over.
             raise
         except Exception as error:
             outcome = self._letter(flow, key, error)

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.codecs import state
+from pipeline.core.model.values import replaced
+from pipeline.core.sections.merges import Merge
+from pipeline.core.subject import Given, Person, Redirect, Subject
 from tests.support.golden import PROFILE, SAMPLES_DIR, STATE_DIR, STATES, plain, state_format
 
 VERSIONS = range(1, state.VERSION + 1)
@@ -62,6 +65,21 @@ NO_SUCH_SECTION = b"\x01\x01\x81\xa3new\xc0"
 def test_what_is_no_profile_is_refused(data: bytes) -> None:
     with pytest.raises(state.StateError):
         state.decode_whole(data)
+
+
+WRONG: Any = 5
+DISPLACED = Merge("e", 1, {"traits": b"\x05"})
+
+
+@pytest.mark.parametrize("within", [
+    Person(traits=WRONG), Person(given=Given("t/b", "e", 1, Person(traits=WRONG))),
+    Redirect(given=Given("t/b", "e", 1, Person(given=Given("t/c", "e", 1, Person(links=WRONG))))),
+    Person(merged={"t/b": DISPLACED}), Person(merged={"t/b": replaced(DISPLACED, displaced={"nothing": b"\x80"})}),
+    Person(given=Given("t/b", "e", 1, Person(merged={"t/c": DISPLACED}))),
+])
+def test_what_came_from_elsewhere_is_looked_at_to_the_bottom(within: Subject) -> None:
+    with pytest.raises(state.StateError):
+        state.decode_whole(state.encode(within))
 
 
 def test_an_older_version_is_raised_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,10 @@ from pipeline.core.identity import merge, undo
 from pipeline.core.model.values import Value
 from pipeline.core.model.words import Scalar
 from pipeline.core.sections.links import HELD
-from pipeline.core.sections.section import State, changed
+from pipeline.core.sections.merges import Merge
+from pipeline.core.sections.section import State, changed, section_bytes
 from pipeline.core.sections.seen import NOTHING, Seen
+from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Account, Erased, Given, Person, Redirect
 from tests.support.golden import STATES
 
@@ -24,6 +26,13 @@ KINDS: list[type[State]] = [Person, Redirect, Account, Erased]
 PAIRS = [(kind, name) for kind in KINDS for name in kind.SECTIONS]
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 TIMES = st.integers(1, 9)
+
+
+#: What holds a section's bytes, or a state.
+WITHIN: dict[Any, st.SearchStrategy[Any]] = {
+    Merge: st.builds(Merge, NAMES, TIMES, st.sampled_from([{}, {"traits": section_bytes({"a": Trait(1, 1)})}])),
+    Given: st.builds(Given, NAMES, NAMES, TIMES, st.just(Person(profile_id="shop/x", heard_ms=3))),
+}
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
@@ -39,8 +48,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(values(arms[0]), max_size=3).map(tuple)
     if hint is Seen:
         return st.lists(st.tuples(NAMES, TIMES), max_size=3).map(seen)
-    if hint is Given:
-        return st.builds(Given, NAMES, NAMES, TIMES, st.just(Person(profile_id="shop/x", heard_ms=3)))
+    if hint in WITHIN:
+        return WITHIN[hint]
     if isinstance(hint, type) and issubclass(hint, Value):
         return st.builds(hint, **{name: values(inner) for name, inner in typing.get_type_hints(hint).items()})
     simple: dict[Any, st.SearchStrategy[Any]] = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +17,14 @@ from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.core.model.values import replaced
+from pipeline.core.sections.section import UndecodableError
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
 from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
 from pipeline.runtime.lanes import Lanes, LaneSetup
-from pipeline.runtime.memory import ManualClock, counting_chance
+from pipeline.runtime.memory import ManualClock, MemoryPipeline, counting_chance
 from tests.lane.fakes import FakeGroup, FakeReader, HeldPublisher
 from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, PROFILE_BYTES_MAX, PROFILES_BY_ID, SEGMENT_CHANGES
 
@@ -209,6 +212,23 @@ def test_a_handler_that_raises_makes_a_dead_letter_and_leaves_the_state(
     assert world.publisher.topics().count(DEAD_LETTERS.name) == 1
     (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
     assert "ZeroDivisionError at " in line and "release none" in line and "note of the clause" in line
+
+
+def test_a_section_that_is_something_else_is_no_records_fault() -> None:
+    """As a state that cannot be read at all: what the table holds is not written over, nobody's record is blamed."""
+
+    def looks(event: FeedbackEvent, person: Person | None, _context: object) -> Outcome:
+        known: Any = {"t": 5} if person is None else {**person.traits}
+        return Accept(Reason.APPLIED, Person(profile_id=event.subject, traits=known))
+
+    pipeline = MemoryPipeline((replace(FLOW, handle=looks),))
+    pipeline.send(FEEDBACK_EVENTS, "t/a", FeedbackEvent("e1", "t/a", FeedbackKind.TRACK, 1))
+    pipeline.run()
+    pipeline.restart()
+    pipeline.send(FEEDBACK_EVENTS, "t/a", FeedbackEvent("e2", "t/a", FeedbackKind.TRACK, 1))
+    with pytest.raises(UndecodableError, match=r"Person\.traits"):
+        pipeline.run()
+    assert pipeline.values(DEAD_LETTERS) == []
 
 
 def test_a_state_past_its_limit_is_a_dead_letter_and_the_state_stays(world: World) -> None:

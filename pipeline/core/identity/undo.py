@@ -4,11 +4,11 @@ stays (docs/identity.md).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.identity.links import settled
 from pipeline.core.identity.merge import substantial
-from pipeline.core.keys import hash_of
 from pipeline.core.model.values import replaced
 from pipeline.core.sections.links import HELD, UNMERGED
 from pipeline.core.sections.merges import Merge
@@ -28,23 +28,35 @@ def contains(profile: Person, given: Person, event_id: str, name: str) -> bool:
     return merge is not None and merge.event_id == event_id
 
 
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """One merge that is undone: whose state is taken out of whose, and by which name the whole knows its identifier."""
+
+    own: Person
+    given: Person
+    name: str
+    #: The merge, as the whole remembers it.
+    merge: Merge
+
+    def left(self, section: str, value: Any) -> Any:
+        """A section's value without what came of the given one."""
+        return Person.SECTIONS[section].subtract(value, getattr(self.given, section),
+                                                 _displaced(self.merge, section), self)
+
+    def less(self, merge: Merge) -> Merge:
+        """A later merge that put out of force what the undone one had brought: that is nothing to go back to any more.
+        """
+        left = {name: self.left(name, _displaced(merge, name)) for name in merge.displaced}
+        return replaced(merge, displaced={name: section_bytes(value) for name, value in left.items() if value})
+
+
 def without(profile: Person, given: Person, at_ms: int, name: str) -> Person:
     """The profile without what it had from the given-up one. Segments are the caller's to compute again.
 
     `at_ms`: when it was undone; events from before then join the two no more. `name`: as the profile's links know it.
     """
-    merge = profile.merged.get(given.profile_id, Merge("", 0))
-    changes = {
-        section_name: section.subtract(getattr(profile, section_name), getattr(given, section_name),
-                                       _displaced(merge, section_name))
-        for section_name, section in Person.SECTIONS.items()
-    }
-    changes["merged"] = {key: _less(one, given, merge) for key, one in profile.merged.items()
-                         if key != given.profile_id and key not in given.merged}
-    changes["links"] = links = dict(profile.links)
-    for hash_, link in given.links.items():
-        if link.outcome in HELD and hash_ not in (name, hash_of(given.profile_id), hash_of(profile.profile_id)):
-            links.pop(hash_, None)
+    undoing = Undoing(profile, given, name, profile.merged.get(given.profile_id, Merge("", 0)))
+    changes = {section: undoing.left(section, getattr(profile, section)) for section in Person.SECTIONS}
     return settled(changed(profile, **changes), name, UNMERGED, at_ms=at_ms)
 
 
@@ -53,15 +65,6 @@ def returned(given: Person, holder: Person) -> Person:
     with what the whole knows of repeats."""
     return changed(given, **{name: section.returned(getattr(given, name), getattr(holder, name))
                              for name, section in Person.SECTIONS.items()})
-
-
-def _less(merge: Merge, given: Person, undone: Merge) -> Merge:
-    """A later merge that put out of force what the undone one had brought: that is nothing to go back to any more."""
-    left = {
-        name: Person.SECTIONS[name].subtract(_displaced(merge, name), getattr(given, name), _displaced(undone, name))
-        for name in merge.displaced
-    }
-    return replaced(merge, displaced={name: section_bytes(value) for name, value in left.items() if value})
 
 
 def _displaced(merge: Merge, name: str) -> Any:

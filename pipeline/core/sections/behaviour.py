@@ -13,6 +13,7 @@ from pipeline.core.sections.timestamps import minus, newest
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 Signals = dict[str, tuple[int, ...]]
 
@@ -35,7 +36,7 @@ def _merge_signals(own: Signals, given: Signals, _: Merging) -> Signals:
     return combined(own, given, newest)
 
 
-def _without_signals(own: Signals, given: Signals, _: Signals) -> Signals:
+def _without_signals(own: Signals, given: Signals, _: Signals, __: Undoing) -> Signals:
     left = {key: minus(timestamps, given.get(key, ())) for key, timestamps in own.items()}
     return {key: timestamps for key, timestamps in left.items() if timestamps}
 

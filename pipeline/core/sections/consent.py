@@ -12,6 +12,7 @@ from pipeline.core.sections.section import Section
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 Grants = dict[str, ConsentGrant]
 
@@ -20,7 +21,7 @@ def _merge(own: Grants, given: Grants, _: Merging) -> Grants:
     return answers.merged(own, given)
 
 
-def _subtract(own: Grants, given: Grants, displaced: Grants) -> Grants:
+def _subtract(own: Grants, given: Grants, displaced: Grants, _: Undoing) -> Grants:
     """Without the permissions that came from the other side, with what they had put out of force. Refusals stay."""
     result = dict(own)
     for key, answer in own.items():

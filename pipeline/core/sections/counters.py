@@ -13,6 +13,7 @@ from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, minus, newest
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 
 class Counter(Value, frozen=True, omit_defaults=True):
@@ -37,7 +38,9 @@ def _merge(own: dict[str, Counter], given: dict[str, Counter], _: Merging) -> di
     return merged(own, given)
 
 
-def _subtract(own: dict[str, Counter], given: dict[str, Counter], _: dict[str, Counter]) -> dict[str, Counter]:
+def _subtract(
+    own: dict[str, Counter], given: dict[str, Counter], _: dict[str, Counter], __: Undoing
+) -> dict[str, Counter]:
     left = {key: _less(counter, given[key]) if key in given else counter for key, counter in own.items()}
     return {key: one for key, one in left.items() if key not in given or one.total or one.held or one.times}
 

@@ -11,6 +11,7 @@ from pipeline.core.sections.section import Section, whole
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 STAGES_MAX: Final = 16
 
@@ -37,7 +38,7 @@ def _merge_stages(own: Stages, given: Stages, _: Merging) -> Stages:
     return tuple(sorted({*own, *given}, key=lambda stage: (stage.entered_at_ms, stage.name)))[-STAGES_MAX:]
 
 
-def _subtract_stages(own: Stages, given: Stages, _: Stages) -> Stages:
+def _subtract_stages(own: Stages, given: Stages, _: Stages, __: Undoing) -> Stages:
     return tuple(stage for stage in own if stage not in given)
 
 

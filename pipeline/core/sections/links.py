@@ -11,6 +11,7 @@ from pipeline.core.sections.section import Section
 
 if TYPE_CHECKING:
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 #: Held: the profile's own id; claimed, with the answer outstanding; it had nothing to bring; it brought a state.
 SELF: Final = "self"
@@ -86,6 +87,13 @@ def _merge(own: Links, given: Links, merging: Merging) -> Links:
     return bounded(result)
 
 
-LINKS: Final[Section[Links]] = Section({}, _merge)
+def _subtract(own: Links, given: Links, _: Links, undoing: Undoing) -> Links:
+    """Without what leads to the other side; that side's own name stays, as evidence of what was undone."""
+    stays = (undoing.name, hash_of(undoing.given.profile_id), hash_of(undoing.own.profile_id))
+    goes = {name for name, link in given.items() if link.outcome in HELD and name not in stays}
+    return {name: link for name, link in own.items() if name not in goes}
+
+
+LINKS: Final[Section[Links]] = Section({}, _merge, subtract=_subtract)
 #: By key: profiles whose evidence names this identifier without holding it; an erasure reaches them.
 MENTIONS: Final[Section[dict[str, int]]] = Section({})

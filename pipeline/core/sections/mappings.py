@@ -18,17 +18,6 @@ def overruled(own: Mapping[str, _T], given: Mapping[str, _T], merged: Mapping[st
     return {name: old for name, old in own.items() if merged[name] == given.get(name)}
 
 
-def restored(own: Mapping[str, _T], given: Mapping[str, _T], displaced: Mapping[str, _T]) -> dict[str, _T]:
-    """Without what came from the other side, with what that had put out of force."""
-    result = {}
-    for name, value in own.items():
-        if value != given.get(name):
-            result[name] = value
-        elif name in displaced:
-            result[name] = displaced[name]
-    return result
-
-
 def only(parts: dict[str, _T], names: Set[str]) -> dict[str, _T]:
     """Those of these names; in their own order, so that the same map always gives the same bytes."""
     return {name: part for name, part in parts.items() if name in names} if parts else parts

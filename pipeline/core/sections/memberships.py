@@ -13,6 +13,7 @@ from pipeline.core.sections.section import Section
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 #: Accounts that one person is remembered to belong to, or to have left.
 MEMBERSHIPS_MAX: Final = 32
@@ -92,7 +93,7 @@ def _displaced(own: Members, given: Members, merged: Members) -> Members:
     return {key: member for key, member in own.items() if merged.get(key) != member or given.get(key) == member}
 
 
-def _subtract(own: Members, given: Members, displaced: Members) -> Members:
+def _subtract(own: Members, given: Members, displaced: Members, _: Undoing) -> Members:
     """Without what came from the other side alone, or came about by both."""
     result = {}
     for key, member in own.items():

@@ -11,6 +11,7 @@ from pipeline.core.sections.section import Section
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 
 class Merge(Value, frozen=True, omit_defaults=True):
@@ -38,9 +39,15 @@ def _merge(own: Ledger, given: Ledger, merging: Merging) -> Ledger:
     return ledger
 
 
+def _subtract(own: Ledger, given: Ledger, _: Ledger, undoing: Undoing) -> Ledger:
+    """Without the merge itself, and those that came with it."""
+    return {key: undoing.less(merge) for key, merge in own.items()
+            if key != undoing.given.profile_id and key not in given}
+
+
 def _read(own: Ledger, _: View) -> Ledger:
     """How many there were, which decides how many timestamps a counter keeps; not whose."""
     return {str(number): _NOT_NAMED for number in range(len(own))} if own else own
 
 
-MERGED: Final[Section[Ledger]] = Section({}, _merge, read=_read, counts=True)
+MERGED: Final[Section[Ledger]] = Section({}, _merge, subtract=_subtract, read=_read, counts=True)

@@ -15,6 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
+    from pipeline.core.identity.undo import Undoing
 
 T = TypeVar("T")
 S = TypeVar("S", bound="State")
@@ -25,7 +26,7 @@ def own_stays(own: T, given: T, merging: Merging) -> T:
     return own
 
 
-def nothing_goes(own: T, given: T, displaced: T) -> T:
+def nothing_goes(own: T, given: T, displaced: T, undoing: Undoing) -> T:
     """Of an undone merge, a section out of which nothing can or need be taken."""
     return own
 
@@ -46,7 +47,7 @@ class Section(Generic[T]):
     #: Of the winner's, the given-up one and the merged one: what the merge put out of force, kept to go back to.
     displaced: Callable[[T, T, T], T] | None = None
     #: Of the whole, of what was given up and of what that had put out of force: the whole without it.
-    subtract: Callable[[T, T, T], T] = nothing_goes
+    subtract: Callable[[T, T, T, Undoing], T] = nothing_goes
     #: Of what was given up and of the whole: what goes back to the key that gave it up.
     returned: Callable[[T, T], T] = as_given
     #: What a decision can read of it, for its audit; None: nothing.
@@ -63,6 +64,10 @@ def section(*, default: Section[Any]) -> Any:
 def whole(own: T, view: View) -> T:
     """Of what a decision can read, all of it."""
     return own
+
+
+class UndecodableError(ValueError):
+    """A section's bytes are not of its type. Never bad input: the table holds something else."""
 
 
 class _Undecoded:
@@ -166,12 +171,15 @@ class State:
 
     @classmethod
     def section_of(cls, name: str, data: Any) -> Any:
-        """A section's value of `section_bytes`."""
+        """A section's value of `section_bytes`. Raises UndecodableError."""
         if cls._decoders is None:
             hints = get_type_hints(cls)
             cls._decoders = {known: msgspec.msgpack.Decoder(hints[known], dec_hook=_from_bytes).decode
                              for known in cls.SECTIONS}
-        return cls._decoders[name](data)
+        try:
+            return cls._decoders[name](data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UndecodableError(f"{cls.__name__}.{name}: {error}") from error
 
 
 def changed(state: S, **changes: Any) -> S:
