@@ -1,6 +1,7 @@
 """`python -m bench.instructions`: processor instructions that a decision takes in memory, counted by valgrind.
 
 The same in every hour, whatever else runs there: what `make bench` cannot tell of a small change on a shared machine.
+Every state is read from the store anew, as with more subjects than a worker keeps opened.
 It leaves out librdkafka, RocksDB, and what waits for memory. With the example policy; every subject is asked once a
 round, and the first round is taken off, with everything before it.
 """
@@ -14,23 +15,30 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 SUBJECTS: Final = 300
 ROUNDS: Final = 5
 PAUSE_MS: Final = 21_000
+#: What a trait takes, with its name and time.
+_TRAIT_BYTES: Final = 62
 _COUNTED: Final = re.compile(r"I\s+refs:\s+([\d,]+)")
 
 
-def work(rounds: int) -> None:
-    """Decide for every subject so many times; all that is not deciding is the same for any number of rounds."""
+def work(rounds: int, more: int) -> None:
+    """Decide for every subject so many times; all that is not deciding is the same for any number of rounds.
+
+    `more`: bytes of traits besides, which no rule reads; what is known of a subject is read anew for each decision.
+    """
     # Of the checkout that is measured, which need not be this one.
     from bench.inputs import Subjects
+    from pipeline.codecs import avro
     from pipeline.flow import Record
     from pipeline.policy.load import load
     from pipeline.policy.publish import prepare
+    from pipeline.runtime import lane
     from pipeline.runtime.memory import MemoryPipeline
     from pipeline.settings import Settings
     from pipeline.topology import FLOWS
@@ -43,7 +51,14 @@ def work(rounds: int) -> None:
         pipeline.send(BY_NAME[out.topic], out.key, out.value, out.partition)
     for known in subjects.known(pipeline.clock.at_ms):
         pipeline.send(IDENTITY_EVENTS, known.key, known.value)
+        if more:
+            event = avro.decode(IDENTITY_EVENTS, known.value)
+            besides = {f"trait_{n}": f"value {n} of {known.key.decode()[-24:]}" for n in range(more // _TRAIT_BYTES)}
+            event = type(event)(f"{event.event_id}-more", event.subject, event.kind, event.at_ms, besides)
+            pipeline.send(IDENTITY_EVENTS, known.key, avro.encode(IDENTITY_EVENTS, event))
     pipeline.run()
+    lane.KEYS_CACHED_MAX = -1
+    lane.PartitionLane._evict = _forget_all  # type: ignore[assignment]
     logs = pipeline.logs.setdefault(DECISION_REQUESTS.name, [[] for _ in range(DECISION_REQUESTS.partitions)])
     offsets = [0] * len(logs)
     waiting: list[list[Record]] = []
@@ -64,13 +79,18 @@ def work(rounds: int) -> None:
         pipeline.clock.at_ms += PAUSE_MS
 
 
-def measure(checkout: Path) -> int:
+def _forget_all(lane: Any) -> None:
+    """Keep nothing opened between two batches: as with more subjects than are kept."""
+    lane._entries = {key: entry for key, entry in lane._entries.items() if entry.step}
+
+
+def measure(checkout: Path, more: int) -> int:
     """Instructions per decision with the code of a checkout and the packages of its environment."""
     counts = []
     for rounds in (1, ROUNDS):
         done = subprocess.run(
             ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
-             str(checkout / ".venv/bin/python"), "-P", __file__, "--work", str(rounds)],
+             str(checkout / ".venv/bin/python"), "-P", __file__, "--work", str(rounds), "--more", str(more)],
             cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0"},
             capture_output=True, text=True,
         )
@@ -85,18 +105,19 @@ def main(
     beside: Annotated[
         Path | None, typer.Option(help="Compare with another checkout, which has its .venv.", exists=True)
     ] = None,
+    more: Annotated[int, typer.Option(help="Bytes more that are known of each, which nothing reads.")] = 0,
     rounds: Annotated[int, typer.Option("--work", hidden=True)] = 0,
 ) -> None:
     """Instructions per decision; a minute for each checkout."""
     if rounds:
-        work(rounds)
+        work(rounds, more)
         return
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing: install it (Debian, Ubuntu: apt install valgrind)")
-    own = measure(Path(__file__).absolute().parents[1])
+    own = measure(Path(__file__).absolute().parents[1], more)
     print(f"{own:,} instructions per decision")
     if beside is not None:
-        other = measure(beside.absolute())
+        other = measure(beside.absolute(), more)
         print(f"{other:,} in {beside}: {own / other:.3f} × as many here")
 
 
