@@ -61,7 +61,6 @@ PRODUCTS_MAX: Final = 50
 GPC_SOURCE: Final = "gpc"
 
 
-
 @dataclass(slots=True)
 class Mapped:
     """The core's events, each under its subject's key, and what was left out on the way."""

@@ -79,8 +79,13 @@ async def _received(request: Request, limit_bytes: int) -> bytes:
 
 def parse(model: type[_Model], data: bytes, at: str = "") -> _Model:
     """The body as the model; `at` is where it stands in the whole body. Raises Problem naming every wrong field."""
-    if said := named_twice(data):
-        raise invalid(FieldError(at, said))
+    try:
+        json.loads(data, object_pairs_hook=once)
+    except TwiceError as error:
+        raise invalid(FieldError(at, str(error))) from error
+    except (ValueError, RecursionError):
+        # No JSON that can be read: the model says what is wrong.
+        pass
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -91,29 +96,19 @@ def parse(model: type[_Model], data: bytes, at: str = "") -> _Model:
         raise invalid(*errors) from error
 
 
-class _TwiceError(Exception):
-    """An object names something twice."""
+class TwiceError(Exception):
+    """An object names something twice; the text says so."""
 
 
-def named_twice(data: bytes | str) -> str:
-    """What is wrong where a name stands twice in one object, "" for nothing. Readers differ in which of the two they
-    take, and one may be a no."""
-    try:
-        json.loads(data, object_pairs_hook=_once)
-    except _TwiceError as error:
-        return f"names {str(error)[:_PART_CHARS_MAX]!r} twice: nobody knows which is meant"
-    except (ValueError, RecursionError):
-        # No JSON that can be read: what is wrong is said by who reads it next.
-        return ""
-    return ""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise _TwiceError(name)
-        seen.add(name)
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its pairs, for `json.loads`. Readers differ in which of two of one name they take, and one may be a
+    no. Raises TwiceError."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise TwiceError(f"names {name[:_PART_CHARS_MAX]!r} twice: nobody knows which is meant")
+        found[name] = value
+    return found
 
 
 def invalid(*errors: FieldError) -> Problem:

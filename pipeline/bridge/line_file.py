@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.bridge.json_body import named_twice
+from pipeline.bridge.json_body import TwiceError, once
 from pipeline.bridge.problems import FieldError, Problem
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
@@ -77,13 +77,16 @@ def json_rows(lines: Iterable[str], found: Import, shape: str, wrong: Callable[[
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=once)
+        except TwiceError as error:
+            found.errors.add(f"line {number}: {error}")
+            continue
         except (ValueError, RecursionError) as error:
             found.errors.add(f"line {number}: is no JSON: {error}")
             continue
         if not isinstance(row, dict):
             found.errors.add(f"line {number}: is no JSON object: write {shape}")
-        elif said := named_twice(line) or wrong(row):
+        elif said := wrong(row):
             found.errors.add(f"line {number}: {said}")
         else:
             yield number, row

@@ -17,7 +17,7 @@ from pipeline.cli.importing import followed
 from pipeline.codecs import avro
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
-from pipeline.core.keys import beside
+from pipeline.core.keys import beside, hash_of
 from pipeline.core.model.records import Identifier, IdentityEvent, IdentityKind
 from pipeline.core.model.values import asdict
 from pipeline.core.subject import Person, Subject, given_up, leads_to
@@ -157,7 +157,7 @@ def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, Identif
     if not colon:
         if who.count("/") != 1:
             raise fail("Name somebody as TYPE:VALUE (email:ann@example.com), or by a key TENANT/HASH.")
-        return who, Identifier("", who.partition("/")[2])
+        return who, Identifier("", hash_of(who))
     name = tenant or settings.tenant
     try:
         known = identifiers.identifier(settings.tenant_keys, name, type_, value, _rules(settings, name))

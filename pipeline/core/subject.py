@@ -82,7 +82,7 @@ class Person(State, tag=1):
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = section(default=HEARD)
-    #: By channel: the last session (`pipeline.core.rules.rule.sessions`).
+    #: By channel: the last session (`pipeline.core.rules.sessions`).
     sessions: dict[str, Session] = section(default=SESSIONS)
     counters: dict[str, Counter] = section(default=COUNTERS)
     #: Outcome-triggered suppressions: suppression key → until (epoch ms).
@@ -100,7 +100,7 @@ class Person(State, tag=1):
     links: dict[str, Link] = section(default=LINKS)
     #: By profile id: whose state was merged into this one.
     merged: dict[str, Merge] = section(default=MERGED)
-    #: Of a state that is given up: by which event, and its place in the order of aliases (see `pipeline.agents.inbox`).
+    #: Of a state that is given up: by which event, and its place in the order of aliases (`pipeline.agents._router`).
     alias_event: str = section(default=Section(""))
     alias_at: int = section(default=Section(0))
     #: The highest place seen by this profile: the logical clock of that order.

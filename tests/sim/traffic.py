@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 
 from pipeline.codecs import avro
+from pipeline.core.keys import hash_of
 from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
@@ -186,7 +187,7 @@ class Traffic:
         self._aliased.append(old)
         event = IdentityEvent(f"e{self._number}", old, IdentityKind.ALIAS, self._time(now_ms), alias_of=new)
         if self._rng.random() < self._identifies:
-            known = Identifier("", old.partition("/")[2])
+            known = Identifier("", hash_of(old))
             event = IdentityEvent(f"e{self._number}", new, IdentityKind.IDENTIFY, self._time(now_ms),
                                   identifiers=[known])
         return self._out(IDENTITY_EVENTS, event, now_ms)
@@ -244,12 +245,12 @@ class Traffic:
             known = [Identifier(one.type, newly(one.hash), [one.hash]) for one in value.identifiers]
             joins = value.membership
             if joins is not None:
-                joins = replaced(joins, account=newly(joins.account), earlier=[joins.account.partition("/")[2]])
+                joins = replaced(joins, account=newly(joins.account), earlier=[hash_of(joins.account)])
             value = replaced(value, identifiers=known, membership=joins)
             if value.alias_of is not None and self._endpoints.random() < self._restarted:
                 value = replaced(value, alias_of=newly(value.alias_of),
-                                 alias_earlier=[value.alias_of.partition("/")[2]])
-        return replaced(value, subject=newly(value.subject), earlier=[value.subject.partition("/")[2]])
+                                 alias_earlier=[hash_of(value.alias_of)])
+        return replaced(value, subject=newly(value.subject), earlier=[hash_of(value.subject)])
 
     def _out(self, topic: Topic, value: Event, now_ms: int) -> Outbound:
         self.sent.append(Sent(topic, value, now_ms))

@@ -310,7 +310,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A format of `pipeline.core.rules.rule.formats`, its argument, and its locale: named, or read from a fact; "": the
+    """A format of `pipeline.core.rules.formats`, its argument, and its locale: named, or read from a fact; "": the
     release's."""
 
     name: str

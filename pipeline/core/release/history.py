@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from pipeline.core.decide.live import Live, arrange
 from pipeline.core.hashing import policy_digest
+from pipeline.core.keys import tenant_of
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import AuditRecord, CatalogItem, Decision, PolicyRelease
@@ -87,7 +88,7 @@ class History:
 
         Raises NotKept.
         """
-        tenant = _tenant_of(seen)
+        tenant = tenant_of(seen.profile_id)
         known = self._tenants.setdefault(tenant, _Tenant())
         release = self._release(known, seen)
         if release.live is not None and release.live.catalog_digest == seen.catalog_digest:
@@ -103,18 +104,18 @@ class History:
         return live
 
     def _release(self, known: _Tenant, seen: AuditRecord | Decision) -> _Release:
-        digest = seen.policy_digest
+        digest, tenant = seen.policy_digest, tenant_of(seen.profile_id)
         if digest in known.releases:
             return known.releases[digest]
         found = self._body(seen)
         if found is None:
             there = "is there with another content" if known.bodies.get(seen.release) else "is not in policy.releases"
-            raise NotKept(f"release {seen.release} of {_tenant_of(seen)} {there}, {seen.decision_id} was decided by "
+            raise NotKept(f"release {seen.release} of {tenant} {there}, {seen.decision_id} was decided by "
                           f"{digest}: its record was removed or replaced; {_BACKUP}")
         try:
             policy = compile_release(found[0], seen.release, found[1])
         except DefinitionError as error:
-            raise NotKept(f"release {seen.release} of {_tenant_of(seen)} is not understood by this version of the "
+            raise NotKept(f"release {seen.release} of {tenant} is not understood by this version of the "
                           f"engine, replay with the one that made the audit: {error}") from error
         if len(known.releases) >= _RELEASES_KEPT:
             known.releases.pop(next(iter(known.releases)))
@@ -123,16 +124,12 @@ class History:
 
     def _body(self, seen: AuditRecord | Decision) -> tuple[str, dict[str, int]] | None:
         """The body, and since when its behaviour keys were counted, that have the digest."""
-        known = self._tenants.get(_tenant_of(seen))
+        known = self._tenants.get(tenant_of(seen.profile_id))
         if known is None:
             return None
         return next(((body, since) for body in known.bodies.get(seen.release, ())
                      for since in known.activations.get(seen.release, ())
                      if policy_digest(body, since) == seen.policy_digest), None)
-
-
-def _tenant_of(seen: AuditRecord | Decision) -> str:
-    return seen.profile_id.partition("/")[0]
 
 
 def _append(values: list[_T], value: _T) -> None:

@@ -3,7 +3,7 @@
 Nothing but declared attributes and CEL's functions can be reached from a template, so there is nothing to escape from.
 `{{ profile.name | 'friend' }}` says what stands there when the name is unknown or empty; without it the variant is
 dropped.
-`{{ candidate.price | money('EUR', 'de') }}` shows a value as a locale does (`pipeline.core.rules.rule.formats`).
+`{{ candidate.price | money('EUR', 'de') }}` shows a value as a locale does (`pipeline.core.rules.formats`).
 """
 
 from __future__ import annotations
