@@ -16,7 +16,7 @@ _PLAIN: Final = b"\x00"
 _LZ4: Final = b"\x01"
 
 #: Below this there is too little that repeats itself.
-_BYTES_MIN: Final = 512
+_BYTES_MIN: Final = 1_024
 
 _compress = cramjam.lz4.compress_block
 _decompress = cramjam.lz4.decompress_block

@@ -37,8 +37,8 @@ def encode_settled(state: State) -> bytes:
 
 
 def decode(data: bytes) -> Subject:
-    """The state, its sections not decoded yet; looking at one may raise UndecodableError. Raises StateError saying what
-    to do."""
+    """The state; of a large one looking at a section decodes it, and may raise UndecodableError. Raises StateError
+    saying what to do."""
     if not data:
         raise StateError("no bytes: not a state")
     if data[0] != VERSION:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import types
 import typing
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from pipeline.codecs import state as state_codec
 from pipeline.core.identity import merge, undo
 from pipeline.core.model.values import Value
 from pipeline.core.model.words import Scalar
+from pipeline.core.sections import section as sections
 from pipeline.core.sections.links import HELD
 from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.section import State, changed, section_bytes
@@ -77,13 +80,21 @@ def test_a_state_comes_back_from_its_bytes_whatever_was_looked_at_and_changed(
     kind: type[State], data: st.DataObject
 ) -> None:
     one, other = data.draw(of_kind(kind)), data.draw(of_kind(kind))
+    # Small ones go another way, to the same bytes; a state may become small, or cease to be.
+    with patch.object(sections, "SMALL_BYTES_MAX", data.draw(st.sampled_from([0, 40, 200, 16_384]))):
+        _comes_back(kind, data, one, other)
+
+
+def _comes_back(kind: type[State], data: st.DataObject, one: State, other: State) -> None:
     stored: Any = state_codec.decode(state_codec.encode(one))
     for name in data.draw(st.sets(st.sampled_from([*kind.SECTIONS]))):
         assert getattr(stored, name) == getattr(one, name)
     changes = {name: getattr(other, name) for name in data.draw(st.sets(st.sampled_from([*kind.SECTIONS])))}
     after, expected = changed(stored, **changes), changed(one, **changes)
     assert state_codec.encode(after) == state_codec.encode(expected)
-    assert state_codec.encode_settled(after) == state_codec.encode(expected)
+    assert state_codec.encode_settled(after) == state_codec.encode(expected) == state_codec.encode(after)
+    again = {name: getattr(one, name) for name in changes}
+    assert state_codec.encode_settled(changed(after, **again)) == state_codec.encode(one)
     assert state_codec.decode_whole(state_codec.encode(after)) == expected == after
     assert state_codec.encode(stored) == state_codec.encode(one), "what it was made of is as it was"
 
@@ -96,7 +107,10 @@ def test_nothing_but_the_empty_section_is_false(kind: type[State], name: str) ->
 
 
 @pytest.mark.parametrize(("kind", "name"), PAIRS)
-def test_what_is_looked_at_is_decoded_and_nothing_else(kind: type[State], name: str) -> None:
+def test_of_a_large_state_what_is_looked_at_is_decoded_and_nothing_else(
+    kind: type[State], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_BYTES_MAX", 0)
     whole = next(state for state in STATES.values() if type(state) is kind)
     stored: Any = state_codec.decode(state_codec.encode(whole))
     assert stored.__dict__ == {}
@@ -134,6 +148,16 @@ def test_what_counts_in_a_given_up_state_is_remembered_to_be_undone(given_: Pers
     assert ("shop/given" in whole.merged) is merge.substantial(given_)
     held = {name: link for name, link in given_.links.items() if link.outcome in HELD}
     assert held.keys() <= whole.links.keys()
+
+
+@pytest.mark.parametrize("small", [0, 16_384])
+def test_stored_bytes_with_a_section_that_nobody_declared_are_refused(
+    small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "SMALL_BYTES_MAX", small)
+    stored = Erased(profile_id="shop/x", at_ms=1).encoded()
+    with pytest.raises(msgspec.DecodeError, match="Erased has no section nickname"):
+        State.decoded(stored[:1] + msgspec.msgpack.encode({"at_ms": 1, "nickname": "x"}))
 
 
 def test_a_section_that_nobody_declared_is_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Final
 
@@ -15,7 +14,7 @@ from pipeline.core.decide.ranking import Score
 from pipeline.core.hashing import fraction
 from pipeline.core.model.definitions import Fallback, Item, Placement, Ranking, Variant
 from pipeline.core.model.records import CandidateAudit, Chosen
-from pipeline.core.model.values import replaced
+from pipeline.core.model.values import Value, Working, replaced, value_field
 from pipeline.core.model.words import Scalar
 from pipeline.core.rules.rule import encode_json
 from pipeline.core.rules.templates import UnboundError, bind
@@ -53,15 +52,14 @@ def ranked(
     return result
 
 
-@dataclass(slots=True)
-class _Shelf:
+class _Shelf(Working):
     """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
 
     ctx: DecisionContext
     placement: Placement
-    chosen: list[Chosen] = field(default_factory=list)
-    items: set[str] = field(default_factory=set)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    chosen: list[Chosen] = value_field(default_factory=list)
+    items: set[str] = value_field(default_factory=set)
+    counts: dict[tuple[str, str], int] = value_field(default_factory=dict)
 
     def put(self, one: Chosen, item: Item) -> None:
         """Show one more."""
@@ -89,8 +87,7 @@ class _Shelf:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
+class _Bound(Value, frozen=True):
     """A candidate with its content. `tried`: what was left behind on the way to it, and why (JSON by name)."""
 
     candidate: Candidate

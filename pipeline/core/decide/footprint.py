@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.core.model.definitions import Experiment, Item, Placement, Policy, Ranking
 from pipeline.core.model.records import Account
+from pipeline.core.model.values import Value
 from pipeline.core.release.catalog import item_reads
 from pipeline.core.rules import segments
 from pipeline.core.rules.rule import Rule
@@ -100,8 +101,7 @@ def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Place
         waiting.append(item.instead)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Value, frozen=True):
     """What one decision can read of a profile: the footprint there, with the traits, behaviour keys and memberships
     (None: all) that are within reach at that moment."""
 

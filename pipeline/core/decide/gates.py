@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from pipeline.core.model.definitions import (
     Window,
 )
 from pipeline.core.model.records import CandidateAudit, DecisionRequest, Lease
+from pipeline.core.model.values import Working, value_field
 from pipeline.core.rules import facts as fact
 from pipeline.core.rules import windows
 from pipeline.core.rules.rule import Rule, Stop, encode_json, stop_of
@@ -36,8 +36,7 @@ TRIPS_MAX: Final = 3
 _UNASKED: Final = Stop("", {})
 
 
-@dataclass(slots=True)
-class DecisionContext:
+class DecisionContext(Working):
     """One request being decided: the arguments and what was worked out once. Never outlives the call."""
 
     request: DecisionRequest
@@ -50,27 +49,27 @@ class DecisionContext:
     #: By channel: the sessions, the one in which it is asked included.
     sessions: dict[str, Session]
     #: Outcomes of rules that do not look at the item, by identity; of one placement.
-    judged: dict[int, Stop | None] = field(default_factory=dict)
+    judged: dict[int, Stop | None] = value_field(default_factory=dict)
     #: Places taken, by counter key; counters changed by this request; where windows began, by cap.
-    taken: dict[str, int] = field(default_factory=dict)
-    spent: dict[str, Counter] = field(default_factory=dict)
+    taken: dict[str, int] = value_field(default_factory=dict)
+    spent: dict[str, Counter] = value_field(default_factory=dict)
     #: Counters that may have no room left; all others have some.
-    tight: set[str] = field(default_factory=set)
-    starts: dict[str, int] = field(default_factory=dict)
+    tight: set[str] = value_field(default_factory=set)
+    starts: dict[str, int] = value_field(default_factory=dict)
     #: Calendar windows that were asked for, by identity.
-    calendars: dict[int, tuple[int, int]] = field(default_factory=dict)
-    arms: dict[str, Variation | None] = field(default_factory=dict)
-    held: dict[str, bool] = field(default_factory=dict)
-    audits: list[CandidateAudit] = field(default_factory=list)
-    shown: set[str] = field(default_factory=set)
+    calendars: dict[int, tuple[int, int]] = value_field(default_factory=dict)
+    arms: dict[str, Variation | None] = value_field(default_factory=dict)
+    held: dict[str, bool] = value_field(default_factory=dict)
+    audits: list[CandidateAudit] = value_field(default_factory=list)
+    shown: set[str] = value_field(default_factory=set)
     #: Experiment → arm, for those that had something to decide.
-    exposed: dict[str, str] = field(default_factory=dict)
+    exposed: dict[str, str] = value_field(default_factory=dict)
     #: The subject's account, what it leased to this decision, and the places of its caps taken, by counter key.
     account_key: str = ""
     lease: Lease | None = None
-    borrowed: dict[str, int] = field(default_factory=dict)
+    borrowed: dict[str, int] = value_field(default_factory=dict)
     #: The same of items that pass these caps by and are counted only.
-    bypassed: dict[str, int] = field(default_factory=dict)
+    bypassed: dict[str, int] = value_field(default_factory=dict)
     _zone: tzinfo | None = None
 
     @property

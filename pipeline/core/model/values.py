@@ -13,7 +13,7 @@ from msgspec import field as value_field
 from msgspec.structs import asdict, astuple
 from msgspec.structs import replace as replaced
 
-__all__ = ["Value", "asdict", "astuple", "packed", "replaced", "unpacked", "value_field"]
+__all__ = ["Value", "Working", "asdict", "astuple", "packed", "replaced", "unpacked", "value_field"]
 
 _T = TypeVar("_T")
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -27,6 +27,10 @@ def packed(value: Any) -> bytes:
 def unpacked(type_: type[_T], data: bytes) -> _T:
     """A value that was put away."""
     return msgspec.msgpack.decode(data, type=type_)
+
+
+class Working(msgspec.Struct, gc=False):
+    """What one call works with, and changes in place: made in C as values are, and gone with the call."""
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):

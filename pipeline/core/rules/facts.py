@@ -73,11 +73,11 @@ def _zone(profile: Person, policy: Policy) -> tuple[str, tzinfo] | None:
 def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | None = None) -> dict[str, Any]:
     """The facts about a subject at a moment, context apart; `account`: of the primary membership."""
     facts = dict(policy.base_facts)
-    declared = policy.traits
-    for name, trait in profile.traits.items():
-        attribute = declared.get(name)
-        if attribute is not None:
-            _put(facts, attribute, trait.value)
+    # Whatever else is known of somebody, and whatever else is declared.
+    declared, traits = policy.traits, profile.traits
+    for name in traits if len(traits) < len(declared) else declared:
+        if name in traits and name in declared:
+            _put(facts, declared[name], traits[name].value)
     if profile.accounts:
         _add_account(facts, profile, policy, account)
     _add_memberships(facts, profile, policy)

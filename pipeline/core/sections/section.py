@@ -1,14 +1,25 @@
 """A state made of sections, each of which stays encoded until somebody looks at it.
 
 What a record costs then depends on what it reads and changes, not on how much is known: a section that nobody looked
-at is neither decoded nor encoded again, its bytes are copied.
+at is neither decoded nor encoded again, its bytes are copied. A small state is decoded and encoded in one go instead,
+which costs less than looking after its sections; the bytes are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, dataclass_transform, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    TypedDict,
+    TypeVar,
+    dataclass_transform,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -16,6 +27,9 @@ if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
     from pipeline.core.identity.undo import Undoing
+
+#: Up to so many bytes a state is small.
+SMALL_BYTES_MAX: Final = 16_384
 
 T = TypeVar("T")
 S = TypeVar("S", bound="State")
@@ -99,7 +113,9 @@ class State:
     _MARK: ClassVar[bytes] = b""
     _TAGS: ClassVar[dict[int, type[State]]] = {}
     _decoders: ClassVar[dict[str, Callable[[Any], Any]] | None] = None
-    #: As they were stored: every section that was not empty then.
+    _decode_small: ClassVar[Callable[[Any], dict[str, Any]] | None] = None
+    _EMPTY: ClassVar[dict[str, Any]] = {}
+    #: As they were stored: every section that was not empty then. None are where all sections are attributes, in order.
     _encoded: Mapping[str, Any]
     #: Sections that are no longer as they were stored. What was looked at, or is new, is an attribute.
     _changed: Set[str]
@@ -109,6 +125,7 @@ class State:
         for name in own:
             setattr(cls, name, _Undecoded(name, own[name].empty))
         cls.SECTIONS, cls._MARK = own, bytes((tag,))
+        cls._EMPTY = {name: own[name].empty for name in sorted(own)}
         State._TAGS[tag] = cls
 
     if not TYPE_CHECKING:
@@ -117,8 +134,8 @@ class State:
         def __init__(self, **sections: Any) -> None:
             if not sections.keys() <= self.SECTIONS.keys():
                 raise TypeError(f"{type(self).__name__} has no {', '.join(sections.keys() - self.SECTIONS.keys())}")
-            self.__dict__ = sections
-            self._encoded, self._changed = {}, sections.keys()
+            self.__dict__ = {**self._EMPTY, **sections}
+            self._encoded, self._changed = _NOTHING, _NONE
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and all(getattr(self, name) == getattr(other, name) for name in self.SECTIONS)
@@ -136,38 +153,57 @@ class State:
     def encoded(self) -> bytes:
         """The tag, and the sections that are not empty by name, as MessagePack. The same state always gives the same
         bytes. Raises OverflowError past 64-bit numbers."""
-        parts, known = dict(self._encoded), self.__dict__
-        for name in self._changed:
-            if value := known[name]:
-                parts[name] = value
-            else:
-                parts.pop(name, None)
-        return self._MARK + _encode(_in_order(parts))
+        if not self._encoded:
+            return self._MARK + _encode({name: value for name, value in self.__dict__.items() if value})
+        return self._MARK + _encode(self._parts(_as_it_is))
 
     def settled(self) -> bytes:
-        """As `encoded`, of a state that is likely to be encoded again with other changes: each section is encoded by
-        itself, and its bytes stay with it."""
-        if self._changed:
-            parts, known = dict(self._encoded), self.__dict__
-            for name in self._changed:
-                if value := known[name]:
-                    parts[name] = msgspec.Raw(_encode(value))
-                else:
-                    parts.pop(name, None)
-            self._encoded = _in_order(parts)
-            self._changed = frozenset()
+        """As `encoded`, of a state that is likely to be encoded again with other changes: unless it is small, each
+        section is encoded by itself, and its bytes stay with it."""
+        if not self._encoded:
+            data = self.encoded()
+            if len(data) <= SMALL_BYTES_MAX:
+                return data
+        if self._changed or not self._encoded:
+            self._encoded, self._changed = self._parts(_by_itself), _NONE
         return self._MARK + _encode(self._encoded)
+
+    def _parts(self, part: Callable[[Any], Any]) -> dict[str, Any]:
+        """Sections that are not empty by name, in order: as they were stored, or what `part` makes of their value."""
+        known = self.__dict__
+        parts = dict(self._encoded)
+        for name in self._changed if self._encoded else known:
+            if value := known[name]:
+                parts[name] = part(value)
+            else:
+                parts.pop(name, None)
+        return _in_order(parts)
 
     @staticmethod
     def decoded(data: bytes | memoryview) -> State:
-        """The state of `encoded` bytes, no section of it decoded. Raises msgspec.DecodeError."""
+        """The state of `encoded` bytes, no section of it decoded unless it is small. Raises msgspec.DecodeError."""
         kind = State._TAGS.get(data[0]) if len(data) else None
         if kind is None:
             raise msgspec.DecodeError(f"no state begins with {bytes(data[:1]).hex() or 'nothing'}")
-        parts = _decode(data[1:])
+        body = data[1:]
+        if len(data) <= SMALL_BYTES_MAX:
+            known = (kind._decode_small or kind._prepared())(body)
+            if len(known) == _length(body):
+                return _made(kind, _NOTHING, {**kind._EMPTY, **known}, _NONE)
+        parts = _decode(body)
         if not parts.keys() <= kind.SECTIONS.keys():
             raise msgspec.DecodeError(f"{kind.__name__} has no section {min(parts.keys() - kind.SECTIONS.keys())}")
-        return _made(kind, parts, {}, frozenset())
+        return _made(kind, parts, {} if parts else {**kind._EMPTY}, _NONE)
+
+    @classmethod
+    def _prepared(cls) -> Callable[[Any], dict[str, Any]]:
+        """What decodes a small state, and passes over sections that it does not know."""
+        hints = get_type_hints(cls)
+        # A type checker knows only a TypedDict whose names are written out.
+        small: Any = TypedDict(cls.__name__, {name: hints[name] for name in cls.SECTIONS}, total=False)  # type: ignore[misc]
+        decoder: msgspec.msgpack.Decoder[dict[str, Any]] = msgspec.msgpack.Decoder(small, dec_hook=_from_bytes)
+        cls._decode_small = decoder.decode
+        return decoder.decode
 
     @classmethod
     def section_of(cls, name: str, data: Any) -> Any:
@@ -184,7 +220,8 @@ class State:
 
 def changed(state: S, **changes: Any) -> S:
     """The state with some sections replaced."""
-    return _made(type(state), state._encoded, {**state.__dict__, **changes}, state._changed | changes.keys())
+    differ = state._changed | changes.keys() if state._encoded else _NONE
+    return _made(type(state), state._encoded, {**state.__dict__, **changes}, differ)
 
 
 def _made(kind: type[S], encoded: Mapping[str, Any], known: dict[str, Any], changes: Set[str]) -> S:
@@ -218,5 +255,20 @@ def section_bytes(value: Any) -> bytes:
     return _encode(value)
 
 
+def _by_itself(value: Any) -> Any:
+    return msgspec.Raw(_encode(value))
+
+
+def _length(body: bytes | memoryview) -> int:
+    """How many entries a MessagePack map has, by how it begins."""
+    return body[0] & 0x0F if body[0] & 0xF0 == 0x80 else int.from_bytes(body[1:3], "big")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_NONE: Final[frozenset[str]] = frozenset()
+_NOTHING: Final[dict[str, Any]] = {}
 _encode: Final = msgspec.msgpack.Encoder(enc_hook=_to_bytes).encode
 _decode: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
