@@ -141,7 +141,7 @@ def _counted(
     for cap in policy.caps:
         if cap.counted != name or not reaches(cap.reach, item, placement, channel):
             continue
-        of_session = cap.window.kind == "session"
+        of_session = cap.window.by_channel
         # Of a session on a channel that is not known, any may be meant.
         for where in (profile.sessions if of_session and not channel else (channel,)):
             for key in caps.keys(cap, item, placement, where):

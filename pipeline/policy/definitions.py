@@ -6,11 +6,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.core.model import windows
 from pipeline.core.rules.formats import locale_of
 from pipeline.core.sections.behaviour import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.values import (
+    WEEKDAYS,
     Counted,
     Definition,
     Doc,
@@ -150,6 +152,17 @@ class WindowDefinition(Definition):
                                  "{calendar: day}")
             return value
         raise ValueError("write a window as 7d, session, lifetime, or {calendar: day}")
+
+    def body(self) -> dict[str, Any]:
+        """As a release's body has it; see `pipeline.core.model.windows`."""
+        if self.rolling_ms is not None:
+            return {"kind": windows.Rolling.kind, "length_ms": self.rolling_ms}
+        if self.lifetime:
+            return {"kind": windows.Lifetime.kind}
+        if self.session:
+            return {"kind": windows.Session.kind}
+        return {"kind": windows.Calendar.kind, "unit": self.calendar, "count": self.every,
+                "local": self.zone == "subject", "week_start": WEEKDAYS.index(self.week_start) + 1}
 
 
 class ReachDefinition(Definition):

@@ -20,11 +20,10 @@ from pipeline.policy.definitions import (
     ItemDefinition,
     PolicyDefinition,
     SignalDefinition,
-    WindowDefinition,
 )
 from pipeline.policy.folder import read
 from pipeline.policy.shape import Shape, authored, shaped
-from pipeline.policy.values import WEEKDAYS, Definition
+from pipeline.policy.values import Definition
 from pipeline.policy.yaml_source import Finding, Source
 from topics.catalog import CATALOG_ITEMS, FRAME_BYTES_MAX, POLICY_RELEASES, Topic
 
@@ -148,25 +147,13 @@ def release_body(definition: PolicyDefinition) -> str:
     }
     data["signals"] = {name: _signal(one) for name, one in definition.signals.items()}
     for name, cap in definition.caps.items():
-        data["caps"][name]["window"] = window_body(cap.window)
+        data["caps"][name]["window"] = cap.window.body()
     return canonical(data)
 
 
 def item_body(item: ItemDefinition) -> str:
     """An item's canonical body. Canonical JSON sorts names, so the order of the variants is said apart."""
     return canonical({**dump(item), "order": list(item.variants)})
-
-
-def window_body(window: WindowDefinition) -> dict[str, Any]:
-    """A cap's window as the body has it."""
-    if window.rolling_ms is not None:
-        return {"kind": "rolling", "length_ms": window.rolling_ms}
-    if window.lifetime:
-        return {"kind": "lifetime"}
-    if window.session:
-        return {"kind": "session"}
-    return {"kind": "calendar", "unit": window.calendar, "count": window.every, "local": window.zone == "subject",
-            "week_start": WEEKDAYS.index(window.week_start) + 1}
 
 
 def _signal(one: SignalDefinition) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pipeline.agents import feedback, identity, inbox, requests
 from pipeline.core.decide import caps
 from pipeline.core.decide.live import Live
-from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.definitions import Cap
 from pipeline.core.model.records import (
     ConsentGrant,
     DecisionRequest,
@@ -22,6 +22,7 @@ from pipeline.core.model.records import (
     IdentityKind,
     InboxRecord,
 )
+from pipeline.core.model.windows import Rolling
 from pipeline.core.sections import counters
 from pipeline.core.sections.counters import Counter
 from pipeline.core.subject import Person, Redirect
@@ -159,7 +160,7 @@ class Pipeline(RuleBasedStateMachine):
 TestPipeline = Pipeline.TestCase
 TestPipeline.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
-_CAP = Cap("c", "decision", "item", Window("rolling", length_ms=1_000), 3)
+_CAP = Cap("c", "decision", "item", Rolling(1_000), 3)
 _moments = st.lists(st.integers(0, 5_000), max_size=12)
 
 
@@ -187,7 +188,7 @@ def test_merging_counters_is_adding_up_in_any_order(a: list[int], b: list[int], 
 
 
 def test_an_impression_cap_reserves_so_that_parallel_decisions_cannot_overshoot() -> None:
-    cap = Cap("c", "impression", "item", Window("rolling", length_ms=10_000), 1)
+    cap = Cap("c", "impression", "item", Rolling(10_000), 1)
     counter = caps.reserved(None, "d1/i/hero/web/0", until_ms=500, now_ms=0)
     assert caps.used(cap, counter, 499, UTC) == 1
     assert caps.used(cap, counter, 500, UTC) == 0, "given back when no impression came"

@@ -11,14 +11,12 @@ from pipeline.core.consent import permission
 from pipeline.core.consent.answers import recorded
 from pipeline.core.decide.experiments import drawn
 from pipeline.core.hashing import fraction
-from pipeline.core.model.definitions import Window
 from pipeline.core.model.records import Basis, ConsentGrant, OptIn
-from pipeline.core.rules import windows
+from pipeline.core.model.windows import Calendar, bounds, window_of
 from pipeline.core.rules.cel.functions import zone
 from pipeline.core.rules.facts import CONVERT
 from pipeline.core.rules.rule import compile_rule, stop_of
 from pipeline.policy.definitions import CapDefinition
-from pipeline.policy.load import window_body
 
 from .behaviour_page import PAGE, page
 from .build import made
@@ -51,12 +49,13 @@ def test_rule(group: dict[str, Any], row: list[Any]) -> None:
 def test_window(group: dict[str, Any], row: list[Any]) -> None:
     name, now, begin, end = row
     declared = CapDefinition.model_validate({"count": "decision", "per": "all", "limit": 1, "window": group["window"]})
-    window = Window(**window_body(declared.window))
+    window = window_of(declared.window.body())
+    assert isinstance(window, Calendar)
     local = zone(name) if window.local else UTC
-    assert windows.bounds(window, millis(now), local) == (millis(begin), millis(end))
-    assert windows.bounds(window, millis(begin), local) == (millis(begin), millis(end))
-    assert windows.bounds(window, millis(end) - 1, local) == (millis(begin), millis(end))
-    assert windows.bounds(window, millis(end), local)[0] == millis(end)
+    assert bounds(window, millis(now), local) == (millis(begin), millis(end))
+    assert bounds(window, millis(begin), local) == (millis(begin), millis(end))
+    assert bounds(window, millis(end) - 1, local) == (millis(begin), millis(end))
+    assert bounds(window, millis(end), local)[0] == millis(end)
 
 
 @_cases("consent")

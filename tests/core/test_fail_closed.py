@@ -13,8 +13,9 @@ from pipeline.core import learn
 from pipeline.core.decide import caps
 from pipeline.core.decide.decision import decide
 from pipeline.core.identity.identifiers import IdentifierError, normalised
-from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.definitions import Cap
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.model.windows import Rolling
 from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
@@ -87,7 +88,7 @@ def test_without_a_zone_it_is_utc() -> None:
 
 
 def test_a_place_without_its_event_is_given_back() -> None:
-    cap = Cap("c", "impression", "item", Window("rolling", length_ms=10_000), 1)
+    cap = Cap("c", "impression", "item", Rolling(10_000), 1)
     held = caps.reserved(None, caps.holder("d", "i", "hero", "web", 7), until_ms=500, now_ms=7)
     assert caps.used(cap, caps.settled(cap, held, tuple(held.held), 1), 10_006, UTC) == 1
     assert caps.used(cap, caps.settled(cap, held, tuple(held.held), 1), 10_008, UTC) == 0

@@ -21,10 +21,11 @@ from pipeline.core.decide import caps
 from pipeline.core.decide.decision import decide
 from pipeline.core.decide.experiments import drawn
 from pipeline.core.identity import rotation
-from pipeline.core.model.definitions import Cap, Matcher, Signal, Window
+from pipeline.core.model.definitions import Cap, Matcher, Signal
 from pipeline.core.model.records import ConsentGrant, IdentityKind
+from pipeline.core.model.windows import Calendar, Rolling, Window
 from pipeline.core.model.words import Basis
-from pipeline.core.rules import signals, windows
+from pipeline.core.rules import signals
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Account, Person
@@ -47,14 +48,14 @@ def test_every_purpose_of_a_channel_must_be_given(given_for: tuple[str, ...], de
 
 
 _windows = st.one_of(
-    st.builds(lambda days: Window("rolling", length_ms=days * DAY_MS), st.integers(1, 40)),
-    st.builds(lambda unit, count: Window("calendar", unit=unit, count=count),
+    st.builds(lambda days: Rolling(days * DAY_MS), st.integers(1, 40)),
+    st.builds(lambda unit, count: Calendar(unit=unit, count=count),
               st.sampled_from(["minute", "hour", "day", "week", "month"]), st.integers(1, 5)))
 
 
 @given(_windows, st.floats(0.0, 1.0, exclude_max=True))
 def test_tidying_forgets_no_moment_that_a_window_still_has(window: Window, part: float) -> None:
-    start_ms = windows.start_ms(window, NOW_MS, UTC)
+    start_ms = window.start_ms(NOW_MS, UTC)
     at_ms = int(start_ms + part * (NOW_MS - start_ms))
     cap = Cap("c", "click", "item", window, 5)
     many = {f"c|{number}": Counter((at_ms,), 1) for number in range(600)}

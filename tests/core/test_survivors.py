@@ -21,7 +21,7 @@ from pipeline.core.decide import caps
 from pipeline.core.decide.decision import decide
 from pipeline.core.hashing import digest
 from pipeline.core.identity import links, rotation
-from pipeline.core.model.definitions import Window
+from pipeline.core.model.moments import millis, moment
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import (
     Account,
@@ -38,11 +38,12 @@ from pipeline.core.model.records import (
     LinkStep,
 )
 from pipeline.core.model.values import replaced
+from pipeline.core.model.windows import Calendar, bounds, window_of
 from pipeline.core.model.words import Basis
 from pipeline.core.release import second_opinion
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.limits import describe
-from pipeline.core.rules import signals, windows
+from pipeline.core.rules import signals
 from pipeline.core.rules.cel.reference import Reference, Refused
 from pipeline.core.rules.cel.syntax import RuleError
 from pipeline.core.rules.rule import compile_rule, passes
@@ -132,7 +133,7 @@ def test_who_was_erased_is_forgotten_in_what_was_given_up_too() -> None:
     ({"kind": "lifetime"}, "at most 3 click per item ever"),
 ])
 def test_a_cap_in_words(window: dict[str, Any], said: str) -> None:
-    assert describe({"limit": 3, "counted": "click", "scope": "item", "window": window}) == said
+    assert describe({"limit": 3, "counted": "click", "scope": "item"}, window_of(window)) == said
 
 
 def test_the_term_of_a_formula_is_called_score() -> None:
@@ -187,9 +188,9 @@ def test_what_time_alone_changes_is_computed_with_the_account() -> None:
 ])
 def test_a_day_whose_midnight_is_skipped_begins_with_the_first_moment_there_is(zone: str, day: str, start: str) -> None:
     noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=ZoneInfo(zone))
-    window = Window("calendar", unit="day", local=True)
-    begins, _ = windows.bounds(window, windows.millis(noon.astimezone(UTC)), ZoneInfo(zone))
-    assert windows.moment(begins).replace(tzinfo=None).isoformat() == start
+    window = Calendar(unit="day", local=True)
+    begins, _ = bounds(window, millis(noon.astimezone(UTC)), ZoneInfo(zone))
+    assert moment(begins).replace(tzinfo=None).isoformat() == start
 
 
 def test_every_statement_of_a_tc_string_says_which_string() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.core import subject
 from pipeline.core.decide import leasing
 from pipeline.core.decide.replay import decided_again, differences
-from pipeline.core.model.definitions import Cap, Window
+from pipeline.core.model.definitions import Cap
 from pipeline.core.model.records import (
     AuditRecord,
     ConsentGrant,
@@ -24,6 +24,7 @@ from pipeline.core.model.records import (
     Settlement,
 )
 from pipeline.core.model.values import replaced
+from pipeline.core.model.windows import Rolling
 from pipeline.policy.load import PolicyError
 from pipeline.ports import Outbound
 from pipeline.runtime.memory import CrashError, MemoryPipeline
@@ -296,7 +297,7 @@ def test_a_crash_between_any_two_effects_neither_passes_the_cap_nor_loses_a_plac
 
 
 def test_a_lease_that_is_never_settled_counts_as_spent() -> None:
-    limits = {"c": Cap("c", "decision", "all", Window("rolling", length_ms=7 * DAY_MS), 2, of_account=True)}
+    limits = {"c": Cap("c", "decision", "all", Rolling(7 * DAY_MS), 2, of_account=True)}
     account, first = leasing.leased(subject.Account(profile_id=ACME), Lease(ACME, 1, wanted={"c|": 1}), limits, 0)
     account, other = leasing.leased(account, Lease(ACME, 1, wanted={"c|": 2}), limits, 1)
     assert (first.leased, other.leased) == ({"c|": 1}, {"c|": 1})

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import tzinfo
-from typing import Final, assert_never
+from typing import Final
 
-from pipeline.core.model.definitions import Cap, CapUse, Item, Reach, Suppression, Window
-from pipeline.core.rules import windows
-from pipeline.core.sections.behaviour import LENGTH_MS_MAX
+from pipeline.core.model.definitions import Cap, CapUse, Item, Reach, Suppression
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended, newest
 
@@ -52,7 +50,7 @@ def keys(cap: Cap | Suppression, item: Item, placement: str, channel: str) -> tu
     """The counters of one cap: one per value of its scope; a tag cap has one per tag of the item. What counts within a
     session is counted by channel."""
     scope = cap.scope
-    where = f"|{channel}" if isinstance(cap, Cap) and cap.window.kind == "session" else ""
+    where = f"|{channel}" if isinstance(cap, Cap) and cap.window.by_channel else ""
     if scope == "item":
         return (f"{cap.id}|{item.id}{where}",)
     if scope == "tag":
@@ -65,7 +63,7 @@ def keys(cap: Cap | Suppression, item: Item, placement: str, channel: str) -> tu
 def taken(cap: Cap, counter: Counter, start_ms: int, now_ms: int) -> int:
     """How many places of the cap are taken, reservations included; `start_ms`: when its window began."""
     held = sum(1 for until in counter.held.values() if until > now_ms) if counter.held else 0
-    if cap.window.kind == "lifetime":
+    if not cap.window.forgets:
         return counter.total + held
     times = counter.times
     if not times or times[-1] < start_ms:
@@ -75,7 +73,7 @@ def taken(cap: Cap, counter: Counter, start_ms: int, now_ms: int) -> int:
 
 def used(cap: Cap, counter: Counter, now_ms: int, zone: tzinfo) -> int:
     """As `taken`, for the window that holds now in the zone."""
-    return taken(cap, counter, windows.start_ms(cap.window, now_ms, zone), now_ms)
+    return taken(cap, counter, cap.window.start_ms(now_ms, zone), now_ms)
 
 
 def holder(decision_id: str, item_id: str, placement: str, channel: str, at_ms: int) -> str:
@@ -90,23 +88,20 @@ def free_at_ms(
     what ends a session."""
     if weight > cap.limit:
         return None
-    if cap.window.kind == "session":
-        return now_ms + pause_ms
-    timestamps = [until for until in counter.held.values() if until > now_ms]
-    if cap.window.kind == "rolling":
-        timestamps += [at + cap.window.length_ms for at in counter.times if at + cap.window.length_ms > now_ms]
-    elif cap.window.kind == "calendar":
-        start, end = windows.bounds(cap.window, now_ms, zone)
-        timestamps += [end for at in counter.times if at >= start]
-    elif counter.total >= cap.limit:
+    at_once_ms = cap.window.all_free_ms(now_ms, pause_ms)
+    if at_once_ms is not None:
+        return at_once_ms
+    if not cap.window.forgets and counter.total >= cap.limit:
         return None
+    timestamps = [until for until in counter.held.values() if until > now_ms]
+    timestamps += cap.window.frees(counter.times, now_ms, zone)
     excess = used(cap, counter, now_ms, zone) + weight - 1 - cap.limit
     return sorted(timestamps)[excess] if 0 <= excess < len(timestamps) else None
 
 
 def kept(cap: Cap, merges: int = 0) -> int:
     """How many timestamps a counter keeps: what the limit can ask about, once more per merge that may be undone."""
-    return 0 if cap.window.kind == "lifetime" else min(cap.limit * (1 + merges), TIMESTAMPS_MAX)
+    return min(cap.limit * (1 + merges), TIMESTAMPS_MAX) if cap.window.forgets else 0
 
 
 def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Counter:
@@ -119,7 +114,7 @@ def counted(counter: Counter | None, at_ms: int, weight: int, keep: int) -> Coun
 
 def holds(cap: Cap, counter: Counter) -> int:
     """The most that may be taken of a cap, whatever its window says."""
-    return (counter.total if cap.window.kind == "lifetime" else len(counter.times)) + len(counter.held)
+    return (len(counter.times) if cap.window.forgets else counter.total) + len(counter.held)
 
 
 def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -> Counter:
@@ -215,28 +210,9 @@ def _matters(
     cap, suppression = limits.get(name), suppressions.get(name)
     if cap is None:
         return suppression is not None and bool(counter.times) and counter.times[-1] > now_ms - suppression.within_ms
-    if cap.window.kind == "lifetime" or any(until > now_ms for until in counter.held.values()):
+    if not cap.window.forgets or any(until > now_ms for until in counter.held.values()):
         return True
-    return bool(counter.times) and counter.times[-1] > now_ms - _look_back_ms(cap.window)
-
-
-def _look_back_ms(window: Window) -> int:
-    """No shorter than the window, wherever it stands."""
-    match window.kind:
-        case "rolling":
-            return window.length_ms
-        case "calendar":
-            return _CALENDAR_MS[window.unit] * window.count
-        case "session":
-            return LENGTH_MS_MAX
-        case "lifetime":
-            return 2**62
-    assert_never(window.kind)
+    return bool(counter.times) and counter.times[-1] > now_ms - cap.window.look_back_ms
 
 
 _COUNTERS_MAX: Final = 512
-_DAY_MS: Final = 86_400_000
-#: Never shorter than the calendar unit, changes of clocks and of zone included.
-_CALENDAR_MS: Final = {
-    "minute": 60_000, "hour": 2 * 3_600_000, "day": 3 * _DAY_MS, "week": 9 * _DAY_MS, "month": 33 * _DAY_MS,
-}

@@ -244,10 +244,11 @@ def _end_ms(ctx: DecisionContext, placement: Placement, candidate: Candidate) ->
     end_ms = now_ms + placement.ttl_s * 1_000
     if candidate.item.valid_until_ms is not None:
         end_ms = min(end_ms, candidate.item.valid_until_ms)
-    if candidate.rolling_ms is not None:
-        end_ms = min(end_ms, now_ms + candidate.rolling_ms)
-    for window in candidate.calendars:
-        end_ms = min(end_ms, ctx.bounds(window)[1])
+    if candidate.lasts_ms is not None:
+        end_ms = min(end_ms, now_ms + candidate.lasts_ms)
+    for window in candidate.by_clock:
+        window_end_ms = ctx.end_ms(window)
+        end_ms = end_ms if window_end_ms is None else min(end_ms, window_end_ms)
     for experiment in candidate.experiments:
         if experiment.until_ms is not None and ctx.arms.get(experiment.id) is not None:
             end_ms = min(end_ms, experiment.until_ms)

@@ -18,12 +18,12 @@ from pipeline.core.model.definitions import (
     Item,
     Placement,
     Variation,
-    Window,
 )
+from pipeline.core.model.moments import local_time_ms, moment
 from pipeline.core.model.records import CandidateAudit, DecisionRequest, Lease
 from pipeline.core.model.values import Working, value_field
+from pipeline.core.model.windows import Window
 from pipeline.core.rules import facts as fact
-from pipeline.core.rules import windows
 from pipeline.core.rules.rule import Rule, Stop, encode_json, stop_of
 from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
@@ -56,8 +56,8 @@ class DecisionContext(Working):
     #: Counters that may have no room left; all others have some.
     tight: set[str] = value_field(default_factory=set)
     starts: dict[str, int] = value_field(default_factory=dict)
-    #: Calendar windows that were asked for, by identity.
-    calendars: dict[int, tuple[int, int]] = value_field(default_factory=dict)
+    #: When windows that go by the clock end, by identity.
+    ends: dict[int, int | None] = value_field(default_factory=dict)
     arms: dict[str, Variation | None] = value_field(default_factory=dict)
     held: dict[str, bool] = value_field(default_factory=dict)
     audits: list[CandidateAudit] = value_field(default_factory=list)
@@ -101,13 +101,12 @@ class DecisionContext(Working):
                 self.tight.add(key)
         self.tight |= keys & self.live.barred
 
-    def bounds(self, window: Window) -> tuple[int, int]:
-        """When a calendar window that holds now began, and when it ends."""
-        found = self.calendars.get(id(window))
-        if found is None:
-            found = windows.bounds(window, self.now_ms, self.zone if window.local else UTC)
-            self.calendars[id(window)] = found
-        return found
+    def end_ms(self, window: Window) -> int | None:
+        """When what is counted now in a window stops counting."""
+        if id(window) not in self.ends:
+            zone = self.zone if window.local else UTC
+            self.ends[id(window)] = window.end_ms(self.now_ms, zone, self.channel.session_ms)
+        return self.ends[id(window)]
 
     def spend(self, uses: Iterable[CapUse], holder: str, until_ms: int) -> None:
         """Count a decision where decisions count; where their events do, hold a place until then."""
@@ -135,8 +134,8 @@ class DecisionContext(Working):
                 start = self.starts.get(cap.id)
                 if start is None:
                     zone = self.zone if cap.window.local else UTC
-                    start = self.starts[cap.id] = windows.start_ms(
-                        cap.window, self.now_ms, zone, self.sessions[self.channel.id].start_ms)
+                    start = self.starts[cap.id] = cap.window.start_ms(
+                        self.now_ms, zone, self.sessions[self.channel.id].start_ms)
                 taken = caps.taken(cap, counter, start, self.now_ms)
             self.taken[key] = taken
         return taken
@@ -286,7 +285,7 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
     if channel.quiet is None:
         return None
     begin, end = channel.quiet
-    here = windows.moment(now_ms).astimezone(zone)
+    here = moment(now_ms).astimezone(zone)
     minute = here.hour * 60 + here.minute
     # Quiet hours over midnight belong to the day on which they began.
     since_yesterday = begin >= end and minute < end
@@ -294,7 +293,7 @@ def quiet_until_ms(channel: Channel, now_ms: int, zone: tzinfo) -> int | None:
     weekday = here.isoweekday() if not since_yesterday else (here.isoweekday() - 2) % 7 + 1
     if not inside or weekday not in channel.quiet_days:
         return None
-    return windows.local_time_ms(here.date(), end, zone, after_ms=now_ms)
+    return local_time_ms(here.date(), end, zone, after_ms=now_ms)
 
 
 def capped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from functools import reduce
 from operator import or_
 
@@ -24,9 +25,9 @@ from pipeline.core.model.definitions import (
     Policy,
     Suppression,
     Variant,
-    Window,
 )
 from pipeline.core.model.records import Account, DecisionRequest
+from pipeline.core.model.windows import Window
 from pipeline.core.release.catalog import item_reads
 from pipeline.core.rules.rule import Rule, about
 from pipeline.core.subject import Person
@@ -50,9 +51,9 @@ class Candidate:
     #: Whether such a cap or a holdout may keep it out.
     watched: bool
     cap_keys: frozenset[str]
-    #: What bounds how long it may be shown: its caps' shortest rolling window, and their calendar windows.
-    rolling_ms: int | None
-    calendars: tuple[Window, ...]
+    #: What bounds how long it may be shown: its caps' shortest window, and those that go by the clock.
+    lasts_ms: int | None
+    by_clock: tuple[Window, ...]
     suppressions: tuple[tuple[Suppression, str], ...]
     experiments: tuple[Experiment, ...]
     holdouts: tuple[Holdout, ...]
@@ -162,9 +163,7 @@ def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 def _length_ms(window: Window, policy: Policy, channel: str) -> int | None:
     """How long after now a window may end at the earliest, where that depends on nothing else."""
-    if window.kind == "session":
-        return policy.channels[channel].session_ms
-    return window.length_ms if window.kind == "rolling" else None
+    return None if window.by_clock else window.end_ms(0, UTC, policy.channels[channel].session_ms)
 
 
 def candidate_for(
@@ -199,7 +198,7 @@ def candidate_for(
         tuple(use for use in uses if not use.bypass),
         account_caps, bool(account_caps or holdouts), frozenset(use.key for use in uses if not use.bypass),
         min((length for one in windows if (length := _length_ms(one, policy, channel)) is not None), default=None),
-        tuple(one for one in windows if one.kind == "calendar"),
+        tuple(one for one in windows if one.by_clock),
         tuple((one, key) for one in policy.suppressions if caps.reaches(one.reach, item, placement.id, channel)
               for key in caps.keys(one, item, placement.id, channel)),
         tested, holdouts,

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.model.terms import Purpose as Purpose
 from pipeline.core.model.terms import Tcf as Tcf
+from pipeline.core.model.windows import Window
 from pipeline.core.model.words import Scalar
 from pipeline.core.rules.cel.build import Facts, Fn
 from pipeline.core.rules.rule import Number, Rule
 
-Unit = Literal["minute", "hour", "day", "week", "month"]
 Escape = Literal["html", "url", "json", "none"]
 Scope = Literal["item", "tag", "campaign", "placement", "channel", "session", "all"]
 
@@ -26,20 +26,6 @@ class Attribute:
     type: str
     convert: Callable[[Scalar], Any]
     default: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How far back a cap looks. Rolling: `length_ms`. Calendar: `count` units, in UTC or the subject's zone. Session:
-    the session on the channel."""
-
-    kind: Literal["rolling", "calendar", "session", "lifetime"]
-    length_ms: int = 0
-    unit: Unit = "day"
-    count: int = 1
-    local: bool = False
-    #: ISO weekday on which a calendar week starts (1 Monday … 7 Sunday).
-    week_start: int = 1
 
 
 @dataclass(frozen=True, slots=True)

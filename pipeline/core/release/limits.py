@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.core.model.definitions import Cap, Channel, Suppression, Window
+from pipeline.core.model.definitions import Cap, Channel, Suppression
+from pipeline.core.model.windows import Window, span, window_of
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.sections.behaviour import GAP_MS
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
@@ -26,8 +27,8 @@ def channel(book: RuleBook, name: str, one: Body, data: Body) -> Channel:
 def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
     """One frequency cap, or contact pressure where it has weights."""
     path = ("caps", name)
-    window = one["window"]
-    if one["limit"] > TIMESTAMPS_MAX and window["kind"] != "lifetime":
+    window = window_of(one["window"])
+    if one["limit"] > TIMESTAMPS_MAX and window.forgets:
         book.problems.add((*path, "limit"), f"a cap within a window counts to {TIMESTAMPS_MAX} at most")
     weights = one.get("weights")
     if weights is not None:
@@ -42,12 +43,12 @@ def cap(book: RuleBook, name: str, one: Body, data: Body) -> Cap:
     of_account = one.get("of") == "account"
     if of_account and one["counted"] != "decision":
         book.problems.add((*path, "counted"), "an account's cap counts decisions", "write count: decision")
-    if of_account and window.get("local"):
+    if of_account and window.local:
         book.problems.add((*path, "window"), "an account has no zone of its own", "write zone: utc")
-    if of_account and window["kind"] == "session":
+    if of_account and window.by_channel:
         book.problems.add((*path, "window"), "an account has no sessions", "write a window as 1h")
-    return Cap(name, one["counted"], one["scope"], Window(**window), one["limit"], book.reach(path, one, data),
-               describe(one), None if weights is None else dict(weights), of_account)
+    return Cap(name, one["counted"], one["scope"], window, one["limit"], book.reach(path, one, data),
+               describe(one, window), None if weights is None else dict(weights), of_account)
 
 
 def suppression(book: RuleBook, name: str, one: Body, data: Body) -> Suppression:
@@ -61,26 +62,9 @@ def suppression(book: RuleBook, name: str, one: Body, data: Body) -> Suppression
                 book.reach(path, one, data), text)
 
 
-def describe(one: Body) -> str:
+def describe(one: Body, window: Window) -> str:
     """A cap in words, for explanations: `at most 3 impression per item in 7d`."""
-    window = one["window"]
-    if window["kind"] == "rolling":
-        when = f"in {span(window['length_ms'])}"
-    elif window["kind"] == "lifetime":
-        when = "ever"
-    elif window["kind"] == "session":
-        when = "" if one["scope"] == "session" else "in a session"
-    else:
-        every = f"{window['count']} {window['unit']}s" if window.get("count", 1) > 1 else window["unit"]
-        when = f"per calendar {every} ({'subject zone' if window.get('local') else 'UTC'})"
     whose = " over all members of the account" if one.get("of") == "account" else ""
     points = " points" if one.get("weights") is not None else ""
-    return f"at most {one['limit']}{points} {one['counted']} per {one['scope']}{whose} {when}".rstrip()
-
-
-def span(length_ms: int) -> str:
-    """A length of time as a marketer writes it."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if length_ms % size == 0:
-            return f"{length_ms // size}{unit}"
-    return f"{length_ms}ms"
+    said = f"at most {one['limit']}{points} {one['counted']} per {one['scope']}{whose}"
+    return f"{said} {window.phrase(one['scope'])}".rstrip()

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any, Final
 
 from pipeline.core.model.definitions import Attribute, Policy
+from pipeline.core.model.moments import moment
 from pipeline.core.model.records import Account
 from pipeline.core.model.words import Scalar
-from pipeline.core.rules import readers, signals, windows
+from pipeline.core.rules import readers, signals
 from pipeline.core.rules.cel.build import AT_LEAST
 from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.core.sections import memberships
@@ -130,7 +131,7 @@ def _add_account(facts: dict[str, Any], profile: Person, policy: Policy, account
 
 
 def _add_time(facts: dict[str, Any], reads: frozenset[str], profile: Person, policy: Policy, now_ms: int) -> None:
-    now = windows.moment(now_ms)
+    now = moment(now_ms)
     if "now" in reads:
         facts["now"] = now
     if "zone" not in reads and _LOCAL.isdisjoint(reads):

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from pipeline.core.hashing import fraction
 from pipeline.core.model.definitions import Lifecycle, Policy, Segment
+from pipeline.core.model.moments import moment
 from pipeline.core.model.records import Account
 from pipeline.core.rules import facts as fact
-from pipeline.core.rules import signals, windows
+from pipeline.core.rules import signals
 from pipeline.core.rules.rule import passes
 from pipeline.core.sections.lifecycle import STAGES_MAX, Stage
 from pipeline.core.sections.section import changed
@@ -143,7 +144,7 @@ def _due_ms(profile: Person, policy: Policy, now_ms: int) -> int | None:
         dues.append(_next(now_ms, _HOUR_MS, int(own * _HOUR_MS)))
     clock_ms = _QUARTER_MS if "local.minute" in policy.segment_reads else _HOUR_MS
     if not _CLOCKS.isdisjoint(policy.segment_reads):
-        ahead = windows.moment(now_ms).astimezone(fact.zone_of(profile, policy)[1]).utcoffset() or timedelta(0)
+        ahead = moment(now_ms).astimezone(fact.zone_of(profile, policy)[1]).utcoffset() or timedelta(0)
         dues.append(_next(now_ms, clock_ms, int(own * _SPREAD_MS) - ahead // timedelta(milliseconds=1)))
     counted = signals.due_ms(policy.windowed, profile, now_ms)
     return min(dues) if counted is None else min(counted, *dues)

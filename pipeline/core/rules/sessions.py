@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.core.model.definitions import Channel
-from pipeline.core.sections.behaviour import LENGTH_MS_MAX, Session
+from pipeline.core.model.windows import SESSION_MS_MAX
+from pipeline.core.sections.behaviour import Session
 
 
 def after(
@@ -24,7 +25,7 @@ def at(session: Session | None, at_ms: int, gap_ms: int) -> Session:
         return Session(at_ms, at_ms)
     if at_ms >= session.last_ms:
         paused = at_ms - session.last_ms >= gap_ms
-        begins = paused or at_ms - session.start_ms >= LENGTH_MS_MAX
+        begins = paused or at_ms - session.start_ms >= SESSION_MS_MAX
         return Session(at_ms if begins else session.start_ms, at_ms)
-    belongs = session.start_ms - gap_ms < at_ms and session.last_ms - at_ms < LENGTH_MS_MAX
+    belongs = session.start_ms - gap_ms < at_ms and session.last_ms - at_ms < SESSION_MS_MAX
     return Session(min(session.start_ms, at_ms), session.last_ms) if belongs else session

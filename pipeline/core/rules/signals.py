@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.core.model.definitions import Matcher, Policy, Signal
+from pipeline.core.model.moments import moment
 from pipeline.core.model.records import FeedbackEvent
-from pipeline.core.rules import windows
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended
 from pipeline.core.subject import Person
 
@@ -58,7 +58,7 @@ def value(signal: Signal, profile: Person, now_ms: int) -> Any:
         return count if count == signal.up_to or _whole(signal, profile, now_ms) else None
     if signal.kind == "last":
         timestamps = behaviour.get(signal.keys[0])
-        return windows.moment(timestamps[-1]) if timestamps else None
+        return moment(timestamps[-1]) if timestamps else None
     happened = _happened(signal, [behaviour.get(key, ()) for key in signal.keys])
     if _whole(signal, profile, now_ms) or (happened and signal.without is None):
         return happened

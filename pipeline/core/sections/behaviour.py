@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from pipeline.core.model.values import Value
+from pipeline.core.model.windows import SESSION_MS_MAX
 from pipeline.core.sections.mappings import combined, only
 from pipeline.core.sections.section import Section, whole
 from pipeline.core.sections.timestamps import minus, newest
@@ -20,9 +21,6 @@ Signals = dict[str, tuple[int, ...]]
 #: A pause as long ends a session, where a channel declares none; and the longest that it may declare.
 GAP_MS: Final = 1_800_000
 GAP_MS_MAX: Final = 4 * 3_600_000
-
-#: A session without a pause ends after a day: whoever never pauses is no visitor, and what counts must have an end.
-LENGTH_MS_MAX: Final = 86_400_000
 
 
 class Session(Value, frozen=True, omit_defaults=True):
@@ -56,7 +54,7 @@ def merged_sessions(a: Mapping[str, Session], b: Mapping[str, Session]) -> dict[
 
 def _one_session(a: Session, b: Session) -> Session:
     first, last = sorted((a, b), key=lambda one: (one.last_ms, one.start_ms))
-    whole = last.start_ms - first.last_ms < GAP_MS_MAX and last.last_ms - first.start_ms < LENGTH_MS_MAX
+    whole = last.start_ms - first.last_ms < GAP_MS_MAX and last.last_ms - first.start_ms < SESSION_MS_MAX
     return Session(min(first.start_ms, last.start_ms), last.last_ms) if whole else last
 
 
