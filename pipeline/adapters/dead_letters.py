@@ -16,7 +16,7 @@ from pipeline.adapters import kafka, reading
 from pipeline.adapters.keys import Keys
 from pipeline.adapters.messages import headers_of
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model.records import DeadLetterRecord
+from pipeline.core.model.records import DeadLetter
 from pipeline.core.model.values import replaced
 from pipeline.flow import Reason
 from pipeline.settings import Settings
@@ -50,7 +50,7 @@ ADVICE: Final[dict[str, str]] = {
 class Letter:
     """One dead letter; `written_at_ms` and `partition` are those of the letter, not of the record in it."""
 
-    record: DeadLetterRecord
+    record: DeadLetter
     written_at_ms: int
     partition: int
     replays: int = 0
@@ -139,7 +139,7 @@ def with_values(settings: Settings, letters: Iterable[Letter], progress: Progres
 def _letter(message: Message, keys: Keys) -> Letter | None:
     """None where the record is no letter, or one of a subject that was erased."""
     try:
-        record: DeadLetterRecord = keys.value(DEAD_LETTERS, message.key(), message.value())
+        record: DeadLetter = keys.value(DEAD_LETTERS, message.key(), message.value())
     except CodecError:
         return None
     if record.encrypted is not None:

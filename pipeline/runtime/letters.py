@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pipeline.core.model.records import DeadLetterRecord
+from pipeline.core.model.records import DeadLetter
 from pipeline.flow import Reason, Record
 
 #: What is kept of a record; together well below what `dead.letters` takes.
@@ -19,7 +19,7 @@ KEY_BYTES_MAX: Final = 32_768
 DETAIL_CHARS_MAX: Final = 4_096
 
 
-def letter_of(record: Record, reason: Reason, detail: str, flow: str, worker: str) -> DeadLetterRecord:
+def letter_of(record: Record, reason: Reason, detail: str, flow: str, worker: str) -> DeadLetter:
     """The record's bytes as they are, or as many as are kept; `cut_bytes` counts the others."""
     key, key_cut = _kept("key", record.key, KEY_BYTES_MAX)
     value, value_cut = _kept("value", record.value, VALUE_BYTES_MAX)
@@ -28,7 +28,7 @@ def letter_of(record: Record, reason: Reason, detail: str, flow: str, worker: st
     # A detail may quote what is text in JSON and not in UTF-8.
     advice = detail[:DETAIL_CHARS_MAX].encode(errors="replace").decode()
     said = "; ".join([advice, *(said for _, said in cuts if said)])
-    return DeadLetterRecord(
+    return DeadLetter(
         reason=reason,
         detail=said,
         topic=record.topic,

@@ -10,7 +10,7 @@ from pipeline.adapters.dead_letters import ADVICE, Filter, Letter
 from pipeline.cli.dead_letter_text import as_dict, describe, hex_dump, parse_since, printable, schema_named
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
-from pipeline.core.model.records import DeadLetterRecord
+from pipeline.core.model.records import DeadLetter
 from pipeline.flow import Reason
 from tests.support.golden import IDENTITY
 from topics.catalog import IDENTITY_EVENTS
@@ -20,7 +20,7 @@ GOOD = avro.encode(IDENTITY_EVENTS, IDENTITY)
 
 
 def letter(value: bytes | None = b'{"a": 1}', reason: str = "not_avro", at_ms: int = 5) -> Letter:
-    record = DeadLetterRecord(
+    record = DeadLetter(
         reason, "send Avro", "identity.events", 3, 12, at_ms, b"default/\xff", value, {"trace": b"00", "empty": None},
         "identity", "worker-1",
     )

@@ -20,7 +20,7 @@ from pipeline.cli import dead_letters as dead_letters_cli
 from pipeline.cli import topics as topics_cli
 from pipeline.codecs import avro
 from pipeline.core.model.bounds import ID_CHARS_MAX
-from pipeline.core.model.records import CatalogItem, DeadLetterRecord
+from pipeline.core.model.records import CatalogItem, DeadLetter
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.runtime import ports
 from pipeline.settings import Settings
@@ -267,9 +267,9 @@ def test_a_follower_goes_on_after_a_restart_of_the_broker(tmp_path: Path, follow
 
 def letter(
     topic: str, offset: int, value: bytes | None, key: bytes | None = b"shop/1", cut: int = 0
-) -> DeadLetterRecord:
+) -> DeadLetter:
     headers: dict[str, bytes | None] = {"traceparent": b"00-1", "nothing": None}
-    return DeadLetterRecord("not_avro", "send Avro", topic, 0, offset, 5, key, value, headers, "identity", "w", cut)
+    return DeadLetter("not_avro", "send Avro", topic, 0, offset, 5, key, value, headers, "identity", "w", cut)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.codecs import avro
-from pipeline.core.model.records import DeadLetterRecord
+from pipeline.core.model.records import DeadLetter
 from pipeline.flow import Fate, Reason, Record
 from pipeline.runtime.fates import dead_letter
 from pipeline.runtime.letters import HEADERS_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
@@ -18,7 +18,7 @@ from topics.catalog import DEAD_LETTERS, FEEDBACK_EVENTS, LARGEST_RECORD_BYTES
 (FLOW,) = (flow for flow in FLOWS if flow.reads is FEEDBACK_EVENTS)
 
 
-def letter(record: Record, detail: str = "send Avro") -> DeadLetterRecord:
+def letter(record: Record, detail: str = "send Avro") -> DeadLetter:
     sent = dead_letter(FLOW, record, Reason.NOT_AVRO, detail, "worker-1")
     assert sent.topic == DEAD_LETTERS.name
     assert len(sent.key) + len(sent.value or b"") < DEAD_LETTERS.max_record_bytes <= LARGEST_RECORD_BYTES

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public name
 
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.codecs import avro
-from pipeline.core.model.records import DeadLetterRecord, Decision
+from pipeline.core.model.records import DeadLetter, Decision
 from pipeline.core.model.values import replaced
 from pipeline.runtime import membership
 from pipeline.settings import Settings
@@ -150,9 +150,9 @@ def positions(client: Client) -> dict[str, list[int]]:
     }
 
 
-def letters_after(client: Client, since: list[int], count: int) -> list[DeadLetterRecord]:
+def letters_after(client: Client, since: list[int], count: int) -> list[DeadLetter]:
     """The dead letters from `since` on, once there are so many."""
-    letters: list[DeadLetterRecord] = wait_until(
+    letters: list[DeadLetter] = wait_until(
         lambda: (found := client.values(DEAD_LETTERS, since)) and len(found) >= count and found,
         what=f"{count} dead letters",
     )

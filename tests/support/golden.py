@@ -142,7 +142,7 @@ VALUES: Final[dict[str, Any]] = {
     "catalog_item": records.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
     "policy_release": records.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
     "account": ACCOUNT,
-    "dead_letter": records.DeadLetterRecord(
+    "dead_letter": records.DeadLetter(
         "not_avro", "send Avro", "identity.events", 3, 12345, AT_MS, None, b"\xff{}", {"traceparent": b"00", "x": None},
         "identity", "worker-1",
     ),

@@ -354,7 +354,7 @@ class InboxRecord(Value, frozen=True):
     earlier: list[str] = value_field(default_factory=list)
 
 
-class DeadLetterRecord(Value, frozen=True):
+class DeadLetter(Value, frozen=True):
     """The original bytes of a record that could not be used, and why."""
 
     reason: str
