@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -21,14 +20,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.bridge import openapi, problems
 from pipeline.bridge.counting import CountingMiddleware
-from pipeline.bridge.decide_endpoint import DecideEndpoint
-from pipeline.bridge.events_endpoint import EventsEndpoint
-from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import Operation
-from pipeline.bridge.operations import table
-from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
+from pipeline.bridge.operations import Endpoints, table
 from pipeline.bridge.problems import Problem
-from pipeline.bridge.readiness import Readiness
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -47,17 +41,6 @@ _DOCS: Final = f"""<!DOCTYPE html>
 """
 
 _log = logging.getLogger("nextbest.bridge")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """What the application puts on the air."""
-
-    decide: DecideEndpoint
-    events: EventsEndpoint
-    privacy: PrivacyEndpoint
-    readiness: Readiness
-    metrics: BridgeMetrics
 
 
 def create(endpoints: Endpoints, lifespan: Lifespan | None = None, origins: Sequence[str] = ()) -> Starlette:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -56,19 +57,15 @@ _EVENT_PROBLEMS: Final = (
 _BROWSERS: Final = ("application/json", "text/plain")
 
 
-class Endpoints(Protocol):
+@dataclass(frozen=True, slots=True)
+class Endpoints:
     """What the application puts on the air."""
 
-    @property
-    def decide(self) -> DecideEndpoint: ...
-    @property
-    def events(self) -> EventsEndpoint: ...
-    @property
-    def privacy(self) -> PrivacyEndpoint: ...
-    @property
-    def readiness(self) -> Readiness: ...
-    @property
-    def metrics(self) -> BridgeMetrics: ...
+    decide: DecideEndpoint
+    events: EventsEndpoint
+    privacy: PrivacyEndpoint
+    readiness: Readiness
+    metrics: BridgeMetrics
 
 
 class Status(BaseModel):

@@ -20,13 +20,14 @@ from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.privacy_archive import open_archive
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
-from pipeline.bridge.app import Endpoints, create
+from pipeline.bridge.app import create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded, with_descriptors
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.operations import Endpoints
 from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.quotas import Quotas, QuotasError
 from pipeline.bridge.readiness import KafkaWorkers, Readiness

@@ -6,7 +6,7 @@ be waiting for their items: a name that no item has is only doubted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from pipeline.core.model.problems import Path, Problem, Problems
 from pipeline.policy.definitions import GoldenDefinition, PolicyDefinition, ReachDefinition
@@ -50,12 +50,9 @@ def doubtful(definition: PolicyDefinition) -> list[Problem]:
 
 
 def _reaches(definition: PolicyDefinition) -> Iterator[tuple[Path, ReachDefinition]]:
-    sections: Mapping[str, Mapping[str, object]] = {
-        "caps": definition.caps, "suppressions": definition.suppressions, "experiments": definition.experiments,
-        "holdouts": definition.holdouts,
-    }
-    for section, declared in sections.items():
-        for name, one in declared.items():
+    for section in PolicyDefinition.model_fields:
+        declared = getattr(definition, section)
+        for name, one in declared.items() if isinstance(declared, dict) else ():
             reach = getattr(one, "reach", None)
             if isinstance(reach, ReachDefinition):
                 yield (section, name, "for"), reach

@@ -17,12 +17,13 @@ import uvicorn
 
 from pipeline.adapters.privacy_archive import PrivacyArchive
 from pipeline.bridge.api_keys import ApiKeys
-from pipeline.bridge.app import Endpoints, create
+from pipeline.bridge.app import create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
+from pipeline.bridge.operations import Endpoints
 from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import Probe, Readiness
