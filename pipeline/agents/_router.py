@@ -284,12 +284,7 @@ def _merged(event: InboxRecord, given: Person, state: Person | None, ctx: Contex
     known = own.links.get(one.hash)
     brought = [one.hash] if known is not None and known.cause == BROUGHT else []
     leads = _links.leads(after, (*brought, *given.links), event.event_id, ctx.now_ms)
-    live = ctx.live(tenant_of(event.profile_id))
-    if live is None:
-        return Accept(Reason.MERGED, after, leads)
-    after, changes = segments.refresh(after, live.policy, ctx.now_ms, None, account=accounts.of(after, live.accounts))
-    emits = segment_changes(event.profile_id, changes, event.event_id, live.release, ctx.now_ms)
-    return Accept(Reason.MERGED, after, (*leads, *emits))
+    return _undo.refreshed(Reason.MERGED, event, after, ctx, leads)
 
 
 _HANDLERS: Final[dict[Route, Handler]] = {

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pipeline.agents._apply import segment_changes
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
-from pipeline.core.identity import merge, undo
+from pipeline.core.identity import accounts, merge, undo
 from pipeline.core.identity.identifiers import key_of
 from pipeline.core.identity.links import settled
 from pipeline.core.keys import hash_of, tenant_of
@@ -157,6 +157,7 @@ def refreshed(
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(reason, profile, emits)
-    after, changes = segments.refresh(profile, live.policy, ctx.now_ms, None)
+    account = accounts.of(profile, live.accounts)
+    after, changes = segments.refresh(profile, live.policy, ctx.now_ms, None, account=account)
     return Accept(reason, after, (*emits, *segment_changes(event.profile_id, changes, event.event_id, live.release,
                                                           ctx.now_ms)))

@@ -187,6 +187,23 @@ def test_memberships_come_along_with_a_merge(published: Any) -> None:
     assert list(firm.pipeline.state("shop/ann").accounts) == [ACME]
 
 
+def test_nobody_leaves_an_accounts_segment_by_a_merge_or_its_undo(published: Any) -> None:
+    firm = Shop(published, 1)
+    [ann] = firm.members
+    firm.says(traits={"plan": "enterprise"})
+    assert firm.asks(ann) and "enterprise" in firm.pipeline.state(ann).segments
+    before = len(firm.pipeline.values(SEGMENT_CHANGES))
+    firm.pipeline.send(IDENTITY_EVENTS, "shop/device", shop.consent("shop/device", firm.now_ms))
+    firm.send("shop/device", IdentityKind.ALIAS, alias_of=ann)
+    firm.pipeline.run()
+    assert "shop/device" in firm.pipeline.state(ann).merged
+    firm.send("shop/device", IdentityKind.UNMERGE)
+    firm.pipeline.run()
+    assert firm.pipeline.state(ann).merged == {} and "enterprise" in firm.pipeline.state(ann).segments
+    told = [one.segment for one in firm.pipeline.values(SEGMENT_CHANGES)[before:] if one.profile_id == ann]
+    assert "enterprise" not in told
+
+
 def test_an_account_must_agree_to_be_written_to_beside_its_member(published: Any) -> None:
     firm = Shop(published, 1)
     [ann] = firm.members
