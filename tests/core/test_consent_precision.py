@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.core.consent import permission
@@ -102,6 +102,8 @@ def test_a_yes_that_ran_out_counts_as_missing() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3 * 24)), min_size=1, max_size=5))
+# Each no has its own later yes, the exact one and the string's; no yes is certainly later than both.
+@example([(False, False, 48), (False, True, 49), (True, False, 49), (True, True, 50)])
 def test_yes_needs_a_yes_that_no_doubt_is_about(said: list[tuple[bool, bool, int]]) -> None:
     """The rule as documented, as an oracle over everything that was said, in every order of arrival."""
     statements = [(by_string, yes, hour(at)) for by_string, yes, at in said]
@@ -112,7 +114,9 @@ def test_yes_needs_a_yes_that_no_doubt_is_about(said: list[tuple[bool, bool, int
         begins = yes[2] // DAY_MS * DAY_MS if yes[0] and not no[0] else yes[2]
         return no[2] < begins
 
-    possible = any(yes[1] and all(beats(no, yes) for no in statements if not no[1]) for yes in statements)
+    # Then the last word of all, whenever exactly it was, is a yes.
+    possible = any(one[1] for one in statements) and all(
+        any(yes[1] and beats(no, yes) for yes in statements) for no in statements if not no[1])
     for order in permutations(statements):
         outcome = why(*(tc_string(yes, at, at // DAY_MS * DAY_MS) if by_string else category(yes, at)
                         for by_string, yes, at in order), at_ms=end_ms)
