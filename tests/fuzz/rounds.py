@@ -43,15 +43,17 @@ _BOUNDS: Final[list[Any]] = [
     0, -1, 2**53, 2**63 - 1, -(2**63), 1e308, -1e308, 5e-324, "", "x" * 1_024, "\U0001f600", "9999-12-31T23:59:59Z",
     "0001-01-01T00:00:00Z", "999999999999999999m", True, None, "\x00", "null", "{{ profile.plan }}"]
 #: Of HTTP these are the answers to what came while a worker was not there yet; everything else of the 500s is a bug.
-_EXAMPLES: Final = settings(max_examples=60, deadline=None, database=None, phases=(Phase.generate,),
+_EXAMPLES: Final = settings(deadline=None, database=None, phases=(Phase.generate,),
                             suppress_health_check=list(HealthCheck))
 
 
 class Rounds:
     """One source of chance for all of them. `calls`, `records`: how much was tried."""
 
-    def __init__(self, there: Installation, chance: random.Random) -> None:
+    def __init__(self, there: Installation, chance: random.Random, examples: int = 60) -> None:
+        """`examples`: of each operation and shape, in a round."""
         self._there = there
+        self._settings = settings(_EXAMPLES, max_examples=examples)
         self._chance = chance
         self._document = there.http.get("/openapi.json").json()
         self.calls = 0
@@ -73,7 +75,7 @@ class Rounds:
         operations: list[Any] = [one.ok() for one in schema.get_all_operations()]  # type: ignore[union-attr]
         for operation in self._chance.sample(operations, k=min(8, len(operations))):
             @seed(self._chance.randrange(2**32))
-            @_EXAMPLES
+            @self._settings
             @given(operation.as_strategy())
             def call(case: Any) -> None:
                 answer = case.as_transport_kwargs(base_url=str(self._there.http.base_url))
@@ -90,7 +92,7 @@ class Rounds:
 
     def _shaped(self, path: str, strategy: Any) -> None:
         @seed(self._chance.randrange(2**32))
-        @_EXAMPLES
+        @self._settings
         @given(strategy)
         def call(body: Any) -> None:
             try:

@@ -15,6 +15,6 @@ pytestmark = pytest.mark.broker
 
 def test_a_round_of_odd_inputs_hurts_nobody(tmp_path: Path) -> None:
     with installed(tmp_path) as there:
-        rounds = Rounds(there, random.Random(1))
+        rounds = Rounds(there, random.Random(1), examples=25)
         rounds.one()
     assert rounds.calls > 200 and rounds.records > 400
