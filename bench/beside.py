@@ -24,7 +24,7 @@ from rich.table import Table
 
 SUBJECTS: Final = 10_000
 REQUESTS: Final = 20_000
-RUNS: Final = 3
+RUNS: Final = 2
 RATE: Final = 200
 ROUNDS: Final = 4
 ROUND_S: Final = 8.0
