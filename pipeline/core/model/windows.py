@@ -1,10 +1,11 @@
 """The windows that a cap counts in: each kind says when it began, when it ends, and what it is called.
 
-A kind is one class here, and how a policy file writes it (`pipeline.policy.definitions.WindowDefinition`).
+A kind is one class here, and how a policy file writes it (`pipeline.policy.limit_definitions.WindowDefinition`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -27,7 +28,7 @@ _UNIT_MS: Final = {
 _ALWAYS_MS: Final = 2**62
 
 
-class Window:
+class Window(ABC):
     """How far back a cap looks. Times are epoch milliseconds; `session_ms`: when the session began; `pause_ms`: what
     ends one."""
 
@@ -41,13 +42,13 @@ class Window:
     #: Whether these are the subject's clocks.
     local: bool = False
 
+    @abstractmethod
     def start_ms(self, now_ms: int, zone: tzinfo, session_ms: int = 0) -> int:
         """The first millisecond that counts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end_ms(self, now_ms: int, zone: tzinfo, pause_ms: int) -> int | None:
         """When what is counted now stops counting, if nothing more happens; None: never."""
-        raise NotImplementedError
 
     def frees(self, times: Sequence[int], now_ms: int, zone: tzinfo) -> list[int]:
         """Of what counts now, when each stops counting, where it does so one after the other."""
@@ -58,13 +59,13 @@ class Window:
         return None
 
     @property
+    @abstractmethod
     def look_back_ms(self) -> int:
         """No shorter than the window, wherever it stands."""
-        raise NotImplementedError
 
+    @abstractmethod
     def phrase(self, scope: str) -> str:
         """As an explanation says it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
