@@ -6,14 +6,12 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.core.model import windows
 from pipeline.core.rules.formats import locale_of
 from pipeline.core.sections.behaviour import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
+from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
 from pipeline.policy.values import (
-    WEEKDAYS,
-    Counted,
     Definition,
     Doc,
     Id,
@@ -22,13 +20,11 @@ from pipeline.policy.values import (
     Moment,
     Name,
     Names,
-    Outcome,
     Span,
     Tags,
     TimeOfDay,
     Value,
     Weekday,
-    span_ms,
 )
 
 _GAP_MS_MIN: Final = 60_000
@@ -122,81 +118,6 @@ class SegmentDefinition(Definition):
     rule: str
     version: int = Field(1, ge=1)
     doc: Doc = ""
-
-
-class WindowDefinition(Definition):
-    """`7d` (rolling), `session`, `lifetime`, or calendar units: `{calendar: day, zone: subject}`."""
-
-    rolling_ms: int | None = None
-    session: bool = False
-    lifetime: bool = False
-    calendar: Literal["minute", "hour", "day", "week", "month"] | None = None
-    every: int = Field(1, ge=1, le=366)
-    zone: Literal["utc", "subject"] = "utc"
-    week_start: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "monday"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        if value in ("lifetime", "session"):
-            return {value: True}
-        if isinstance(value, str):
-            length_ms = span_ms(value)
-            if length_ms == 0:
-                raise ValueError(f"{value!r} is no window: nothing ever counts in it")
-            return {"rolling_ms": length_ms}
-        if isinstance(value, dict) and "calendar" in value:
-            more = sorted(set(value) - {"calendar", "every", "zone", "week_start"})
-            if more:
-                raise ValueError(f"a calendar window has no {more[0]!r}: write 7d, session, lifetime, or "
-                                 "{calendar: day}")
-            return value
-        raise ValueError("write a window as 7d, session, lifetime, or {calendar: day}")
-
-    def body(self) -> dict[str, Any]:
-        """As a release's body has it; see `pipeline.core.model.windows`."""
-        if self.rolling_ms is not None:
-            return {"kind": windows.Rolling.kind, "length_ms": self.rolling_ms}
-        if self.lifetime:
-            return {"kind": windows.Lifetime.kind}
-        if self.session:
-            return {"kind": windows.Session.kind}
-        return {"kind": windows.Calendar.kind, "unit": self.calendar, "count": self.every,
-                "local": self.zone == "subject", "week_start": WEEKDAYS.index(self.week_start) + 1}
-
-
-class ReachDefinition(Definition):
-    items: Annotated[Names, Field(alias="item")] = []
-    kinds: Annotated[Names, Field(alias="kind")] = []
-    tags: Annotated[Tags, Field(alias="tag")] = []
-    campaigns: Annotated[Names, Field(alias="campaign")] = []
-    placements: Annotated[Names, Field(alias="placement")] = []
-    channels: Annotated[Names, Field(alias="channel")] = []
-
-
-class CapDefinition(Definition):
-    counted: Annotated[Counted, Field(alias="count")]
-    scope: Annotated[
-        Literal["item", "tag", "campaign", "placement", "channel", "session", "all"], Field(alias="per")]
-    limit: int = Field(ge=0, le=1_000_000_000)
-    window: WindowDefinition
-    reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
-    weights: dict[str, Annotated[int, Field(ge=0)]] | None = None
-    of: Literal["profile", "account"] = "profile"
-    doc: Doc = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_the_session(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("per") == "session":
-            return {"window": "session", **value}
-        return value
-
-    @model_validator(mode="after")
-    def _one_window(self) -> CapDefinition:
-        if self.scope == "session" and not self.window.session:
-            raise ValueError("a cap per session has the session for its window: leave the window out")
-        return self
 
 
 class ArbitrationDefinition(Definition):
@@ -329,16 +250,6 @@ class StageDefinition(Definition):
 class LifecycleDefinition(Definition):
     stages: list[StageDefinition] = []
     forward_only: bool = False
-
-
-class SuppressionDefinition(Definition):
-    counted: Annotated[Outcome, Field(alias="when")]
-    scope: Annotated[Literal["item", "tag", "campaign", "placement", "channel", "all"], Field(alias="per")]
-    at_least: int = Field(1, ge=1, le=1_000)
-    within_ms: Annotated[Span, Field(alias="within")]
-    lasts_ms: Annotated[Span, Field(alias="lasts")]
-    reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
-    doc: Doc = ""
 
 
 class VariantDefinition(Definition):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pipeline.core.model.problems import Path, Problem, Problems
-from pipeline.policy.definitions import GoldenDefinition, PolicyDefinition, ReachDefinition
+from pipeline.policy.definitions import GoldenDefinition, PolicyDefinition
+from pipeline.policy.limit_definitions import ReachDefinition
 
 
 def unknown(definition: PolicyDefinition) -> list[Problem]:

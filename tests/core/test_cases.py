@@ -16,7 +16,7 @@ from pipeline.core.model.windows import Calendar, bounds, window_of
 from pipeline.core.rules.cel.functions import zone
 from pipeline.core.rules.facts import CONVERT
 from pipeline.core.rules.rule import compile_rule, stop_of
-from pipeline.policy.definitions import CapDefinition
+from pipeline.policy.limit_definitions import CapDefinition
 
 from .behaviour_page import PAGE, page
 from .build import made
