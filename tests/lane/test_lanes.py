@@ -216,8 +216,11 @@ def test_a_handler_that_raises_makes_a_dead_letter_and_leaves_the_state(
     assert "ZeroDivisionError at " in line and "release none" in line and "note of the clause" in line
 
 
-@pytest.mark.parametrize("small", [0, 16_384])
-def test_a_section_that_is_something_else_is_no_records_fault(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("small", "error", "place"), [
+    (0, UndecodableError, r"Person\.traits"), (16_384, StateError, r"\$\.traits")])
+def test_a_section_that_is_something_else_is_no_records_fault(
+    small: int, error: type[Exception], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a state that cannot be read at all: what the table holds is not written over, nobody's record is blamed."""
     monkeypatch.setattr(sections, "SMALL_BYTES_MAX", small)
 
@@ -230,7 +233,7 @@ def test_a_section_that_is_something_else_is_no_records_fault(small: int, monkey
     pipeline.run()
     pipeline.restart()
     pipeline.send(FEEDBACK_EVENTS, "t/a", FeedbackEvent("e2", "t/a", FeedbackKind.TRACK, 1))
-    with pytest.raises((UndecodableError, StateError), match="traits"):
+    with pytest.raises(error, match=place):
         pipeline.run()
     assert pipeline.values(DEAD_LETTERS) == []
 
