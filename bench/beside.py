@@ -41,8 +41,8 @@ FIGURES: Final = (
 
 
 def work(directory: Path) -> list[float]:
-    """One turn with the code of whichever checkout is imported, which need not be this one: the median of each of
-    FIGURES."""
+    """One turn with the code of whichever checkout is imported: the median of each of FIGURES."""
+    # Which need not be this one: only what an older version of the benchmark has too is called.
     from bench import run, throughput
     from bench.cluster import Cluster
     from bench.inputs import Subjects
@@ -126,7 +126,7 @@ def show(own: list[list[float]], other: list[list[float]], checkout: Path, conso
 
 def main(
     checkout: Annotated[Path, typer.Argument(help="Another version of this project, with its .venv.", exists=True)],
-    turns: Annotated[int, typer.Option(help="Turns of each; about 100 seconds for one.")] = 5,
+    turns: Annotated[int, typer.Option(help="Turns of each; about three minutes for one.")] = 5,
     directory: Annotated[Path | None, typer.Option("--work", hidden=True)] = None,
 ) -> None:
     """Throughput, latency and processor time of this version and another one, in turn."""

@@ -43,7 +43,7 @@ _BOUNDS: Final[list[Any]] = [
     0, -1, 2**53, 2**63 - 1, -(2**63), 1e308, -1e308, 5e-324, "", "x" * 1_024, "\U0001f600", "9999-12-31T23:59:59Z",
     "0001-01-01T00:00:00Z", "999999999999999999m", True, None, "\x00", "null", "{{ profile.plan }}"]
 #: Of HTTP these are the answers to what came while a worker was not there yet; everything else of the 500s is a bug.
-_EXAMPLES: Final = settings(deadline=None, database=None, phases=(Phase.generate,),
+_EVERY_TIME: Final = settings(deadline=None, database=None, phases=(Phase.generate,),
                             suppress_health_check=list(HealthCheck))
 
 
@@ -53,7 +53,7 @@ class Rounds:
     def __init__(self, there: Installation, chance: random.Random, examples: int = 60) -> None:
         """`examples`: of each operation and shape, in a round."""
         self._there = there
-        self._settings = settings(_EXAMPLES, max_examples=examples)
+        self._settings = settings(_EVERY_TIME, max_examples=examples)
         self._chance = chance
         self._document = there.http.get("/openapi.json").json()
         self.calls = 0
