@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -15,6 +16,9 @@ __all__ = ["bootstrap"]
 # How long one example takes says nothing on a machine that others use too.
 settings.register_profile("nextbest", deadline=None)
 settings.load_profile("nextbest")
+
+# Brokers of tests live for a minute: what Java compiles for hours would take longer than it saves.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

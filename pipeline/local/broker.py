@@ -12,14 +12,14 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaException
 
 from pipeline.adapters import kafka
-from pipeline.local import jars
+from pipeline.local import jars, java_cache
 from pipeline.runtime import logs, ports
 from pipeline.runtime.errors import StartupError
 from pipeline.runtime.guarded import Guarded
@@ -29,6 +29,9 @@ HOST: Final = "127.0.0.1"
 HEAP: Final = "512m"
 START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 20.0
+#: A run that leaves what it found out (`java_cache`) does so at its end, and yields to all others.
+TRAINED_S_MAX: Final = 120.0
+YIELDING: Final = ("nice", "-n", "19")
 ROOM_BYTES_MIN: Final = 200_000_000
 
 JVM_FLAGS: Final = (
@@ -49,9 +52,13 @@ JVM_FLAGS: Final = (
 class EmbeddedBroker:
     """A broker on `port` (0: any free one) that keeps everything under `data_dir/kafka`, and continues from there."""
 
-    def __init__(self, data_dir: Path, port: int, say: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, say: Callable[[str], None] = lambda line: None, training: Sequence[str] = ()
+    ) -> None:
+        """`training`: flags of Java for a run that is made to start later ones quickly."""
         self._home = data_dir.resolve() / "kafka"
         self._say = say
+        self._training = training
         self._process: Guarded | None = None
         self.name = "broker"
         self.port = port
@@ -96,14 +103,19 @@ class EmbeddedBroker:
         ports.check_free(HOST, self.port, "--kafka-port")
         self.port = self.port or ports.free_port(HOST)
         command = [java(), *JVM_FLAGS]
-        paths = jars.ensure(jars.cache_directory() / jars.KAFKA.replace(":", "-"), self._say)
-        classpath = os.pathsep.join(map(str, paths))
+        kept = kafka_directory()
+        classpath = os.pathsep.join(map(str, jars.ensure(kept, self._say)))
         self._prepare_home()
+        if not self._training:
+            command += java_cache.flags(kept, train)
         self._format(command, classpath)
         settings = self._write_properties("broker.properties", "data")
+        grace_s = STOP_S_MAX
+        if self._training:
+            command, grace_s = [*YIELDING, *command, *self._training], TRAINED_S_MAX
         with logs.append_to(self.log_path) as log:
             self._process = Guarded.start(
-                [*command, "-cp", classpath, "kafka.Kafka", settings], log=log, grace_s=STOP_S_MAX, cwd=self._home
+                [*command, "-cp", classpath, "kafka.Kafka", settings], log=log, grace_s=grace_s, cwd=self._home
             )
 
     def answers(self) -> bool:
@@ -170,6 +182,21 @@ class EmbeddedBroker:
         lines = properties(self.port, ports.free_port(HOST), data)
         (self._home / name).write_text("".join(f"{key}={value}\n" for key, value in lines.items()), "utf-8")
         return name
+
+
+def kafka_directory() -> Path:
+    """Where the broker's jars are kept, and what makes it start quickly."""
+    return jars.cache_directory() / jars.KAFKA.replace(":", "-")
+
+
+def train(flags: Sequence[str]) -> None:
+    """Run a broker once from its start to its end, with these flags of Java more. Raises StartupError."""
+    directory = kafka_directory() / "training"
+    shutil.rmtree(directory, ignore_errors=True)
+    broker = EmbeddedBroker(directory, 0, training=flags)
+    broker.start()
+    broker.stop()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def java() -> str:
