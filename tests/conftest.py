@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs in two processes: one has the brokers, one test after the other; the other one the rest."""
+    """`make test` runs in two processes: one begins with the tests that share a broker, one after the other, the other
+    one with those that start an installation of their own; whichever is done takes the rest."""
     for item in items:
         if item.get_closest_marker("broker") is not None:
-            item.add_marker(pytest.mark.xdist_group("broker"))
+            shares = isinstance(item, pytest.Function) and "bootstrap" in item.fixturenames
+            item.add_marker(pytest.mark.xdist_group("broker" if shares else "installations"))
