@@ -17,6 +17,7 @@ COPY pyproject.toml ./
 COPY pipeline pipeline
 COPY topics topics
 COPY connectors connectors
+COPY replay_log replay_log
 COPY schemas schemas
 COPY policy policy
 RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels . \

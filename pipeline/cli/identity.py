@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, IDENTITY_EVENTS, POLICY_RELEASES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False,
-                  help="Identities: show a profile's links, try events before they join, undo a merge.")
+                  help="Identities: show a profile's links, try events before they join, undo merges.")
 
 Who = Annotated[str, typer.Argument(metavar="WHO", help="TYPE:VALUE, as email:ann@example.com; or TENANT/HASH.")]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="The tenant; default: the configured one.")]

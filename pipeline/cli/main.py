@@ -12,7 +12,10 @@ from typer.core import TyperCommand, TyperGroup
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is (`module:attribute`, a Typer or a function) and what the list of commands says about it."""
+    """Where a command is, and what the list of commands says about it.
+
+    `where`: `module:attribute`, a Typer or a function; `.module` is one beside this.
+    """
 
     where: str
     help: str
@@ -20,7 +23,7 @@ class Entry:
     def load(self, name: str) -> Any:
         """The command itself, ready to run."""
         module, _, attribute = self.where.partition(":")
-        found = getattr(import_module(f"pipeline.cli.{module}"), attribute)
+        found = getattr(import_module(module, __package__), attribute)
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False)
             found.command(name)(function)
@@ -30,22 +33,22 @@ class Entry:
 
 
 COMMANDS: Final = {
-    "up": Entry("up:up", "Run the whole installation here: broker, workers, bridge."),
-    "demo": Entry("demo:demo", "Run the main job on real data."),
-    "broker": Entry("broker:broker", "Run the embedded Kafka broker alone."),
-    "worker": Entry("worker:worker", "Run one worker."),
-    "bridge": Entry("bridge:bridge", "Run one bridge: the HTTP endpoints."),
-    "topics": Entry("topics:app", "Compare the declared topics with a cluster, and make them so."),
-    "policy": Entry("policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
-    "accounts": Entry("accounts:app", "Accounts (B2B): import a file of them, show one."),
-    "consent": Entry("consent:app", "Consent: import a file of what people allow."),
-    "tenants": Entry("tenants:app", "Tenants: their policies, quotas and usage."),
-    "dead-letters": Entry("dead_letters:app", "Records that could not be used: list, show and replay them."),
-    "identity": Entry("identity:app", "Identities: show a profile's links, try events before they join, undo a merge."),
-    "audit": Entry("audit:app", "Audits: decide recorded decisions again."),
-    "privacy": Entry("privacy:app", "Forget somebody, tell what is known, look whether it is gone."),
-    "replay-log": Entry("replay_log:replay_log", "Replay a log of impressions and clicks."),
-    "settings": Entry("settings:settings", "Show every setting: its value, where it comes from, what it means."),
+    "up": Entry(".up:up", "Run the whole installation here: broker, workers, bridge."),
+    "demo": Entry("replay_log.demo_command:demo", "Run the main job on real data."),
+    "broker": Entry(".broker:broker", "Run the embedded Kafka broker alone."),
+    "worker": Entry(".worker:worker", "Run one worker."),
+    "bridge": Entry(".bridge:bridge", "Run one bridge: the HTTP endpoints."),
+    "topics": Entry(".topics:app", "Compare the declared topics with a cluster, and make them so."),
+    "policy": Entry(".policy:app", "Check and publish the policy: segments, caps, placements, catalog."),
+    "accounts": Entry(".accounts:app", "Accounts (B2B): import a file of them, show one."),
+    "consent": Entry(".consent:app", "Consent: import a file of what people allow."),
+    "tenants": Entry(".tenants:app", "Tenants: their policies, quotas and usage."),
+    "dead-letters": Entry(".dead_letters:app", "Records that could not be used: list, show and replay them."),
+    "identity": Entry(".identity:app", "Identities: show a profile's links, try events before they join, undo merges."),
+    "audit": Entry(".audit:app", "Audits: decide recorded decisions again."),
+    "privacy": Entry(".privacy:app", "Forget somebody, tell what is known, look whether it is gone."),
+    "replay-log": Entry("replay_log.command:replay_log", "Replay a log of impressions and clicks."),
+    "settings": Entry(".settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, FeedbackEvent, IdentityEvent
-from pipeline.replay_log.rows import Impression
+from replay_log.rows import Impression
 from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS, Topic
 
 

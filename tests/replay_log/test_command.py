@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline.cli.replay_log import replay_log
-from pipeline.replay_log.progress import PLAIN_EVERY_S, ShownProgress
-from pipeline.replay_log.tally import Tally
 from pipeline.runtime import ports
+from replay_log.command import replay_log
+from replay_log.progress import PLAIN_EVERY_S, ShownProgress
+from replay_log.tally import Tally
 from tests.replay_log.pipeline_double import ManualClock
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def test_a_runs_name_must_fit_into_ids(folder: Path) -> None:
 def test_a_cluster_that_does_not_answer_is_told_with_what_to_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.replay_log.wire.ASK_S", 0.5)
+    monkeypatch.setattr("replay_log.wire.ASK_S", 0.5)
     nobody = f"127.0.0.1:{ports.free_port('127.0.0.1')}"
     text = said(folder, "--bootstrap", nobody)
     assert f"no Kafka answers at {nobody}" in text

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from pipeline.local.supervisor import Supervisor
-from pipeline.replay_log.demo import MARKER, curl, empty_folder, kept_running
 from pipeline.runtime.errors import StartupError
+from replay_log.demo import MARKER, curl, empty_folder, kept_running
 from tests.support.stack import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]

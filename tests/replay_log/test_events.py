@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.core.model.records import FeedbackKind
-from pipeline.replay_log.events import Run, decision_request, feedback_events, identity_events
-from pipeline.replay_log.rows import Impression
+from replay_log.events import Run, decision_request, feedback_events, identity_events
+from replay_log.rows import Impression
 
 RUN = Run("r1", purpose="ads")
 BARE = Impression(7, "t/s", "i1", "home", "app", scenario="sale")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.replay_log.errors import MappingError
-from pipeline.replay_log.mapping_file import Located, load_mapping
+from replay_log.errors import MappingError
+from replay_log.mapping_file import Located, load_mapping
 
 GOOD = """\
 subject: {type: user_id, columns: user}

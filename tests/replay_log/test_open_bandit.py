@@ -15,13 +15,13 @@ from pipeline.core.decide.decision import decide
 from pipeline.core.model.records import ConsentGrant, DecisionRequest
 from pipeline.core.subject import Person
 from pipeline.policy.load import load
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.mapping_file import load_mapping
-from pipeline.replay_log.open_bandit import dataset
-from pipeline.replay_log.open_bandit.dataset import PACKAGE, make_items, prepare
-from pipeline.replay_log.package_data import Package, fetch, verify
-from pipeline.replay_log.reading import Log
-from pipeline.replay_log.rows import read_impression
+from replay_log.errors import ReplayError
+from replay_log.mapping_file import load_mapping
+from replay_log.open_bandit import dataset
+from replay_log.open_bandit.dataset import PACKAGE, make_items, prepare
+from replay_log.package_data import Package, fetch, verify
+from replay_log.reading import Log
+from replay_log.rows import read_impression
 
 LOG = """\
 ,timestamp,item_id,position,click,propensity_score,user_feature_0,user_feature_1,user_feature_2,user_feature_3,x

@@ -14,11 +14,11 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from pipeline.replay_log import reading
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.mapping import Consent, Csv, Mapping, Source, Subject, Timestamp
-from pipeline.replay_log.reading import BadLine, Log
-from pipeline.replay_log.rows import Impression, read_impression
+from replay_log import reading
+from replay_log.errors import ReplayError
+from replay_log.mapping import Consent, Csv, Mapping, Source, Subject, Timestamp
+from replay_log.reading import BadLine, Log
+from replay_log.rows import Impression, read_impression
 
 MAPPING = Mapping(
     subject=Subject(columns=["user", "device"]),

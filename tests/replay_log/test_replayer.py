@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline.core.model.records import DecisionReply, DecisionRequest
-from pipeline.replay_log import replayer
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.events import Run
-from pipeline.replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
-from pipeline.replay_log.replayer import Ended, Limits, Replayer
-from pipeline.replay_log.rows import Impression
-from pipeline.replay_log.tally import Tally
+from replay_log import replayer
+from replay_log.errors import ReplayError
+from replay_log.events import Run
+from replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
+from replay_log.replayer import Ended, Limits, Replayer
+from replay_log.rows import Impression
+from replay_log.tally import Tally
 from tests.replay_log.pipeline_double import Answer, ManualClock, PipelineDouble, chosen, impressions
 
 RUN = Run("run", purpose="ads")

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.identity.identifiers import subject_key
-from pipeline.replay_log.errors import RowError
-from pipeline.replay_log.mapping import Consent, Mapping, Simulated, Source, Subject, Timestamp
-from pipeline.replay_log.rows import Impression, as_text, read_impression
+from replay_log.errors import RowError
+from replay_log.mapping import Consent, Mapping, Simulated, Source, Subject, Timestamp
+from replay_log.rows import Impression, as_text, read_impression
 
 PLAIN = Mapping(subject=Subject(columns=["user"]), item=Source(column="item"), placement=Source(constant="home"))
 ROW: dict[str, Any] = {"user": "u1", "item": "i1"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.replay_log.statistics import CLICKS_FOR_NORMAL, Estimate, Latencies, Replayed, wilson
+from replay_log.statistics import CLICKS_FOR_NORMAL, Estimate, Latencies, Replayed, wilson
 
 Row = tuple[bool, bool, float | None]
 rows = st.lists(st.tuples(st.booleans(), st.booleans(), st.floats(0.001, 1.0)), max_size=60)

@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.core.model.records import Chosen, DecisionReply
-from pipeline.replay_log.audits import Refusals
-from pipeline.replay_log.render import render, verdict
-from pipeline.replay_log.replayer import Ended
-from pipeline.replay_log.rows import Impression
-from pipeline.replay_log.summary import About, summarise, top_items
-from pipeline.replay_log.tally import BAD_ROWS_TOLD, ItemCount, Tally
+from replay_log.audits import Refusals
+from replay_log.render import render, verdict
+from replay_log.replayer import Ended
+from replay_log.rows import Impression
+from replay_log.summary import About, summarise, top_items
+from replay_log.tally import BAD_ROWS_TOLD, ItemCount, Tally
 
 ABOUT = About("log.csv", "r1", "shop", "asked for 50 rows/s", 256, ("subjects. All of them.",), "Data: somebody.")
 

@@ -16,8 +16,8 @@ from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model.records import DecisionReply
 from pipeline.ports import Clock
-from pipeline.replay_log.errors import ReplayError
 from pipeline.settings import Settings
+from replay_log.errors import ReplayError
 from topics.catalog import DECISION_REPLIES, IDENTITY_EVENTS, Topic
 
 #: How long one record may wait for a broker that is away before the replay gives up.

@@ -15,19 +15,19 @@ from typing import Any, Final
 from pipeline.core.hashing import fraction
 from pipeline.core.identity.identifiers import TenantKeys, identifier, key_of
 from pipeline.ports import Clock
-from pipeline.replay_log.audits import audit_ends, read_refusals
-from pipeline.replay_log.errors import ReplayError, RowError
-from pipeline.replay_log.events import Run
-from pipeline.replay_log.mapping import Mapping
-from pipeline.replay_log.mapping_file import Located
-from pipeline.replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
-from pipeline.replay_log.reading import BadLine, Log
-from pipeline.replay_log.replayer import Limits, Replayer
-from pipeline.replay_log.rows import Impression, read_impression
-from pipeline.replay_log.summary import About, summarise
-from pipeline.replay_log.tally import Tally
-from pipeline.replay_log.wire import KafkaWire
 from pipeline.settings import Settings
+from replay_log.audits import audit_ends, read_refusals
+from replay_log.errors import ReplayError, RowError
+from replay_log.events import Run
+from replay_log.mapping import Mapping
+from replay_log.mapping_file import Located
+from replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
+from replay_log.reading import BadLine, Log
+from replay_log.replayer import Limits, Replayer
+from replay_log.rows import Impression, read_impression
+from replay_log.summary import About, summarise
+from replay_log.tally import Tally
+from replay_log.wire import KafkaWire
 from topics.catalog import DECISION_REPLIES
 
 #: No dash: ids are `run-row-what`, and one run's must never begin with another's name.

@@ -14,12 +14,12 @@ from typing import Final
 
 from pipeline.core.model.records import DecisionRequest
 from pipeline.ports import Clock
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.events import Run, decision_request, feedback_events, identity_events
-from pipeline.replay_log.pacing import Pace
-from pipeline.replay_log.rows import Impression
-from pipeline.replay_log.tally import Tally
-from pipeline.replay_log.wire import Wire
+from replay_log.errors import ReplayError
+from replay_log.events import Run, decision_request, feedback_events, identity_events
+from replay_log.pacing import Pace
+from replay_log.rows import Impression
+from replay_log.tally import Tally
+from replay_log.wire import Wire
 from topics.catalog import DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS
 
 #: Rows whose subjects are made known before their requests go out.

@@ -1,4 +1,4 @@
-"""`nextbest replay-log`: the command line's endpoint to `pipeline.replay_log`; nothing is decided here."""
+"""`nextbest replay-log`: the command line's endpoint to `replay_log`; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, settings_for
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.mapping_file import load_mapping
-from pipeline.replay_log.progress import ShownProgress
-from pipeline.replay_log.render import render, wide_enough
-from pipeline.replay_log.session import Options, run_replay, stopping_on_signals
+from replay_log.errors import ReplayError
+from replay_log.mapping_file import load_mapping
+from replay_log.progress import ShownProgress
+from replay_log.render import render, wide_enough
+from replay_log.session import Options, run_replay, stopping_on_signals
 
 #: What a shell reports for a program that ended on Ctrl-C.
 _INTERRUPTED = 130

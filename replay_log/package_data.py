@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.replay_log.errors import ReplayError
+from replay_log.errors import ReplayError
 
 _FETCH_S: Final = 180
 

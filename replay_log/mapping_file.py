@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.replay_log.errors import MappingError
-from pipeline.replay_log.mapping import Consent, Csv, Mapping, Simulated, Source, Subject, Timestamp
+from replay_log.errors import MappingError
+from replay_log.mapping import Consent, Csv, Mapping, Simulated, Source, Subject, Timestamp
 
 
 class Located:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.mapping import Csv
+from replay_log.errors import ReplayError
+from replay_log.mapping import Csv
 
 Format = Literal["csv", "jsonl", "parquet"]
 

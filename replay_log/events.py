@@ -21,7 +21,7 @@ from pipeline.core.model.records import (
     IdentityKind,
     Scalar,
 )
-from pipeline.replay_log.rows import Impression
+from replay_log.rows import Impression
 
 #: Says in every record that it was replayed, and by which run.
 SOURCE = "replay-log"

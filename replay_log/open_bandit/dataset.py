@@ -20,9 +20,9 @@ from typing import Any, Final, Literal
 import yaml
 
 from pipeline.local.jars import cache_directory
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.package_data import Package, fetch, verify
-from pipeline.replay_log.statistics import wilson
+from replay_log.errors import ReplayError
+from replay_log.package_data import Package, fetch, verify
+from replay_log.statistics import wilson
 
 PACKAGE: Final = Package("obp", "0.4.1", "87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208")
 CREDIT: Final = (

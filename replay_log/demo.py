@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.local.supervisor import Supervisor
-from pipeline.replay_log.mapping_file import load_mapping
-from pipeline.replay_log.open_bandit.dataset import Prepared
-from pipeline.replay_log.reading import BadLine, Log
-from pipeline.replay_log.rows import read_impression
 from pipeline.runtime.errors import StartupError
+from replay_log.mapping_file import load_mapping
+from replay_log.open_bandit.dataset import Prepared
+from replay_log.reading import BadLine, Log
+from replay_log.rows import read_impression
 
 #: A folder with this file was made by the demo, which may empty it.
 MARKER: Final = "made-by-nextbest-demo"

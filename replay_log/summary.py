@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from pipeline.replay_log.audits import Refusals
-from pipeline.replay_log.replayer import Ended
-from pipeline.replay_log.statistics import wilson
-from pipeline.replay_log.tally import ItemCount, Tally
+from replay_log.audits import Refusals
+from replay_log.replayer import Ended
+from replay_log.statistics import wilson
+from replay_log.tally import ItemCount, Tally
 
 TOP_ITEMS: Final = 10
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.core.model.records import Chosen, DecisionReply
-from pipeline.replay_log.rows import Impression
-from pipeline.replay_log.statistics import Latencies, Replayed
+from replay_log.rows import Impression
+from replay_log.statistics import Latencies, Replayed
 
 #: Bad rows that are told in full; the rest is only counted.
 BAD_ROWS_TOLD = 10

@@ -1,4 +1,4 @@
-"""`nextbest demo`: the whole installation, a real log through it, a summary. The work is in `pipeline.replay_log`."""
+"""`nextbest demo`: the whole installation, a real log through it, a summary. The work is in `replay_log`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli import up
 from pipeline.cli.cluster import fail
 from pipeline.cli.options import DataDir, settings_with
-from pipeline.cli.replay_log import quiet_client
 from pipeline.cli.stopping import EXIT_INTERRUPTED, until_told_to_stop
 from pipeline.local import lock_file
 from pipeline.local.broker import EmbeddedBroker
 from pipeline.local.stack import Stack
-from pipeline.replay_log.demo import LOCK, KeptRunning, empty_folder, further, kept_running, somebody
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.mapping_file import load_mapping
-from pipeline.replay_log.open_bandit.dataset import CREDIT, Prepared, prepare
-from pipeline.replay_log.progress import ShownProgress
-from pipeline.replay_log.render import render, wide_enough
-from pipeline.replay_log.session import Options, run_replay, stopping_on_signals
+from replay_log.command import quiet_client
+from replay_log.demo import LOCK, KeptRunning, empty_folder, further, kept_running, somebody
+from replay_log.errors import ReplayError
+from replay_log.mapping_file import load_mapping
+from replay_log.open_bandit.dataset import CREDIT, Prepared, prepare
+from replay_log.progress import ShownProgress
+from replay_log.render import render, wide_enough
+from replay_log.session import Options, run_replay, stopping_on_signals
 
 LOOK_EVERY_S: Final = 0.2
 RATE: Final = 100.0

@@ -16,8 +16,8 @@ from typing import Any
 from pipeline.core.hashing import digest, fraction
 from pipeline.core.identity.identifiers import IdentifierError
 from pipeline.core.model.records import Scalar
-from pipeline.replay_log.errors import RowError
-from pipeline.replay_log.mapping import Mapping, Source, Timestamp
+from replay_log.errors import RowError
+from replay_log.mapping import Mapping, Source, Timestamp
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"", "0", "false", "f", "no", "n"})

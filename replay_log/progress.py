@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pipeline.ports import Clock
-from pipeline.replay_log.session import Watcher
-from pipeline.replay_log.tally import Tally
+from replay_log.session import Watcher
+from replay_log.tally import Tally
 
 PLAIN_EVERY_S: Final = 10.0
 

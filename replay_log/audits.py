@@ -13,9 +13,9 @@ from pipeline.adapters import kafka
 from pipeline.adapters.keys import Keys
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model.records import AuditRecord
-from pipeline.replay_log.errors import ReplayError
-from pipeline.replay_log.wire import end_of
 from pipeline.settings import Settings
+from replay_log.errors import ReplayError
+from replay_log.wire import end_of
 from topics.catalog import DECISION_AUDIT
 
 #: The outcome of a candidate that a cap stopped.
