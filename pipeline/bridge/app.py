@@ -23,6 +23,7 @@ from pipeline.bridge.counting import CountingMiddleware
 from pipeline.bridge.openapi import Operation
 from pipeline.bridge.operations import Endpoints, table
 from pipeline.bridge.problems import Problem
+from pipeline.ingest.refusal import RefusedError
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -57,8 +58,8 @@ def create(endpoints: Endpoints, lifespan: Lifespan | None = None, origins: Sequ
             expose_headers=_READ_HEADERS, max_age=_PREFLIGHT_S))
     app = Starlette(
         routes=[*_routes(operations), *_documentation(operations)], middleware=middleware,
-        exception_handlers={Problem: _on_problem, HTTPException: _on_http, ClientDisconnect: _on_disconnect,
-                            Exception: _on_bug},
+        exception_handlers={Problem: _on_problem, RefusedError: _on_refused, HTTPException: _on_http,
+                            ClientDisconnect: _on_disconnect, Exception: _on_bug},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -107,6 +108,12 @@ async def _on_problem(request: Request, error: Exception) -> Response:
     if not isinstance(error, Problem):
         raise error
     return error.response()
+
+
+async def _on_refused(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RefusedError):
+        raise error
+    return problems.of_refused(error).response()
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from pipeline.bridge.personal_texts import found_in
 from pipeline.codecs import positions
 from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.rules import readers
+from pipeline.ingest.field_types import Id, Name, id_text, impersonal, unfit
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
 BODY_BYTES_MAX: Final = 65_536
 PLACEMENTS_MAX: Final = 20
 VARIANTS_MAX: Final = 50
 ATTRIBUTES_MAX: Final = 100
-INT_MAX: Final = 2**63 - 1
-
-def impersonal(value: str) -> str:
-    """The text, if nothing in it is personal: it goes on in clear."""
-    if inside := found_in(value):
-        raise ValueError(f"holds {inside}: send a text without personal data")
-    return value
 
 
 def token(value: str) -> str:
@@ -35,33 +27,9 @@ def token(value: str) -> str:
     return value
 
 
-def id_text(value: Any) -> Any:
-    """17.0 is 17; what else is no text or whole number is no id."""
-    if isinstance(value, bool) or (isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53)):
-        raise ValueError("an id is a text or a whole number")
-    return str(int(value)) if isinstance(value, float) else value
-
-
 RequestId = Annotated[
     str, Field(min_length=1, max_length=NAME_CHARS_MAX, coerce_numbers_to_str=True), BeforeValidator(id_text),
     AfterValidator(impersonal)]
-Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]
-#: An id that may come as a number.
-Id = Annotated[
-    str, Field(min_length=1, max_length=1_024, coerce_numbers_to_str=True), BeforeValidator(id_text)]
-
-
-def unfit(value: Any) -> str | None:
-    """Why a value cannot be kept as a plain one, or None."""
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return None if -INT_MAX - 1 <= value <= INT_MAX else "a whole number must fit in 64 bits"
-    if isinstance(value, float):
-        return None if math.isfinite(value) else "a number must be finite"
-    if isinstance(value, str):
-        return None if len(value) <= TEXT_CHARS_MAX else f"a text has at most {TEXT_CHARS_MAX} characters"
-    return "only texts, numbers, true, false and null are kept, no lists or objects"
 
 
 def _plain(attributes: dict[str, Any]) -> dict[str, Any]:

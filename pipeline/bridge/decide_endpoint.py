@@ -20,9 +20,7 @@ from pipeline.bridge.api_keys import DECIDE, ApiKeys, Grant
 from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightError, Unanswered
 from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics
-from pipeline.bridge.personal_fields import kept
-from pipeline.bridge.personal_texts import found_in
-from pipeline.bridge.problems import FieldError, Kind, Problem
+from pipeline.bridge.problems import Kind, Problem
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
@@ -33,6 +31,10 @@ from pipeline.core.identity import identifiers
 from pipeline.core.identity.identity_rules import IdentityRules
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, Identifier
+from pipeline.ingest import json_text
+from pipeline.ingest.personal_fields import kept
+from pipeline.ingest.personal_texts import found_in
+from pipeline.ingest.refusal import FieldError, invalid
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 
@@ -85,7 +87,7 @@ class DecideEndpoint:
         started_s = self._clock.monotonic_s()
         headers = request.headers
         grant = self._keys.check(headers, DECIDE)
-        body = json_body.parse(DecideBody, await json_body.read(request, BODY_BYTES_MAX))
+        body = json_text.parse(DecideBody, await json_body.read(request, BODY_BYTES_MAX))
         asked = self._check(body, headers, grant)
         if asked.refused:
             # Nothing is asked, so nothing is kept: as where consent was refused.
@@ -154,7 +156,7 @@ class DecideEndpoint:
         try:
             return identifiers.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
         except identifiers.IdentifierError as error:
-            raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
+            raise invalid(FieldError("/subject/tenant_id", str(error))) from error
 
     def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> Identifier:
         at = "/subject/type"
@@ -163,14 +165,14 @@ class DecideEndpoint:
             at = "/subject/id"
             return identifiers.identifier(self._tenant_keys, tenant, type_, body.subject.id, rules)
         except identifiers.IdentifierError as error:
-            raise json_body.invalid(FieldError(at, str(error))) from error
+            raise invalid(FieldError(at, str(error))) from error
 
     def _wait_ms(self, header: str | None) -> int:
         if header is None:
             return self._settings.deadline_ms
         longest = max(self._settings.deadline_ms_max, self._settings.deadline_ms)
         if not (header.isascii() and header.isdigit() and len(header) < 10 and 1 <= int(header) <= longest):
-            raise json_body.invalid(FieldError("header:X-Deadline-Ms", f"send whole milliseconds, 1 to {longest}"))
+            raise invalid(FieldError("header:X-Deadline-Ms", f"send whole milliseconds, 1 to {longest}"))
         return int(header)
 
     # -- answering ------------------------------------------------------------------------------------------------
@@ -193,17 +195,17 @@ def _request_id(in_body: str | None, header: str | None) -> str:
     in_header = header.strip().strip('"') if header is not None else None
     if in_header is not None:
         if not 0 < len(in_header) <= NAME_CHARS_MAX:
-            raise json_body.invalid(FieldError("header:Idempotency-Key", f"has 1 to {NAME_CHARS_MAX} characters"))
+            raise invalid(FieldError("header:Idempotency-Key", f"has 1 to {NAME_CHARS_MAX} characters"))
         if in_body is not None and in_body != in_header:
-            raise json_body.invalid(
+            raise invalid(
                 FieldError("/request_id", "differs from the Idempotency-Key header: send one of them, or both the same")
             )
     if in_header is not None and (inside := found_in(in_header)):
         message = f"holds {inside}: send an id without personal data"
-        raise json_body.invalid(FieldError("header:Idempotency-Key", message))
+        raise invalid(FieldError("header:Idempotency-Key", message))
     request_id = in_body or in_header or os.urandom(16).hex()
     if not request_id.isprintable():
-        raise json_body.invalid(FieldError("/request_id", "has control characters: send printable ones"))
+        raise invalid(FieldError("/request_id", "has control characters: send printable ones"))
     return request_id
 
 

@@ -26,11 +26,8 @@ from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.confirmations import Expected
-from pipeline.bridge.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
-from pipeline.bridge.event_mapping import EventMapper
-from pipeline.bridge.group_mapping import account_of
 from pipeline.bridge.metrics import OTHER_TENANTS, BridgeMetrics
-from pipeline.bridge.problems import FieldError, Problem
+from pipeline.bridge.problems import Problem
 from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.wire import Wire
@@ -42,6 +39,11 @@ from pipeline.core.identity.identity_rules import DEFAULT
 from pipeline.core.keys import is_account
 from pipeline.core.model.records import FeedbackEvent, IdentityEvent
 from pipeline.core.model.values import replaced
+from pipeline.ingest import json_text
+from pipeline.ingest.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
+from pipeline.ingest.event_mapping import EventMapper
+from pipeline.ingest.group_mapping import account_of
+from pipeline.ingest.refusal import FieldError, NotJsonError, RefusedError, invalid, malformed
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -158,7 +160,7 @@ class EventsEndpoint:
         try:
             return identifiers.tenant_name(grant.tenant_for(headers.get("x-tenant-id"), self._settings.tenant))
         except identifiers.IdentifierError as error:
-            raise json_body.invalid(FieldError("header:X-Tenant-Id", str(error))) from error
+            raise invalid(FieldError("header:X-Tenant-Id", str(error))) from error
 
     def _map(
         self, mapper: EventMapper, data: msgspec.Raw, head: BatchHead, now_ms: int, trace: Headers, at: str
@@ -166,17 +168,17 @@ class EventsEndpoint:
         outcome = _Outcome("unknown", None)
         try:
             if len(memoryview(data)) > EVENT_BYTES_MAX:
-                raise json_body.invalid(FieldError("", f"an event has at most {EVENT_BYTES_MAX} bytes"))
-            event = head.completed(json_body.parse(SegmentEvent, bytes(data)))
+                raise invalid(FieldError("", f"an event has at most {EVENT_BYTES_MAX} bytes"))
+            event = head.completed(json_text.parse(SegmentEvent, bytes(data)))
             outcome.type = event.type
             outcome.message_id = event.message_id or _made_up_id()
             mapped = mapper.map(event, now_ms, outcome.message_id)
             outcome.warnings = mapped.warnings
             outcome.records = tuple(self._record(event, trace, outcome) for event in mapped.events)
-        except Problem as problem:
-            if problem.kind is problems.MALFORMED_JSON and not at:
+        except RefusedError as refused:
+            if isinstance(refused, NotJsonError) and not at:
                 raise
-            errors = problem.errors or (FieldError("", problem.detail),)
+            errors = refused.errors or (FieldError("", refused.detail),)
             outcome.errors = tuple(FieldError(at + one.pointer, one.message) for one in errors)
         except CodecError as error:
             outcome.errors = (FieldError(at, error.detail),)
@@ -243,7 +245,7 @@ class EventsEndpoint:
             )
         if counts[REJECTED] == len(outcomes):
             errors = [error for outcome in outcomes for error in outcome.errors]
-            raise json_body.invalid(*errors[:_ERRORS_MAX])
+            raise invalid(*errors[:_ERRORS_MAX])
         if status == OK:
             told["success"] = True
         return Response(msgspec.json.encode(told), status, media_type="application/json")
@@ -261,12 +263,12 @@ def _split(body: bytes, type_: str | None) -> tuple[list[msgspec.Raw], BatchHead
         if type_ is not None:
             top = {"type": msgspec.Raw(msgspec.json.encode(type_)), **top}
             body = msgspec.json.encode(top)
-        head = json_body.parse(BatchHead, msgspec.json.encode({
+        head = json_text.parse(BatchHead, msgspec.json.encode({
             name: value for name, value in top.items() if name == "writeKey"}))
         return [msgspec.Raw(body)], head, True
     if not 1 <= len(events) <= BATCH_EVENTS_MAX:
-        raise json_body.invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
-    return events, json_body.parse(BatchHead, msgspec.json.encode(top)), False
+        raise invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
+    return events, json_text.parse(BatchHead, msgspec.json.encode(top)), False
 
 
 _Parts = tuple[dict[str, msgspec.Raw], list[msgspec.Raw] | None]
@@ -280,7 +282,7 @@ def _parts(body: bytes) -> _Parts:
         pointer = "/batch"
         return top, msgspec.json.decode(top.pop("batch"), type=list[msgspec.Raw]) if "batch" in top else None
     except msgspec.ValidationError as error:
-        raise json_body.invalid(FieldError(pointer, _SHAPE)) from error
+        raise invalid(FieldError(pointer, _SHAPE)) from error
 
 
 def _parts_leniently(body: bytes) -> _Parts:
@@ -289,12 +291,12 @@ def _parts_leniently(body: bytes) -> _Parts:
     try:
         top = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise json_body.malformed(str(error)) from error
+        raise malformed(str(error)) from error
     if not isinstance(top, dict):
-        raise json_body.invalid(FieldError("", _SHAPE))
+        raise invalid(FieldError("", _SHAPE))
     events = top.pop("batch", None)
     if events is not None and not isinstance(events, list):
-        raise json_body.invalid(FieldError("/batch", _SHAPE))
+        raise invalid(FieldError("/batch", _SHAPE))
     return (
         {name: msgspec.Raw(json.dumps(value).encode()) for name, value in top.items()},
         None if events is None else [msgspec.Raw(json.dumps(event).encode()) for event in events],

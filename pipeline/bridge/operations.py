@@ -16,7 +16,6 @@ from starlette.responses import PlainTextResponse, Response
 from pipeline.bridge import problems
 from pipeline.bridge.decide_bodies import DecideBody, DecideReply
 from pipeline.bridge.decide_endpoint import DecideEndpoint
-from pipeline.bridge.event_bodies import Batch, EventsReply, SegmentEvent
 from pipeline.bridge.events_endpoint import EventsEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import EVERY_DOOR, Header, Operation, Success
@@ -24,6 +23,7 @@ from pipeline.bridge.privacy_bodies import PrivacyBody, PrivacyJob
 from pipeline.bridge.privacy_endpoint import JOBS_PATH, PrivacyEndpoint
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
+from pipeline.ingest.event_bodies import Batch, EventsReply, SegmentEvent
 
 DECIDE_PATH: Final = "/personalization/decide"
 EVENTS_PATH: Final = "/v1/events"

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from pipeline.bridge.decide_bodies import Strict, Subject, impersonal
+from pipeline.bridge.decide_bodies import Strict, Subject
 from pipeline.core.identity.privacy_jobs import Job
 from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.ingest.field_types import impersonal
 
 
 class PrivacyBody(Strict):

@@ -19,13 +19,15 @@ from starlette.responses import Response
 from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import ANY_TENANT, PRIVACY, ApiKeys, Grant
 from pipeline.bridge.privacy_bodies import PrivacyBody, told
-from pipeline.bridge.problems import FieldError, Problem
+from pipeline.bridge.problems import Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.privacy_jobs import DONE, Job, job_id_of
 from pipeline.core.keys import tenant_of
 from pipeline.core.model.records import ErasureAction, ErasureRequest, Identifier
+from pipeline.ingest import json_text
+from pipeline.ingest.refusal import FieldError, invalid
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import ERASURE_REQUESTS
@@ -89,12 +91,12 @@ class PrivacyEndpoint:
     async def _ask(self, request: Request, action: ErasureAction) -> Response:
         headers = request.headers
         grant = self._keys.check(headers, PRIVACY)
-        body = json_body.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
+        body = json_text.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
         tenant, known = self._subject(body, grant)
         subject = identifiers.key_of(tenant, known)
         repeat_key = headers.get("idempotency-key", "")
         if len(repeat_key) > _KEY_CHARS_MAX:
-            raise json_body.invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
+            raise invalid(FieldError("header:Idempotency-Key", f"has more than {_KEY_CHARS_MAX} characters"))
         name = identifiers.oldest_key(subject, known.earlier)
         job_id = job_id_of(tenant, action, name, repeat_key or os.urandom(16).hex())
         asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
@@ -111,11 +113,11 @@ class PrivacyEndpoint:
         try:
             tenant = identifiers.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
         except identifiers.IdentifierError as error:
-            raise json_body.invalid(FieldError("/subject/tenant_id", str(error))) from error
+            raise invalid(FieldError("/subject/tenant_id", str(error))) from error
         try:
             return tenant, identifiers.identifier(self._settings.tenant_keys, tenant, who.type, who.id)
         except identifiers.IdentifierError as error:
-            raise json_body.invalid(FieldError("/subject/id", str(error))) from error
+            raise invalid(FieldError("/subject/id", str(error))) from error
 
 
 def _json(body: object, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from pipeline.ingest.refusal import FieldError, NotJsonError, RefusedError
+
 MEDIA_TYPE: Final = "application/problem+json"
 
 #: Relative, so that the same text identifies the type on every installation; each bridge explains it at that address.
@@ -30,14 +32,6 @@ class Kind:
     @property
     def type(self) -> str:
         return TYPE_PREFIX + self.slug
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """What is wrong with one field. `pointer`: RFC 6901 into the body, or `header:<name>`."""
-
-    pointer: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -142,3 +136,8 @@ CONSENT_NOT_IN_FORCE: Final = Kind(
 
 KINDS: Final = tuple(kind for kind in list(globals().values()) if isinstance(kind, Kind))
 BY_SLUG: Final[dict[str, Kind]] = {kind.slug: kind for kind in KINDS}
+
+
+def of_refused(error: RefusedError) -> Problem:
+    """The problem of a body that is refused for what it says."""
+    return Problem(MALFORMED_JSON if isinstance(error, NotJsonError) else INVALID_REQUEST, error.detail, error.errors)

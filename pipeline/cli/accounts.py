@@ -1,4 +1,4 @@
-"""`nextbest accounts import|show`: endpoints to the accounts. What a file says is read by `bridge.account_import`."""
+"""`nextbest accounts import|show`: endpoints to the accounts. What a file says is read by `pipeline.ingest`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 from rich.table import Table
 
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.bridge import account_import
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
 from pipeline.core.identity.accounts import identifier
 from pipeline.core.identity.identifiers import IdentifierError, keys_of
+from pipeline.ingest import account_import
 from topics.catalog import ACCOUNTS
 
 app = typer.Typer(help="Accounts (B2B): import a file of them, show one.", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""`nextbest consent import`: an endpoint for what people allow. What a file says is read by `bridge.consent_import`."""
+"""`nextbest consent import`: an endpoint for what people allow. What a file says is read by `pipeline.ingest`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from rich.table import Table
 
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.bridge import consent_import
-from pipeline.bridge.consent_import import ConsentImport, Format
 from pipeline.cli.cluster import Bootstrap, settings_for
 from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
 from pipeline.core.identity.identifiers import IdentifierError, tenant_name
+from pipeline.ingest import consent_import
+from pipeline.ingest.consent_import import ConsentImport, Format
 from topics.catalog import POLICY_RELEASES
 
 app = typer.Typer(help="Consent: import a file of what people allow.", no_args_is_help=True)

@@ -14,8 +14,8 @@ from rich.progress import Progress
 
 from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
-from pipeline.bridge.line_file import Import
 from pipeline.cli.cluster import fail
+from pipeline.ingest.line_file import Import
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.settings import Settings

@@ -15,13 +15,13 @@ from pipeline.adapters.privacy_archive import PrivacyArchive, open_archive, subm
 from pipeline.adapters.privacy_search import Kind, Place
 from pipeline.adapters.privacy_tables import look_into, tables_of
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.bridge.personal_texts import found_in
 from pipeline.bridge.privacy_bodies import told
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, reachable, settings_for
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.privacy_jobs import DONE, Job, job_id_of
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model.records import ErasureAction, ErasureRequest
+from pipeline.ingest.personal_texts import found_in
 from pipeline.settings import Settings
 from topics.catalog import DAY_MS
 

@@ -13,11 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.agents import feedback, identity, inbox
-from pipeline.bridge import json_body
-from pipeline.bridge.event_bodies import SegmentEvent
-from pipeline.bridge.event_mapping import EventMapper
-from pipeline.bridge.group_mapping import account_of
-from pipeline.bridge.problems import Problem
 from pipeline.core.decide.live import Live
 from pipeline.core.identity.identifiers import TenantKeys, identifier, keys_of
 from pipeline.core.keys import beside, hash_of, tenant_of
@@ -25,6 +20,11 @@ from pipeline.core.model.records import FeedbackEvent, IdentityEvent, InboxRecor
 from pipeline.core.sections.links import Link
 from pipeline.core.subject import Person, Redirect, Subject
 from pipeline.flow import Accept, DeadLetter, Forward
+from pipeline.ingest import json_text
+from pipeline.ingest.event_bodies import SegmentEvent
+from pipeline.ingest.event_mapping import EventMapper
+from pipeline.ingest.group_mapping import account_of
+from pipeline.ingest.refusal import RefusedError
 from topics.catalog import PROFILE_INBOX
 
 #: Steps that one event may take through the inbox.
@@ -80,10 +80,10 @@ class Simulation:
         """One line as the edge takes it; no events where it is refused."""
         line = Line(number)
         try:
-            event = json_body.parse(SegmentEvent, text)
+            event = json_text.parse(SegmentEvent, text)
             line.type, line.message_id = event.type, event.message_id or f"line-{number}"
             found = self._mapper.map(event, self.now_ms, line.message_id)
-        except Problem as problem:
+        except RefusedError as problem:
             line.errors = [f"{one.pointer}: {one.message}" for one in problem.errors] or [problem.detail]
             return line, []
         line.warnings = found.warnings

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bridge import account_import, consent_import
-from pipeline.bridge.consent_import import Format
 from pipeline.bridge.operations import table
-from pipeline.bridge.personal_texts import found_in, masked
+from pipeline.ingest import account_import, consent_import
+from pipeline.ingest.consent_import import Format
+from pipeline.ingest.personal_texts import found_in, masked
 from tests.bridge.pipeline_double import BridgeDouble
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from pipeline.bridge.asking import CIRCUIT_OPEN, DEADLINE, PIPELINE_UNAVAILABLE
-from pipeline.bridge.event_mapping import FEEDBACK_NAMES
 from pipeline.core.identity.identifiers import TYPES
+from pipeline.ingest.event_mapping import FEEDBACK_NAMES
 from pipeline.policy.load import load
 from pipeline.policy.publish import prepare
 from tests.bridge.pipeline_double import BridgeDouble

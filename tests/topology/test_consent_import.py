@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.bridge import consent_import
-from pipeline.bridge.consent_import import Format
 from pipeline.codecs import avro
 from pipeline.core.identity.identifiers import subject_key
 from pipeline.core.model.records import IdentityEvent
 from pipeline.core.model.values import replaced
+from pipeline.ingest import consent_import
+from pipeline.ingest.consent_import import Format
 from pipeline.runtime.memory import MemoryPipeline
 from pipeline.topology import FLOWS
 from tests.support import shop

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.bridge.json_body import TwiceError, once
-from pipeline.bridge.problems import FieldError, Problem
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core.model.records import IdentityEvent
+from pipeline.ingest.json_text import TwiceError, once
+from pipeline.ingest.refusal import FieldError, RefusedError
 from pipeline.ports import Outbound
 from topics.catalog import IDENTITY_EVENTS
 
@@ -52,7 +52,7 @@ class Import:
 
     def take(self, rows: Rows, event_of: Callable[[int, Row, list[str]], IdentityEvent | None]) -> None:
         """Make every row an event, or None for a row that makes none. `event_of` gets the line's number and where to
-        put its warnings, and raises Problem or ValueError for a row that cannot be used.
+        put its warnings, and raises RefusedError or ValueError for a row that cannot be used.
         """
         for number, row in rows:
             warnings: list[str] = []
@@ -61,7 +61,7 @@ class Import:
                 if event is not None:
                     self.records.append(Outbound(IDENTITY_EVENTS.name, event.subject.encode(),
                                                  avro.encode(IDENTITY_EVENTS, event)))
-            except Problem as problem:
+            except RefusedError as problem:
                 for one in problem.errors or (FieldError("", problem.detail),):
                     where = f"{one.pointer.lstrip('/')}: " if one.pointer else ""
                     self.errors.add(f"line {number}: {where}{one.message}")

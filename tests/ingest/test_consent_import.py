@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import pytest
 
-from pipeline.bridge import consent_import
-from pipeline.bridge.consent_import import ConsentImport, Format
-from pipeline.bridge.line_file import TOLD_MAX
 from pipeline.codecs import avro
 from pipeline.core.identity import identifiers
 from pipeline.core.model.records import Basis, ConsentGrant, IdentityEvent, IdentityKind, OptIn
+from pipeline.ingest import consent_import
+from pipeline.ingest.consent_import import ConsentImport, Format
+from pipeline.ingest.line_file import TOLD_MAX
 from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF, WRITTEN_MS
 from topics.catalog import IDENTITY_EVENTS

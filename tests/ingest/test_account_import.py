@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.bridge import account_import
-from pipeline.bridge.line_file import TOLD_MAX, Import
 from pipeline.codecs import avro
 from pipeline.core.identity.accounts import account_key
 from pipeline.core.model.records import IdentityEvent
+from pipeline.ingest import account_import
+from pipeline.ingest.line_file import TOLD_MAX, Import
 from topics.catalog import IDENTITY_EVENTS
 
 KEY, NOW_MS = (b"k",), 1_700_000_000_000

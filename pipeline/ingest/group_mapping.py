@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pipeline.bridge.json_body import invalid
-from pipeline.bridge.personal_fields import kept
-from pipeline.bridge.problems import FieldError
 from pipeline.core.identity import accounts
 from pipeline.core.identity.identifiers import IdentifierError, TenantKeys, key_of
 from pipeline.core.model.definitions import Attribute
 from pipeline.core.model.records import ConsentGrant, Identifier, IdentityEvent, IdentityKind, Scalar
 from pipeline.core.rules import readers
+from pipeline.ingest.personal_fields import kept
+from pipeline.ingest.refusal import FieldError, invalid
 
 #: A contract's parts, kept as the traits `contract_<part>`; the timestamps among them.
 CONTRACT: Final = ("starts", "ends", "status", "value", "currency")
@@ -24,7 +23,7 @@ _MOMENTS: Final = ("starts", "ends")
 
 
 def account_of(tenant_keys: TenantKeys, tenant: str, account_id: str, pointer: str = "/groupId") -> Identifier:
-    """An account by its hashes. Raises Problem naming the field for an id that cannot be one."""
+    """An account by its hashes. Raises RefusedError naming the field for an id that cannot be one."""
     try:
         return accounts.identifier(tenant_keys, tenant, account_id)
     except IdentifierError as error:
@@ -35,7 +34,7 @@ def account_event(
     event_id: str, tenant: str, account: Identifier, traits: Mapping[str, Any], consent: list[ConsentGrant],
     at_ms: int, source: str, warnings: list[str], declared: Mapping[str, Attribute] | None = None,
 ) -> IdentityEvent | None:
-    """The account's event; None where nothing is said about it. Raises Problem for a contract that cannot be one."""
+    """The account's event; None where nothing is said about it. Raises RefusedError for a wrong contract."""
     said = kept(flat(traits), "traits", warnings, declared=declared)
     if not said and not consent:
         return None
@@ -44,7 +43,7 @@ def account_event(
 
 
 def flat(traits: Mapping[str, Any]) -> dict[str, Any]:
-    """The traits with the parts of `contract` as traits of their own, dates as timestamps in UTC. Raises Problem."""
+    """The traits with the parts of `contract` as traits of their own, dates as UTC timestamps. Raises RefusedError."""
     rest = {name: value for name, value in traits.items() if name != "contract"}
     contract = traits.get("contract")
     if contract is not None:

@@ -10,14 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pipeline.bridge.event_bodies import EventContext, GroupMembership, SegmentEvent
-from pipeline.bridge.event_fields import ABOUT_IT, ITEM_IDS, Said, moment_ms, source_of
-from pipeline.bridge.event_subjects import Hash, Subjects
-from pipeline.bridge.group_mapping import account_event
-from pipeline.bridge.json_body import invalid
-from pipeline.bridge.personal_fields import kept
-from pipeline.bridge.personal_texts import found_in
-from pipeline.bridge.problems import FieldError
 from pipeline.core.hashing import digest
 from pipeline.core.identity.identifiers import key_of
 from pipeline.core.identity.identity_rules import DEFAULT, USER_ID
@@ -37,6 +29,13 @@ from pipeline.core.model.records import (
 )
 from pipeline.core.model.values import replaced
 from pipeline.core.rules.cel.functions import EvaluationError, zone
+from pipeline.ingest.event_bodies import EventContext, GroupMembership, SegmentEvent
+from pipeline.ingest.event_fields import ABOUT_IT, ITEM_IDS, Said, moment_ms, source_of
+from pipeline.ingest.event_subjects import Hash, Subjects
+from pipeline.ingest.group_mapping import account_event
+from pipeline.ingest.personal_fields import kept
+from pipeline.ingest.personal_texts import found_in
+from pipeline.ingest.refusal import FieldError, invalid
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
@@ -80,7 +79,7 @@ class EventMapper:
         self, tenant: str, hash_of: Hash, account_of: Callable[[str, str], Identifier], policy: Policy | None = None,
         refused: bool = False,
     ) -> None:
-        """`account_of(id, pointer)`: an account by its hashes; raises Problem naming the field.
+        """`account_of(id, pointer)`: an account by its hashes; raises RefusedError naming the field.
 
         :param refused: whether the browser's global privacy control refuses what the policy says that it does.
         """
@@ -91,7 +90,7 @@ class EventMapper:
         self._policy = policy
 
     def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
-        """One event. Raises Problem naming what is wrong with it."""
+        """One event. Raises RefusedError naming what is wrong with it."""
         mapped = self._mapped(event, received_ms, made_up_id)
         subject = mapped.events[-1].subject
         if self._refused and event.type not in ("alias", "unmerge", "logout", "reset") and not is_account(subject):

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from pipeline.bridge.group_mapping import CONTRACT, account_event, account_of
-from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
-from pipeline.bridge.personal_texts import found_in
 from pipeline.core.identity.identifiers import TenantKeys
 from pipeline.core.model.records import ConsentGrant, IdentityEvent
+from pipeline.ingest.group_mapping import CONTRACT, account_event, account_of
+from pipeline.ingest.line_file import Import, Row, csv_rows, json_rows
+from pipeline.ingest.personal_texts import found_in
 
 SOURCE: Final = "accounts import"
 _WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})")

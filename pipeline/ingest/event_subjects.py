@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.bridge.event_bodies import SegmentEvent
-from pipeline.bridge.json_body import invalid
-from pipeline.bridge.problems import FieldError
 from pipeline.core.identity.identifiers import IdentifierError
 from pipeline.core.identity.identity_rules import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentityRules
 from pipeline.core.model.records import Identifier
+from pipeline.ingest.event_bodies import SegmentEvent
+from pipeline.ingest.refusal import FieldError, invalid
 
 Hash = Callable[[str, str], Identifier]
 
@@ -29,7 +28,7 @@ class Subjects:
         self, event: SegmentEvent, warnings: list[str], traits: dict[str, Any] | None = None
     ) -> tuple[Identifier, list[Identifier]]:
         """The subject, and the other identifiers that came along, strongest first. `traits`: of an identify; e-mail and
-        phone are taken out of them. Raises Problem where there is no identifier at all."""
+        phone are taken out of them. Raises RefusedError where there is no identifier at all."""
         known: list[Identifier] = []
         refused: list[FieldError] = []
         for name, type_, value in (("userId", USER_ID, event.user_id), ("anonymousId", ANONYMOUS_ID,
@@ -49,7 +48,7 @@ class Subjects:
         return known[0], known[1:]
 
     def released(self, event: SegmentEvent, warnings: list[str]) -> tuple[Identifier, list[Identifier]]:
-        """What a logout lets go: the visitor's id and the device. Raises Problem where neither is there."""
+        """What a logout lets go: the visitor's id and the device. Raises RefusedError where neither is there."""
         known = self._usable((("anonymousId", ANONYMOUS_ID, event.anonymous_id), _device(event)), warnings)
         if not known:
             message = "a logout needs the anonymousId (or context.device.id) that the user leaves"
@@ -57,7 +56,7 @@ class Subjects:
         return known[0], known[1:]
 
     def required(self, value: str | None, pointer: str, type_: str, need: str) -> Identifier:
-        """One identifier that the event cannot do without. Raises Problem."""
+        """One identifier that the event cannot do without. Raises RefusedError."""
         if value is None:
             raise invalid(FieldError(pointer, need))
         try:

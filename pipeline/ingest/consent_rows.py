@@ -10,14 +10,14 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_snake
 
-from pipeline.bridge.decide_bodies import impersonal
-from pipeline.bridge.event_bodies import Moment, Statement, id_text
-from pipeline.bridge.json_body import invalid, parse
-from pipeline.bridge.line_file import Row, Rows
-from pipeline.bridge.problems import FieldError, Problem
 from pipeline.core.identity import identifiers
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.rules import readers
+from pipeline.ingest.event_bodies import Moment, Statement, id_text
+from pipeline.ingest.field_types import impersonal
+from pipeline.ingest.json_text import parse
+from pipeline.ingest.line_file import Row, Rows
+from pipeline.ingest.refusal import FieldError, RefusedError, invalid
 
 #: What to write into a field that is missing or wrong.
 WRITE: Final[Mapping[str, str]] = {
@@ -62,10 +62,10 @@ class TcRow(BaseModel):
 
 
 def parsed(model: type[_Model], row: Row) -> _Model:
-    """The row as the model. Raises Problem that says what to write, by the names that stand in files."""
+    """The row as the model. Raises RefusedError that says what to write, by the names that stand in files."""
     try:
         return parse(model, json.dumps(row).encode())
-    except Problem as problem:
+    except RefusedError as problem:
         if not problem.errors:
             raise
         raise invalid(*map(_with_advice, problem.errors)) from problem

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.bridge.decide_bodies import unfit
-from pipeline.bridge.personal_texts import found_in, masked
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.model.definitions import Attribute
 from pipeline.core.model.records import Scalar
 from pipeline.core.rules.readers import shape
+from pipeline.ingest.field_types import unfit
+from pipeline.ingest.personal_texts import found_in, masked
 
 #: Fields kept of one event; past it the rest is dropped by name.
 FIELDS_MAX: Final = 200

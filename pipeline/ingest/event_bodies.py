@@ -18,12 +18,12 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from pipeline.bridge.decide_bodies import id_text as id_text
-from pipeline.bridge.personal_texts import found_in
 from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.model.records import Basis, OptIn
 from pipeline.core.rules import readers
 from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
+from pipeline.ingest.field_types import id_text as id_text
+from pipeline.ingest.personal_texts import found_in
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
 BATCH_BYTES_MAX: Final = 512_000

@@ -15,14 +15,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from pipeline.bridge.consent_rows import WRITE, StatementRow, TcRow, parsed, without_empty, wrong_columns
-from pipeline.bridge.event_bodies import SegmentEvent
-from pipeline.bridge.event_fields import epoch_ms
-from pipeline.bridge.event_mapping import CONSENT_UPDATED, EventMapper
-from pipeline.bridge.group_mapping import account_of
-from pipeline.bridge.json_body import invalid
-from pipeline.bridge.line_file import Import, Row, csv_rows, json_rows
-from pipeline.bridge.problems import FieldError
 from pipeline.core.consent import tcf
 from pipeline.core.consent.statements import of_tc_string
 from pipeline.core.hashing import digest
@@ -31,6 +23,13 @@ from pipeline.core.identity.identifiers import TenantKeys
 from pipeline.core.model.definitions import Policy, Purpose, Tcf
 from pipeline.core.model.records import ConsentGrant, Identifier, IdentityEvent, IdentityKind
 from pipeline.core.model.values import astuple, replaced
+from pipeline.ingest.consent_rows import WRITE, StatementRow, TcRow, parsed, without_empty, wrong_columns
+from pipeline.ingest.event_bodies import SegmentEvent
+from pipeline.ingest.event_fields import epoch_ms
+from pipeline.ingest.event_mapping import CONSENT_UPDATED, EventMapper
+from pipeline.ingest.group_mapping import account_of
+from pipeline.ingest.line_file import Import, Row, csv_rows, json_rows
+from pipeline.ingest.refusal import FieldError, invalid
 
 SOURCE: Final = "consent import"
 
@@ -119,7 +118,7 @@ class _Said:
 
 
 class _Reader:
-    """What a row says. Raises Problem or ValueError."""
+    """What a row says. Raises RefusedError or ValueError."""
 
     def __init__(self, tenant_keys: TenantKeys, tenant: str, policy: Policy | None, now_ms: int) -> None:
         rules = policy.identity if policy else identity_rules.DEFAULT

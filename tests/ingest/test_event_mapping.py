@@ -9,10 +9,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.bridge.event_bodies import SegmentEvent
-from pipeline.bridge.event_mapping import EventMapper, Mapped
-from pipeline.bridge.group_mapping import account_of
-from pipeline.bridge.problems import Problem
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.accounts import account_key
 from pipeline.core.model.definitions import Policy
@@ -26,6 +22,10 @@ from pipeline.core.model.records import (
     Membership,
     OptIn,
 )
+from pipeline.ingest.event_bodies import SegmentEvent
+from pipeline.ingest.event_mapping import EventMapper, Mapped
+from pipeline.ingest.group_mapping import account_of
+from pipeline.ingest.refusal import RefusedError
 from tests.core.build import made
 from tests.core.test_tcf import EXAMPLE, TCF
 
@@ -117,7 +117,7 @@ def test_a_placeholder_beside_a_good_identifier_is_dropped_with_a_warning() -> N
 
 
 def test_without_any_identifier_the_event_is_nobodys() -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RefusedError) as caught:
         mapped(userId=None)
     assert caught.value.errors[0].pointer == "/userId"
 
@@ -232,7 +232,7 @@ def test_an_account_s_key_is_no_person_s_and_no_other_tenant_s() -> None:
     ({"groupId": "acme", "userId": None}, "/traits"),
 ])
 def test_a_group_that_says_nothing_usable_is_refused_by_field(event: dict[str, Any], pointer: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RefusedError) as caught:
         mapped(type="group", **event)
     assert [error.pointer for error in caught.value.errors] == [pointer]
 
@@ -348,7 +348,7 @@ def test_what_is_said_beside_a_tc_string_that_cannot_be_used_is_applied() -> Non
         assert any(said in warning for warning in found.warnings)
         # An event that is about consent alone and says nothing is refused.
         alone = {"event": "Segment Consent Preference Updated", "context": {"consent": {"tcString": wrong}}}
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(RefusedError) as refused:
             mapped(by, type="track", **alone)
         assert said in refused.value.errors[0].message
 

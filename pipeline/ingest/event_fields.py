@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from pipeline.bridge.event_bodies import EventContext, SegmentEvent, Statement
-from pipeline.bridge.json_body import invalid, pointer_of
-from pipeline.bridge.personal_texts import found_in, masked
-from pipeline.bridge.problems import FieldError
 from pipeline.core.consent.statements import of_category, of_tc_string
 from pipeline.core.consent.tcf import TcfError
 from pipeline.core.identity.identifiers import key_of
@@ -24,6 +20,10 @@ from pipeline.core.model.records import (
     IdentityKind,
     Scalar,
 )
+from pipeline.ingest.event_bodies import EventContext, SegmentEvent, Statement
+from pipeline.ingest.json_text import pointer_of
+from pipeline.ingest.personal_texts import found_in, masked
+from pipeline.ingest.refusal import FieldError, invalid
 
 #: Where an item's id may stand, the first that is there.
 ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
