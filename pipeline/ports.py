@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.core.model.values import Value
 
@@ -35,6 +35,26 @@ class StateStore(Protocol):
 
     def apply(self, writes: Mapping[bytes, bytes | None], offset: int | None) -> None:
         """Write all or nothing, together with the changelog offset they reach. Repeatable."""
+
+
+class States(Protocol):
+    """What the values of a table are made of, which whoever runs flows knows nothing else about. All of it is pure."""
+
+    @property
+    def undecodable(self) -> type[Exception]:
+        """What looking at a decoded state may raise: the table holds something else. No record's fault."""
+
+    def decode(self, data: bytes) -> Any:
+        """The state of what `encode` gave. Raises ValueError saying what to do where it is something else."""
+
+    def encode(self, state: Any) -> bytes:
+        """A new state's bytes, which is likely to be encoded again with other changes."""
+
+    def due_ms(self, state: Any) -> int | None:
+        """When time alone changes the state (epoch ms)."""
+
+    def holds_somebody(self, state: Any) -> bool:
+        """Whether anything of its subject is in it; False: its key is to be destroyed."""
 
 
 class Clock(Protocol):

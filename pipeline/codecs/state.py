@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.core.sections.section import State, UndecodableError
-from pipeline.core.subject import Person, Subject, given_up
+from pipeline.core.subject import Erased, Person, Subject, given_up
 
 VERSION: Final = 1
 
@@ -29,11 +29,6 @@ class StateError(ValueError):
 def encode(state: State) -> bytes:
     """The state's bytes; the same state always gives the same bytes. Raises OverflowError past 64-bit numbers."""
     return _HEADER + state.encoded()
-
-
-def encode_settled(state: State) -> bytes:
-    """The same bytes, of a state that is likely to be encoded again; see `State.settled`."""
-    return _HEADER + state.settled()
 
 
 def decode(data: bytes) -> Subject:
@@ -87,3 +82,29 @@ def _raised(data: bytes) -> bytes:
     for step in range(version, VERSION):
         plain = UPCASTERS[step](plain)
     return _HEADER + data[1:2] + msgspec.msgpack.encode(plain)
+
+
+class SubjectStates:
+    """What lies at subjects' keys, as whoever runs flows knows it; see `ports.States`."""
+
+    undecodable: Final = UndecodableError
+
+    @staticmethod
+    def decode(data: bytes) -> Subject:
+        """See `decode`."""
+        return decode(data)
+
+    @staticmethod
+    def encode(state: Subject) -> bytes:
+        """See `State.settled`."""
+        return _HEADER + state.settled()
+
+    @staticmethod
+    def due_ms(state: Subject) -> int | None:
+        """The earliest of its timers."""
+        return min(state.timers.values(), default=None)
+
+    @staticmethod
+    def holds_somebody(state: Subject) -> bool:
+        """Of an erased subject nothing is left but that."""
+        return not isinstance(state, Erased)

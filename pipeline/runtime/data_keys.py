@@ -7,13 +7,12 @@ and no crash can part the two (docs/adr/0016-a-key-per-subject.md).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from pipeline.codecs import encrypted_values
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import Cipher, DecryptionError, KeyEncryption
 from pipeline.codecs.envelope import Envelope
-from pipeline.core.subject import Erased
 from pipeline.ports import StateStore
 
 
@@ -35,9 +34,10 @@ class DataKeys:
             return Envelope(), None
         return encrypted_values.opened(self._key_encryption, key, data, self._nonces)
 
-    def after(self, key: bytes, cipher: Cipher | None, state: Any) -> Cipher | None:
-        """What encrypts a new state: the key there is, one made now where there is none, none for an erased subject."""
-        if isinstance(state, Erased):
+    def after(self, key: bytes, cipher: Cipher | None, holds_somebody: bool) -> Cipher | None:
+        """What encrypts a new state: the key there is, one made now where there is none; none where nothing of the
+        subject is in it."""
+        if not holds_somebody:
             return None
         return cipher or self._key_encryption.new_key(key, self._nonces)
 

@@ -24,6 +24,7 @@ from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.keys import key_encryption_of
 from pipeline.adapters.publisher import KafkaPublisher
 from pipeline.adapters.system_clock import SystemClock
+from pipeline.codecs.state import SubjectStates
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.policy.directory import Directory
@@ -191,6 +192,7 @@ class Worker:
         )
         setup = LaneSetup(
             flows=BATCH_FLOWS,
+            states=SubjectStates(),
             changelog=changelog,
             state_dir=settings.data_dir / "state" / PROFILES_BY_ID.name,
             new_reader=partial(kafka.consumer, settings, None, "takeover", **kafka.TELL_THE_END),

@@ -21,13 +21,11 @@ from typing import Any
 
 from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import Cipher, KeyEncryption
 from pipeline.codecs.envelope import Envelope, Pending
 from pipeline.core.decide.live import Live
-from pipeline.core.sections.section import UndecodableError
 from pipeline.flow import Accept, DeadLetter, Drop, Fate, Flow, Outcome, Reason, Record
-from pipeline.ports import Clock, Metrics, Outbound, StateStore
+from pipeline.ports import Clock, Metrics, Outbound, States, StateStore
 from pipeline.runtime import faults
 from pipeline.runtime.data_keys import DataKeys
 from pipeline.runtime.fates import LaneContext, event_of, settle
@@ -80,6 +78,7 @@ class PartitionLane:
         partition: int,
         flows: Sequence[Flow],
         store: StateStore,
+        states: States,
         *,
         epoch: int,
         input_ids: Mapping[str, str],
@@ -98,6 +97,7 @@ class PartitionLane:
         self.epoch = epoch
         self._flows = {flow.reads.name: flow for flow in flows}
         self._store = store
+        self._states = states
         self._keys = DataKeys(key_encryption, store, epoch)
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
@@ -219,14 +219,16 @@ class PartitionLane:
         try:
             outcome = flow.handle(event, entry.state, self._context)
             state = _state_of(outcome)
-            data = None if state is None else _encoded(state)
-            cipher = entry.cipher if state is None else self._keys.after(key, entry.cipher, state)
+            data, cipher = None, entry.cipher
+            if state is not None:
+                data = self._encoded(state)
+                cipher = self._keys.after(key, cipher, self._states.holds_somebody(state))
             beside = self._put_beside(key, outcome, cipher)
             outputs = self._settle(flow, record, outcome, step, cipher)
             entry.cipher = cipher
             # Before the state that may name it.
             step.writes.update(beside)
-        except UndecodableError:
+        except self._states.undecodable:
             # No record's fault: what the table holds is something else, and would be written over.
             raise
         except Exception as error:
@@ -280,7 +282,7 @@ class PartitionLane:
         entry = self._entries.get(key)
         if entry is None:
             envelope, cipher = self._keys.load(key)
-            state = None if envelope.state is None else state_codec.decode(envelope.state)
+            state = None if envelope.state is None else self._states.decode(envelope.state)
             entry = _Entry(envelope, state, outbox_bytes=sum(map(size, envelope.outbox)), cipher=cipher)
             self._entries[key] = entry
             if envelope.outbox and (envelope.epoch < self.epoch or key in self._unsent_of):
@@ -313,7 +315,7 @@ class PartitionLane:
         if state is not None:
             entry.state = state
             envelope.state = data
-            envelope.due_ms = min(state.timers.values(), default=None)
+            envelope.due_ms = self._states.due_ms(state)
         if key not in dirty:
             # The first write of this step forgets what the broker has acknowledged since the last one.
             sources = self._acknowledged
@@ -345,6 +347,17 @@ class PartitionLane:
         outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._keys.nobody)
         step.outputs.extend(outputs)
         return outputs
+
+    def _encoded(self, state: Any) -> bytes:
+        """The state's bytes. Raises CodecError for more than the changelog can take beside a full outbox."""
+        data = self._states.encode(state)
+        if len(data) > PROFILE_BYTES_MAX:
+            raise avro.CodecError(
+                Reason.TOO_LARGE,
+                f"what would be kept of its subject is {len(data)} bytes, at most {PROFILE_BYTES_MAX} can be: nothing "
+                "was changed",
+            )
+        return data
 
     # -- acknowledgements -----------------------------------------------------------------------------------------
 
@@ -382,18 +395,6 @@ class PartitionLane:
 def size(pending: Pending) -> int:
     """Bytes that the outputs take in an envelope, near enough to bound it."""
     return sum(len(o.value or b"") + len(o.key) for o in pending.outputs)
-
-
-def _encoded(state: Any) -> bytes:
-    """The state's bytes. Raises CodecError for more than the changelog can take beside a full outbox."""
-    data = state_codec.encode_settled(state)
-    if len(data) > PROFILE_BYTES_MAX:
-        raise avro.CodecError(
-            Reason.TOO_LARGE,
-            f"what would be kept of its subject is {len(data)} bytes, at most {PROFILE_BYTES_MAX} can be: nothing "
-            "was changed",
-        )
-    return data
 
 
 def _state_of(outcome: Outcome) -> Any:

@@ -22,7 +22,7 @@ from pipeline.codecs.encryption import KeyEncryption
 from pipeline.core.decide.live import Live
 from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
-from pipeline.ports import Clock, Outbound, Publisher
+from pipeline.ports import Clock, Outbound, Publisher, States
 from pipeline.runtime import crash
 from pipeline.runtime.copies import Copies
 from pipeline.runtime.due import DueProfiles
@@ -86,6 +86,7 @@ class LaneSetup:
     """What every lane of a worker shares."""
 
     flows: Sequence[Flow]
+    states: States
     changelog: str
     state_dir: Path
     #: A plain consumer for take-overs, reporting the end of a partition.
@@ -238,6 +239,7 @@ class Lanes:
             partition,
             [flow for flow in setup.flows if flow.reads.name in positions],
             self.store(partition),
+            setup.states,
             epoch=tenure.epoch,
             input_ids=setup.input_ids,
             positions=positions,

@@ -16,9 +16,9 @@ from typing import Any
 
 from pipeline.codecs import avro, encrypted_values
 from pipeline.codecs import envelope as envelopes
-from pipeline.codecs import state as state_codec
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
+from pipeline.codecs.state import SubjectStates
 from pipeline.flow import Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
@@ -205,7 +205,7 @@ class MemoryPipeline:
         store = self._stores[subject_partition(key.encode())]
         data = store.get(key.encode())
         state = encrypted_values.opened(self.key_encryption, key.encode(), data)[0].state if data is not None else None
-        return None if state is None else state_codec.decode(state)
+        return None if state is None else SubjectStates.decode(state)
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -224,6 +224,7 @@ class MemoryPipeline:
             number,
             self._batch,
             store,
+            SubjectStates(),
             epoch=max(epochs, default=0) + 1,
             input_ids={flow.reads.name: "memory" for flow in self._batch},
             positions={flow.reads.name: self.committed.get((flow.reads.name, number), 0) for flow in self._batch},

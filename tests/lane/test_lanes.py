@@ -15,7 +15,7 @@ from pipeline.codecs import avro
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.envelope import EPOCH_KEY, Envelope
-from pipeline.codecs.state import StateError
+from pipeline.codecs.state import StateError, SubjectStates
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.core.model.values import replaced
 from pipeline.core.sections import section as sections
@@ -77,6 +77,7 @@ class World:
         self.lease = Lease(self.clock, duration_s=6.0)
         setup = LaneSetup(
             flows=(FLOW,),
+            states=SubjectStates(),
             changelog=CHANGELOG,
             state_dir=path,
             new_reader=lambda: FakeReader(self.changelog),  # type: ignore[arg-type, return-value]

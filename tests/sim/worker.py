@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.codecs.state import SubjectStates
 from pipeline.flow import Record
 from pipeline.ports import Outbound
 from pipeline.runtime.lane_driver import Lease
@@ -113,6 +114,7 @@ class SimWorker:
         self.answers: deque[tuple[int, float, str]] = deque()
         setup = LaneSetup(
             flows=BATCH_FLOWS,
+            states=SubjectStates(),
             changelog=CHANGELOG,
             state_dir=Path(machine.name),
             new_reader=lambda: SimReader(sim.cluster),  # type: ignore[arg-type, return-value]
