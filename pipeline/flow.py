@@ -185,6 +185,6 @@ class Flow:
     deadline_ms: Callable[[Any], int | None] | None = None
     #: Whether a record may name events of other topics that are to be applied before it (header `after`).
     comes_after: bool = False
-    #: Whether its topic may stay unread for a while where too many of its records are dead letters.
-    may_rest: bool = True
+    #: Whether its topic may be paused where too many of its records are dead letters.
+    may_pause: bool = True
     doc: str = ""

@@ -45,7 +45,7 @@ class WorkerMetrics:
         )
         self._alarms = Gauge(
             "nextbest_flow_dead_letter_alarm",
-            "1 while a flow has more dead letters than NEXTBEST_DEAD_LETTER_LIMIT allows, or rests because of it.",
+            "1 while a flow has more dead letters than NEXTBEST_DEAD_LETTER_LIMIT allows, or is paused because of it.",
             ["flow"],
             registry=self.registry,
         )

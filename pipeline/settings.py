@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     commit_interval_ms: int = Field(500, description="How often offsets of completed records are committed.")
     dead_letter_limit: int = Field(
         1_000,
-        description="Dead letters per minute, worker and topic past which the topic rests (a bad deploy, no bad data).",
+        description="Dead letters per minute, worker and topic past which it is paused (a bad deploy, no bad data).",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the logs say.")
 

@@ -52,7 +52,7 @@ BULK_PORTION_AWAITED: Final = 32
 BULK_IN_FLIGHT: Final = 2_000
 BULK_IN_FLIGHT_AWAITED: Final = 192
 
-#: librdkafka's: what it may fetch ahead of us, and how long it rests when that is full.
+#: librdkafka's: what it may fetch ahead of us, and how long it waits when that is full.
 _FETCH: Final[dict[str, Any]] = {"queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 10}
 
 _log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ _PSEUDONYM_BYTES: Final = 16
 WRAPPED_BYTES: Final = _ID_BYTES + NONCE_BYTES + KEY_BYTES + _PSEUDONYM_BYTES + 16
 _SUBJECT_MARK: Final = bytes((BY_SUBJECT,))
 
-Chance = Callable[[int], bytes]
+RandomBytes = Callable[[int], bytes]
 
 
 class DecryptionError(ValueError):
@@ -37,16 +37,16 @@ class DecryptionError(ValueError):
 
 
 class Nonces:
-    """Numbers used once, of one owner's term over one partition: its epoch, two bytes of chance, a count.
+    """Numbers used once, of one owner's term over one partition: its epoch, two random bytes, a count.
 
     No other owner has the epoch, so under a subject's key, which only its partition's owner uses, none comes twice; the
-    chance keeps them apart where a changelog is put back from a copy and its epochs are given out again.
+    the random bytes keep them apart where a changelog is put back from a copy and its epochs are given out again.
     """
 
     __slots__ = ("_count", "_start")
 
-    def __init__(self, epoch: int, chance: Chance) -> None:
-        self._start = epoch.to_bytes(4, "big") + chance(2)
+    def __init__(self, epoch: int, random_bytes: RandomBytes) -> None:
+        self._start = epoch.to_bytes(4, "big") + random_bytes(2)
         self._count = 0
 
     def next(self) -> bytes:
@@ -94,7 +94,7 @@ class Cipher:
 class KeyEncryption:
     """The installation's keys, and what is derived from and wrapped by them."""
 
-    def __init__(self, secrets: str, chance: Chance) -> None:
+    def __init__(self, secrets: str, random_bytes: RandomBytes) -> None:
         """`secrets`: the installation's key; after a comma, earlier ones that still open what they have wrapped."""
         keys = [_derived(part.strip().encode(), b"installation") for part in secrets.split(",") if part.strip()]
         if not keys:
@@ -102,15 +102,15 @@ class KeyEncryption:
         self._keys = {_derived(key, b"id")[:_ID_BYTES]: key for key in keys}
         self._newest = next(iter(self._keys))
         self._wraps = {name: AESGCM(_derived(key, b"wrap")) for name, key in self._keys.items()}
-        self._chance = chance
+        self._random_bytes = random_bytes
 
     def nonces(self, epoch: int) -> Nonces:
         """Those of a new term."""
-        return Nonces(epoch, self._chance)
+        return Nonces(epoch, self._random_bytes)
 
     def new_key(self, subject: bytes, nonces: Nonces) -> Cipher:
         """A subject's new key."""
-        key, nonce = self._chance(KEY_BYTES + _PSEUDONYM_BYTES), self._chance(NONCE_BYTES)
+        key, nonce = self._random_bytes(KEY_BYTES + _PSEUDONYM_BYTES), self._random_bytes(NONCE_BYTES)
         wrapped = self._newest + nonce + self._wraps[self._newest].encrypt(nonce, key, subject)
         return self._of_subject(subject, key, wrapped, nonces)
 
@@ -139,7 +139,7 @@ class KeyEncryption:
 
     def of_term(self, nonces: Nonces) -> Cipher:
         """The installation's cipher for one owner's term: for what belongs to no subject with a key."""
-        salt = self._chance(_SALT_BYTES)
+        salt = self._random_bytes(_SALT_BYTES)
         return self._of_salt(self._newest, salt, nonces)
 
     def opened(self, encrypted: bytes, purpose: bytes) -> bytes:

@@ -41,7 +41,7 @@ class Rotation(Value, frozen=True, omit_defaults=True):
     #: Earlier hashes that were asked for their state, which is under way; and those that lead here since.
     taking: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
-    #: The key under which this was kept first: what chance deals by a subject's name stays dealt. "": the present one.
+    #: The key under which this was kept first: what was drawn by the name of a subject stays so. "": the present one.
     first: str = ""
     #: When it took something over last.
     at_ms: int = 0

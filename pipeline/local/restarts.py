@@ -9,9 +9,9 @@ CRASHES_MAX: Final = 5
 WINDOW_S: Final = 60.0
 DELAY_S_FIRST: Final = 0.5
 DELAY_S_MAX: Final = 8.0
-#: How long a part that crashes too often rests; twice as long each time that follows.
-REST_S_FIRST: Final = 30.0
-REST_S_MAX: Final = 60.0
+#: How long a part that crashes too often stays down; twice as long each time that follows.
+BACK_OFF_S_FIRST: Final = 30.0
+BACK_OFF_S_MAX: Final = 60.0
 
 
 class Restarts:
@@ -19,7 +19,7 @@ class Restarts:
 
     def __init__(self) -> None:
         self._recent: deque[float] = deque()
-        self._rests = 0
+        self._back_offs = 0
         #: Crashes since the beginning.
         self.total = 0
 
@@ -33,9 +33,9 @@ class Restarts:
             return None
         return float(min(DELAY_S_FIRST * 2 ** (len(self._recent) - 1), DELAY_S_MAX))
 
-    def rest_s(self, ran_s: float) -> float:
-        """How long it rests that crashed too often. `ran_s`: how long it ran at last; long enough forgives all."""
-        self._rests = 0 if ran_s > REST_S_MAX else self._rests
-        rest_s = min(REST_S_FIRST * 2**self._rests, REST_S_MAX)
-        self._rests += 1
-        return float(rest_s)
+    def back_off_s(self, ran_s: float) -> float:
+        """How long a part that crashed too often stays down. `ran_s`: how long it ran at last; long forgives all."""
+        self._back_offs = 0 if ran_s > BACK_OFF_S_MAX else self._back_offs
+        back_off_s = min(BACK_OFF_S_FIRST * 2**self._back_offs, BACK_OFF_S_MAX)
+        self._back_offs += 1
+        return float(back_off_s)

@@ -1,9 +1,9 @@
 """Keeps the parts of an installation running: starts them, starts crashed ones again, stops all in order.
 
 As long as the installation was never ready, a part that crashes too often stops everything: that it cannot run is
-said, with its last words, not hidden by restarts. From then on such a part rests and is tried again, with an alarm in
-the log; the others stay, so that a bridge gives fallbacks whatever becomes of workers and broker. Knows nothing of
-what parts do.
+said, with its last words, not hidden by restarts. From then on such a part stays down for a while and is tried again,
+with an alarm in the log; the others stay, so that a bridge gives fallbacks whatever becomes of workers and broker.
+Knows nothing of what parts do.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Watched:
             self.state, self.since_s, self.exit_code = State.CRASHED, now_s, code
             self.on_crash(self.part)
             if delay_s is None and settled:
-                delay_s = self.restarts.rest_s(ran_s)
+                delay_s = self.restarts.back_off_s(ran_s)
                 _log.critical(
                     "%s ended %d times within %.0f s, at last with status %s; it is tried again in %.0f s, everything "
                     "else goes on; %s", self.part.name, CRASHES_MAX, WINDOW_S, code, delay_s,
@@ -104,7 +104,7 @@ class Watched:
             except StartupError as error:
                 if not settled:
                     raise
-                self.start_at_s = now_s + self.restarts.rest_s(0.0)
+                self.start_at_s = now_s + self.restarts.back_off_s(0.0)
                 _log.critical("%s cannot be started, and is tried again in %.0f s: %s", self.part.name,
                               self.start_at_s - now_s, error)
 

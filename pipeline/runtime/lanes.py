@@ -126,8 +126,8 @@ class Lanes:
         self._term = 0
         #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
         self._given_up = False
-        never_rest = [flow.reads.name for flow in setup.flows if not flow.may_rest]
-        self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_rest)
+        never_pause = [flow.reads.name for flow in setup.flows if not flow.may_pause]
+        self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_pause)
         #: Whether every assigned partition is taken over.
         self.active = False
         #: Called after every completed step, besides.
@@ -302,7 +302,7 @@ class Lanes:
         queue = list(records)
         while queue:
             await self._wait_for_room()
-            if term != self._term or self._limit.rests(topic):
+            if term != self._term or self._limit.paused(topic):
                 return
             started = time.perf_counter()
             letters = driver.lane.dead_letters
@@ -325,11 +325,11 @@ class Lanes:
             driver.submit(step)
 
     def _positions(self) -> dict[TopicPartition, int]:
-        """Where to go on reading: every input but those that rest."""
+        """Where to go on reading: every input but those that are paused."""
         return {
             (topic, partition): driver.lane.position(topic)
             for partition, driver in self._drivers.items() for topic in driver.lane.done()
-            if not self._limit.rests(topic)
+            if not self._limit.paused(topic)
         }
 
     def partitions(self) -> list[int]:
@@ -372,7 +372,7 @@ class Lanes:
         if offsets:
             await group.commit(offsets)
             self._committed.update(offsets)
-        if self._limit.rested():
+        if self._limit.resumed():
             await group.read_from(self._positions())
         for flow in self._setup.flows:
             self._setup.metrics.alarm(flow.name, self._limit.alarmed(flow.reads.name))
@@ -380,7 +380,7 @@ class Lanes:
     async def _count_letters(self, topic: str, letters: int, group: Group) -> None:
         """Stop reading a topic of which too many records are dead letters."""
         self._limit.add(topic, letters)
-        if letters and self._limit.rests(topic):
+        if letters and self._limit.paused(topic):
             await group.read_from(self._positions())
 
 

@@ -30,7 +30,7 @@ from topics.partitions import partition_of, subject_partition
 
 
 def counting_chance() -> Callable[[int], bytes]:
-    """Chance that is none: the same bytes in every run, and never the same twice in one."""
+    """Random bytes that are none: the same bytes in every run, and never the same twice in one."""
     numbers = count()
     return lambda size: hashlib.shake_128(str(next(numbers)).encode()).digest(size)
 

@@ -125,22 +125,22 @@ def choose(
             audits.append(bound)
             continue
         shown = bound.candidate
-        chance = 1.0
+        propensity = 1.0
         if ranking.lottery or ranking.draw_ties:
-            chance = _chance(shelf, standing[place:], shown.item.id, ranking.lottery)
+            propensity = _propensity(shelf, standing[place:], shown.item.id, ranking.lottery)
         if shown is not own:
             ctx.expose(shown.experiments)
             audits.append(CandidateAudit(item.id, placement.id, "unbound", "binding", bound.clause,
                                          {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
                                          score.terms))
-        shelf.put(_shown(ctx, placement, bound, arms, score.value, chance), shown.item)
+        shelf.put(_shown(ctx, placement, bound, arms, score.value, propensity), shown.item)
         audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
                                      score.terms))
     return shelf.chosen
 
 
 def _shown(
-    ctx: DecisionContext, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, chance: float
+    ctx: DecisionContext, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, propensity: float
 ) -> Chosen:
     """The candidate as it is answered, its caps spent."""
     candidate = bound.candidate
@@ -153,10 +153,10 @@ def _shown(
     _spend(ctx, candidate, placement, end_ms)
     tested = ",".join(sorted(f"{name}:{arm}" for name, arm in named.items())) if named else None
     return Chosen(item.id, item.kind, placement.id, bound.variant.id, item.priority,
-                  max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, chance)
+                  max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, propensity)
 
 
-def _chance(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
+def _propensity(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
     """The probability that the item was drawn for this place, given what was drawn before.
 
     In a lottery its weight among all that could be shown, else its share of those that tie for the place. What several

@@ -1,8 +1,8 @@
 """Next best action, offer and variant: the one function behind live requests, plans, replay, what-if and tests.
 
-Pure and deterministic in its arguments; chance is seeded by the decision's id. Order: consent gate, candidates of the
-placement and channel, eligibility, applicability, suitability, channel policy, caps, holdouts and experiments, ranking,
-diversity, variant and late binding, caps spent, reasons.
+Pure and deterministic in its arguments; random draws are seeded by the decision's id. Order: consent gate, candidates
+of the placement and channel, eligibility, applicability, suitability, channel policy, caps, holdouts and experiments,
+ranking, diversity, variant and late binding, caps spent, reasons.
 """
 
 from __future__ import annotations

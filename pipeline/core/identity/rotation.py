@@ -1,6 +1,6 @@
 """The key of the identifier hashes is changed: what is kept under a hash's earlier one comes over to it, once. Pure.
 
-What is kept keeps its name where chance or an order goes by it (`profile.lasting_name`); all else is renamed.
+What is kept keeps its name where random draws or an order go by it (`profile.lasting_name`); all else is renamed.
 """
 
 from __future__ import annotations
