@@ -133,9 +133,9 @@ class _Reader:
         context = row.get("context")
         if not isinstance(context, dict) or not context.get("consent"):
             return None
-        if row.get("type") in ("group", "alias", "unmerge"):
-            warnings.append(f"was left out: the consent of a {row['type']} is not a person's; that of accounts is for "
-                            "`nextbest accounts import`")
+        if row.get("type") in ("group", "alias", "unmerge") and not (row.get("userId") or row.get("anonymousId")):
+            warnings.append(f"was left out: this {row['type']} names no person by userId or anonymousId; what accounts "
+                            "allow is for `nextbest accounts import`")
             return None
         rest = {name: row.get(name) for name in ("userId", "anonymousId", "timestamp", "originalTimestamp")}
         event = parsed(SegmentEvent, {"type": "track", "event": CONSENT_UPDATED, "context": context, **rest})

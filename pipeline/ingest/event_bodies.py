@@ -14,6 +14,8 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -23,12 +25,15 @@ from pipeline.core.model.records import Basis, OptIn
 from pipeline.core.rules import readers
 from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
 from pipeline.ingest.field_types import id_text as id_text
+from pipeline.ingest.json_text import pointer_of
 from pipeline.ingest.personal_texts import found_in
 
 #: Segment's own limits on sizes; its limit on the events of a batch is 2,500.
 BATCH_BYTES_MAX: Final = 512_000
 EVENT_BYTES_MAX: Final = 32_768
 BATCH_EVENTS_MAX: Final = 500
+CATEGORIES_MAX: Final = 50
+_TC_STRING_CHARS_MAX: Final = 20_000
 
 _IP: Final = re.compile(r"\b\d{1,3}(\.\d{1,3}){3}\b|\b([0-9a-f]{1,4}:){4,}", re.IGNORECASE)
 
@@ -103,16 +108,61 @@ def _stated(value: Any) -> Any:
 Stated = Annotated[bool | Statement, BeforeValidator(_stated)]
 
 
+class NoesOnly(dict[str, Any]):
+    """Categories of which some could not be read: of the others, those that refuse. `wrong`: the first that is not one,
+    and why."""
+
+    wrong = "", ""
+
+
+def _noes(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """A clear no binds whatever else is wrong beside it; without one, what is wrong is refused."""
+    try:
+        return read(value)
+    except ValidationError as error:
+        found = NoesOnly()
+        for category, stated in value.items() if isinstance(value, dict) else ():
+            try:
+                found.update({name: one for name, one in read({category: stated}).items() if not _granted(one)})
+            except ValidationError:
+                continue
+        if not 0 < len(found) <= CATEGORIES_MAX:
+            raise
+        first = error.errors()[0]
+        found.wrong = pointer_of(first["loc"][:1]), first["msg"].removeprefix("Value error, ")
+        return found
+
+
+def _granted(stated: bool | Statement) -> bool:
+    return stated if isinstance(stated, bool) else stated.granted
+
+
+class NoText(str):
+    """Stands for what is no text that could be read; says why."""
+
+    __slots__ = ()
+
+
+def _no_text(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError as error:
+        return NoText(error.errors()[0]["msg"])
+
+
 class Consent(_Lenient):
     """Segment's consent object: a category is what the policy's `consent.categories` maps, a purpose, or
     `purpose/channel`. `tcString`: what IAB's framework says, mapped by `consent.tcf`.
     """
 
     category_preferences: Annotated[
-        dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated], BeforeValidator(_no_object)] = Field(
-        default_factory=dict, max_length=50, examples=[{"personalization": True, "personalization/email": False}]
+        dict[Annotated[str, Field(max_length=NAME_CHARS_MAX)], Stated], Field(max_length=CATEGORIES_MAX),
+        WrapValidator(_noes), BeforeValidator(_no_object)] = Field(
+        default_factory=dict, examples=[{"personalization": True, "personalization/email": False}]
     )
-    tc_string: Annotated[Annotated[str, Field(max_length=20_000)] | None, BeforeValidator(_empty_is_none)] = None
+    tc_string: Annotated[
+        Annotated[str, Field(max_length=_TC_STRING_CHARS_MAX)] | None, WrapValidator(_no_text),
+        BeforeValidator(_empty_is_none)] = None
 
 
 _Consent = Annotated[Consent | None, BeforeValidator(lambda value: None if value == [] else value)]

@@ -20,7 +20,7 @@ from pipeline.core.model.records import (
     IdentityKind,
     Scalar,
 )
-from pipeline.ingest.event_bodies import EventContext, SegmentEvent, Statement
+from pipeline.ingest.event_bodies import EventContext, NoesOnly, NoText, SegmentEvent, Statement
 from pipeline.ingest.json_text import pointer_of
 from pipeline.ingest.personal_texts import found_in, masked
 from pipeline.ingest.refusal import FieldError, invalid
@@ -57,19 +57,26 @@ class Said:
         """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
 
         Where several categories stand for one purpose, all of them must be allowed. A TC string that cannot be used is
-        a warning: what else the event says is applied.
+        a warning: what else the event says is applied. Beside a category that is wrong, only what refuses is. Raises
+        RefusedError where nothing does.
         """
         context = self.event.context
         said = context.consent if part == "consent" else context.account_consent
+        stated_of = said.category_preferences if said else {}
+        wrong: list[FieldError] = []
+        if isinstance(stated_of, NoesOnly):
+            at, why = stated_of.wrong
+            wrong.append(FieldError(pointer_of(("context", part, "categoryPreferences")) + at, why))
         grants: dict[tuple[str, str | None], ConsentGrant] = {}
-        for category, stated in (said.category_preferences if said else {}).items():
+        for category, stated in stated_of.items():
             if inside := found_in(category):
                 self.warnings.append(f"a consent category was dropped: its name holds {inside}")
                 continue
             for purpose, channel in of_category(category, policy.categories if policy else {}):
                 if not purpose or "#" in category or "/" in (channel or ""):
                     at = pointer_of(("context", part, "categoryPreferences", category))
-                    raise invalid(FieldError(at, "name a purpose, or a purpose/channel"))
+                    wrong.append(FieldError(at, "name a purpose, or a purpose/channel"))
+                    continue
                 if policy is not None and purpose not in policy.purposes:
                     known = ", ".join(sorted(policy.purposes)) or "none"
                     name = purpose[:NAME_CHARS_MAX]
@@ -80,7 +87,19 @@ class Said:
                 before = grants.get((purpose, channel))
                 if before is None or before.granted:
                     grants[purpose, channel] = self._grant(purpose, channel, stated)
-        return [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
+        stated_in_all = [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
+        return self._noes_beside(wrong, stated_in_all) if wrong else stated_in_all
+
+    def _noes_beside(self, wrong: list[FieldError], grants: list[ConsentGrant]) -> list[ConsentGrant]:
+        """Of statements beside which something is wrong, those that refuse: a clear no is not lost with it. Raises
+        RefusedError where none refuses."""
+        noes = [one for one in grants if not one.granted]
+        if not noes:
+            raise invalid(*wrong)
+        self.warnings.extend(f"{one.pointer[1:].replace('/', '.')} was dropped: {one.message}" for one in wrong)
+        self.warnings.append("consent is taken where it refuses only, as something beside it is wrong: correct it, and "
+                             "send all of it under a new messageId")
+        return noes
 
     def _grant(self, purpose: str, channel: str | None, stated: bool | Statement) -> ConsentGrant:
         if isinstance(stated, bool):
@@ -93,6 +112,8 @@ class Said:
         if text is None:
             return []
         try:
+            if isinstance(text, NoText):
+                raise TcfError(text)
             if policy is None or policy.tcf is None:
                 raise TcfError("the live policy has no consent.tcf to say what TC strings mean")
             return of_tc_string(text, policy.tcf, policy.purposes, self.at_ms)

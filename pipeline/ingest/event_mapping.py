@@ -114,14 +114,33 @@ class EventMapper:
         said = Said(event, id_, at_ms, source_of(event.context, warnings), warnings)
         alone = {"alias": self._alias, "unmerge": self._unmerge, "logout": self._logout, "reset": self._logout,
                  "identify": self._identify}.get(event.type)
-        if alone is not None:
-            return Mapped([alone(said)], warnings)
         if event.type == "group":
             return Mapped(self._group(said), warnings)
+        if event.context.account_consent is not None:
+            warnings.append("context.accountConsent is taken of group events only: nothing of it is applied")
+        if alone is not None:
+            return Mapped([*self._consent_beside(said), alone(said)], warnings)
         subject, _ = self._subjects.of(event, warnings)
         if event.type in ("page", "screen"):
-            return Mapped([self._page(said, subject)], warnings)
-        return Mapped(self._track(said, subject), warnings)
+            return Mapped([*self._consent_beside(said), self._page(said, subject)], warnings)
+        return Mapped([*self._consent_beside(said), *self._track(said, subject)], warnings)
+
+    def _consent_beside(self, said: Said) -> list[IdentityEvent]:
+        """What the person allows, where an event about something else says it too: consent platforms put it into every
+        call. Before that event, which may be learnt or not by it."""
+        event = said.event
+        if event.context.consent is None or event.type == "identify" or _updates_consent(event):
+            return []
+        grants = said.consent(self._policy)
+        if not grants:
+            return []
+        if event.user_id is None and event.anonymous_id is None:
+            said.warnings.append("context.consent is a person's, and neither userId nor anonymousId names one: nothing "
+                                 "of it is applied")
+            return []
+        who, _ = self._subjects.of(event, said.warnings)
+        stated = replace(said, id=f"{said.id}/consent")
+        return [stated.identity(self._tenant, who, IdentityKind.CONSENT, consent=grants)]
 
     # -- who ------------------------------------------------------------------------------------------------------
 
@@ -211,7 +230,7 @@ class EventMapper:
         if not name:
             raise invalid(FieldError("/event", "a track event needs a name"))
         lowered = name.lower()
-        if lowered == CONSENT_UPDATED:
+        if _updates_consent(said.event):
             grants = said.consent(self._policy)
             if not grants and said.warnings:
                 raise invalid(FieldError("/context/consent", said.warnings[-1]))
@@ -264,6 +283,10 @@ class EventMapper:
             if name is not None and name not in known:
                 said.warnings.append(f"properties.{what} is none of the live policy ({', '.join(sorted(known)[:20])}): "
                                      "the decision's own is taken, where it is remembered")
+
+
+def _updates_consent(event: SegmentEvent) -> bool:
+    return event.type == "track" and (event.event or "").strip().lower() == CONSENT_UPDATED
 
 
 def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] | None:

@@ -321,6 +321,22 @@ async def test_events_that_do_not_come_in_time_mean_the_fallback_and_open_no_cir
     assert (await client.post("/personalization/decide", json=decide_body())).json()["reason"] == "no_consent"
 
 
+@pytest.mark.parametrize("event", [
+    {"type": "page", "name": "home"}, {"type": "track", "event": "Song Played"}, {"type": "alias", "previousId": "v1"},
+])
+@pytest.mark.parametrize("for_the_batch", [True, False])
+async def test_a_no_that_comes_with_any_event_holds_for_the_next_decision(
+    bridge: BridgeDouble, client: httpx.AsyncClient, event: dict[str, Any], for_the_batch: bool
+) -> None:
+    consent = {"consent": {"categoryPreferences": {"personalization": False}}}
+    assert (await client.post(PATH, json=says(True, "m1"))).status_code == 202
+    assert (await client.post("/personalization/decide", json=decide_body())).json()["reason"] == "decided"
+    own = {"userId": "ann", "messageId": "m2"} | event
+    sent = {"batch": [own], "context": consent} if for_the_batch else own | {"context": consent}
+    assert (await client.post(PATH, json=sent)).status_code == 202
+    assert (await client.post("/personalization/decide", json=decide_body())).json()["reason"] == "no_consent"
+
+
 @pytest.mark.parametrize("token", ["", "mine", "identity.events:1", "decisions:0:1", "identity.events:0:x", 7])
 async def test_what_is_no_token_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient, token: Any) -> None:
     reply = await client.post("/personalization/decide", json=decide_body() | {"after": token})

@@ -72,8 +72,8 @@ def test_json_lines_say_the_same_as_csv() -> None:
 
 def test_segments_events_say_what_the_policy_maps_and_nothing_else_of_them_is_taken() -> None:
     lines = segment({"C4": True, "personalization": False}) + segment({}, type="track", context={}) \
-        + segment({"C4": True}, type="group", groupId="acme") + segment({"marketing": True}, type=..., userId=...,
-                                                                       anonymousId="a1", sentAt="2023-07-22T05:00:00Z")
+        + segment({"C4": True}, type="group", groupId="acme", userId=...) \
+        + segment({"marketing": True}, type=..., userId=..., anonymousId="a1", sentAt="2023-07-22T05:00:00Z")
     found = read(lines, Format.SEGMENT)
     first, second = events(found)
     assert first.kind is IdentityKind.CONSENT and not first.traits and not first.identifiers
@@ -83,7 +83,7 @@ def test_segments_events_say_what_the_policy_maps_and_nothing_else_of_them_is_ta
     assert second.consent[0].at_ms == AT_MS, "no clock is corrected by when the file is read"
     assert found.silent == 2
     [warning] = found.warnings.lines
-    assert warning.startswith("line 3: was left out: the consent of a group is not a person's")
+    assert warning.startswith("line 3: was left out: this group names no person by userId or anonymousId")
 
 
 @pytest.mark.parametrize("csv", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
@@ -319,6 +319,79 @@ def consents(policy: Policy | None, **consent: Any) -> list[tuple[str, str | Non
     event = mapped(policy, type="identify", context={"consent": consent}).events[0]
     assert isinstance(event, IdentityEvent)
     return [(one.purpose, one.channel, one.granted) for one in event.consent]
+
+
+#: What each type of event needs besides; a new type has to say so here.
+NEEDED: dict[str, dict[str, Any]] = {
+    "identify": {}, "track": {}, "page": {}, "screen": {}, "alias": {"previousId": "v1"}, "group": {"groupId": "acme"},
+    "logout": {"anonymousId": "v1"}, "reset": {"anonymousId": "v1"}, "unmerge": {"previousId": "v1"},
+}
+
+
+@pytest.mark.parametrize("type_", get_args(SegmentEvent.model_fields["type"].annotation))
+@pytest.mark.parametrize("granted", [True, False])
+def test_what_the_person_allows_is_taken_of_an_event_of_any_type(type_: str, granted: bool) -> None:
+    consent = {"categoryPreferences": {"marketing": granted}}
+    found = mapped(made().policy, type=type_, context={"consent": consent}, messageId="m1", **NEEDED[type_])
+    [stating] = [event for event in found.events if isinstance(event, IdentityEvent) and event.consent]
+    assert stating.subject == f"shop/{hash_of('user_id', 'ann')}"
+    assert [(one.purpose, one.granted) for one in stating.consent] == [("marketing", granted)]
+    assert found.warnings == []
+    others = [event for event in found.events if event is not stating]
+    assert len({event.event_id for event in found.events}) == len(found.events)
+    # Before what may be learnt of the person or not by it.
+    assert not others or type_ == "group" or found.events[0] is stating
+
+
+@pytest.mark.parametrize("name", ["click", "Order Completed", "view", "Song Played"])
+def test_what_the_person_allows_is_taken_of_a_track_event_of_any_name(name: str) -> None:
+    found = mapped(event=name, context={"consent": {"categoryPreferences": {"marketing": False}}})
+    assert isinstance(found.events[0], IdentityEvent) and found.events[0].kind is IdentityKind.CONSENT
+    assert isinstance(found.events[1], FeedbackEvent)
+
+
+def test_consent_of_whom_no_event_names_is_warned_of() -> None:
+    found = mapped(type="unmerge", userId=None, previousId="v1",
+                   context={"consent": {"categoryPreferences": {"marketing": False}}})
+    assert [event.kind for event in found.events if isinstance(event, IdentityEvent)] == [IdentityKind.UNMERGE]
+    assert "neither userId nor anonymousId names one" in found.warnings[0]
+
+
+def test_what_an_account_allows_is_taken_of_group_events_only_and_warned_of_elsewhere() -> None:
+    for type_, more in NEEDED.items():
+        consent = {"accountConsent": {"categoryPreferences": {"contact": False}}}
+        warnings = mapped(type=type_, context=consent, **more).warnings
+        assert any("accountConsent" in one for one in warnings) is (type_ != "group"), type_
+
+
+WRONG_BESIDE: tuple[dict[str, Any], ...] = (
+    {"zz#": True}, {"a/b/c": True}, {"x" * 129: True}, {"marketing": None}, {"marketing": "yes"},
+    {"marketing": {"granted": "no"}}, {"marketing": {"granted": True, "expiresAt": "soon"}}, {"/web": True},
+    {f"c{number}": True for number in range(60)},
+)
+
+
+@pytest.mark.parametrize("wrong", WRONG_BESIDE, ids=range(len(WRONG_BESIDE)))
+@pytest.mark.parametrize("part", ["consent", "accountConsent"])
+def test_a_no_binds_whatever_is_wrong_beside_it_and_a_yes_does_not(wrong: dict[str, Any], part: str) -> None:
+    beside = {"personalization": False, "contact": True, **wrong}
+    found = mapped(type="group", groupId="acme", context={part: {"categoryPreferences": beside}})
+    [stating] = [event for event in found.events if isinstance(event, IdentityEvent) and event.consent]
+    assert [(one.purpose, one.granted) for one in stating.consent] == [("personalization", False)]
+    assert any(f"context.{part}.categoryPreferences" in one for one in found.warnings)
+    assert any("where it refuses only" in one for one in found.warnings)
+    with pytest.raises((RefusedError, ValidationError)):
+        mapped(type="group", groupId="acme", context={part: {"categoryPreferences": {"contact": True, **wrong}}})
+
+
+@pytest.mark.parametrize("wrong", [5, ["CP"], {"v": 2}, "C" * 20_001])
+def test_a_tc_string_that_is_no_text_loses_nothing_beside_it(wrong: Any) -> None:
+    policy = made({"consent": {"tcf": TCF}}).policy
+    consent = {"tcString": wrong, "categoryPreferences": {"marketing": False}}
+    found = mapped(policy, type="identify", context={"consent": consent})
+    assert isinstance(found.events[0], IdentityEvent)
+    assert [(one.purpose, one.granted) for one in found.events[0].consent] == [("marketing", False)]
+    assert any("tcString says nothing here" in warning for warning in found.warnings)
 
 
 def test_another_systems_categories_become_the_policys_purposes() -> None:
