@@ -19,7 +19,7 @@ from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
-from pipeline.flow import Accept, Emit, Forward, Outcome
+from pipeline.flow import EVERYTHING_KNOWN, Accept, Emit, Forward, Outcome
 from topics.catalog import PROFILE_INBOX
 
 ROUNDS = 2_000
@@ -34,6 +34,9 @@ class Context:
 
     def live(self, tenant: str) -> Live | None:
         return None
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
     def beside(self, name: str) -> bytes | None:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pipeline.core.decide.live import Live
 from pipeline.core.model.values import Value
@@ -133,6 +133,10 @@ class Forward(Value, frozen=True):
 Outcome = Accept | Drop | DeadLetter | Forward
 
 
+#: Nothing that was reported waits to be read.
+EVERYTHING_KNOWN: Final = 2**63 - 1
+
+
 class Context(Protocol):
     """What a handler may know besides record and state. Time comes with the record, never from a clock."""
 
@@ -142,6 +146,10 @@ class Context(Protocol):
 
     def live(self, tenant: str) -> Live | None:
         """The tenant's active release and catalog, or None where nothing was published yet."""
+
+    def reported_ms(self) -> int:
+        """Up to when everything that was reported of what people were shown is known (epoch ms); `EVERYTHING_KNOWN`
+        where nothing waits to be read."""
 
     def beside(self, name: str) -> bytes | None:
         """What was put beside the record's state under a name; None: nothing, or nothing that can be read any more."""
@@ -185,6 +193,8 @@ class Flow:
     deadline_ms: Callable[[Any], int | None] | None = None
     #: Whether a record may name events of other topics that are to be applied before it (header `after`).
     comes_after: bool = False
+    #: Whether its records report what people were shown: reservations wait until those that came in time are read.
+    reports: bool = False
     #: Whether its topic may be paused where too many of its records are dead letters.
     may_pause: bool = True
     doc: str = ""

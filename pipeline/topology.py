@@ -82,6 +82,7 @@ FLOWS: tuple[Flow, ...] = (
         lane=Lane.BATCH,
         key=attrgetter("subject"),
         work=Work.EVENTS,
+        reports=True,
         doc="Behaviour and outcomes into history, caps and segments.",
     ),
     Flow(

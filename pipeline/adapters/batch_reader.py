@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.adapters.fair_shares import FairShares
@@ -58,9 +58,9 @@ _FETCH: Final[dict[str, Any]] = {"queued.max.messages.kbytes": 16_384, "fetch.qu
 _log = logging.getLogger(__name__)
 
 
-def reading_consumer(settings: Settings) -> Consumer:
-    """The consumer for a worker's inputs."""
-    return kafka.consumer(settings, name="reader", **_FETCH)
+def reading_consumer(settings: Settings, tell_the_end: bool) -> Consumer:
+    """The consumer for a worker's inputs; whether it tells when they have nothing more."""
+    return kafka.consumer(settings, name="reader", **_FETCH, **(kafka.TELL_THE_END if tell_the_end else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,10 @@ class BatchReader:
                 return part.take(BATCH_RECORDS_MAX)
             return part.take(BULK_PORTION_AWAITED if awaited else BULK_PORTION)
 
+    def caught_up(self, topic: str, partition: int) -> bool:
+        """Whether every record of an input was handed over, as far as its client knows. Of the loop."""
+        return any(part.at_end(topic, partition) for part in self._parts)
+
     def wake(self) -> None:
         """Something that was in flight is done with."""
         self._there.set()
@@ -160,15 +164,20 @@ class BatchReader:
         """Whether to end."""
         return self._stopping.is_set()
 
-    def hand_over(self, part: _Part, number: int, batch: list[Fetched]) -> None:
-        """Leave a batch for the loop."""
-        self._on_loop(partial(self._take, part, number, batch))
+    def hand_over(self, part: _Part, number: int, batch: list[Fetched], ended: frozenset[tuple[str, int]]) -> None:
+        """Leave a batch for the loop, with the inputs that have nothing more for now."""
+        self._on_loop(partial(self._take, part, number, batch, ended))
 
     def fail(self, error: BaseException) -> None:
         """Nothing can be read any more."""
         self._on_loop(partial(self._report, error))
 
-    def _take(self, part: _Part, number: int, batch: list[Fetched]) -> None:
+    def _take(self, part: _Part, number: int, batch: list[Fetched], ended: frozenset[tuple[str, int]]) -> None:
+        for topic, partition, _ in batch:
+            part.ended.pop((topic, partition), None)
+        part.ended.update(dict.fromkeys(ended, number))
+        if not batch:
+            return
         if not part.batches:
             self._shares.woken(part.number)
         part.batches.append((number, batch))
@@ -195,6 +204,8 @@ class _Part:
         self._consumer = consumer
         #: Of the loop: what was handed over and not taken yet, with its assignment's number.
         self.batches: deque[tuple[int, list[Fetched]]] = deque()
+        #: Of the loop: inputs that were read to their end, with the number of the assignment they were read under.
+        self.ended: dict[tuple[str, int], int] = {}
         self.room = threading.Semaphore(BATCHES_AHEAD)
         self.thread = threading.Thread(target=self._run, name=f"reader-{work.topics[0]}", daemon=True)
 
@@ -205,6 +216,11 @@ class _Part:
             self.batches.popleft()
             self.room.release()
         return bool(self.batches)
+
+    def at_end(self, topic: str, partition: int) -> bool:
+        """Whether the input was read to its end, and all of it taken. While anything is left to take, the thread may
+        hold more, and nobody knows of which input."""
+        return not self.batches and self.ended.get((topic, partition)) == self._reader.assignment()[0]
 
     def take(self, records_max: int) -> list[Fetched]:
         """The first of what is there, up to so many records; the rest of it stays first."""
@@ -241,21 +257,28 @@ class _Part:
         first = self._consumer.poll(POLL_S)
         if first is None:
             return
-        batch = self._sorted([first, *self._consumer.consume(BATCH_RECORDS_MAX - 1, 0)])
+        batch, ended = self._sorted([first, *self._consumer.consume(BATCH_RECORDS_MAX - 1, 0)])
         if batch:
             self.room.acquire()
-            self._reader.hand_over(self, number, batch)
+        if batch or ended:
+            self._reader.hand_over(self, number, batch, ended)
 
-    def _sorted(self, messages: Sequence[Message]) -> list[Fetched]:
+    def _sorted(self, messages: Sequence[Message]) -> tuple[list[Fetched], frozenset[tuple[str, int]]]:
+        """The records by input, and the inputs that ended after these."""
         by_input: dict[tuple[str, int], list[Record]] = {}
+        ended: set[tuple[str, int]] = set()
         for message in messages:
             error = message.error()
             if error is None:
                 record = record_of(message)
-                by_input.setdefault((record.topic, record.partition), []).append(record)
+                place = (record.topic, record.partition)
+                by_input.setdefault(place, []).append(record)
+                ended.discard(place)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add((message.topic() or "", message.partition() or 0))
             elif error.fatal():
                 raise KafkaException(error)
             else:
                 _log.warning("%s[%s]: %s", message.topic(), message.partition(), error.str())
         found = [(topic, partition, records) for (topic, partition), records in by_input.items()]
-        return sorted(found, key=lambda one: self._place[one[0]]) if len(found) > 1 else found
+        return sorted(found, key=lambda one: self._place[one[0]]) if len(found) > 1 else found, frozenset(ended)

@@ -8,7 +8,7 @@ from typing import Final
 from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, to_inbox
 from pipeline.core import learn
-from pipeline.core.decide import leasing
+from pipeline.core.decide import caps, leasing
 from pipeline.core.decide.decision import ENGINE, DecisionResult, decide
 from pipeline.core.decide.live import Live, read_by
 from pipeline.core.hashing import applied_id_of, decision_id_of
@@ -155,6 +155,10 @@ def apply_request(
         after, beside = remember_request(before, reply, request.digest, ctx.now_ms)
         return Accept(Reason.DECIDED, after, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)),
                       beside)
+    held = caps.held_on(before.counters, ctx.now_ms, ctx.reported_ms)
+    if held is not before.counters:
+        before = changed(before, counters=held)
+        state = None if state is None else before
     return _decided(request, before, state, live, ctx.now_ms, lease)
 
 

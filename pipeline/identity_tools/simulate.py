@@ -19,7 +19,7 @@ from pipeline.core.keys import beside, hash_of, tenant_of
 from pipeline.core.model.records import FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.sections.links import Link
 from pipeline.core.subject import Person, Redirect, Subject
-from pipeline.flow import Accept, DeadLetter, Forward
+from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Forward
 from pipeline.ingest import json_text
 from pipeline.ingest.event_bodies import SegmentEvent
 from pipeline.ingest.event_mapping import EventMapper
@@ -71,6 +71,10 @@ class Simulation:
     def live(self, tenant: str) -> Live | None:
         """The policy that is tried."""
         return self._live
+
+    def reported_ms(self) -> int:
+        """All of it: no decision is made here."""
+        return EVERYTHING_KNOWN
 
     def beside(self, name: str) -> bytes | None:
         """Nothing: no decision is made here."""

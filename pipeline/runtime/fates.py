@@ -9,11 +9,16 @@ from typing import Any
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
 from pipeline.core.decide.live import Live
-from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
+from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults
 from pipeline.runtime.letters import letter_of
 from topics.catalog import DEAD_LETTERS
+
+
+def _everything_known(now_ms: int) -> int:
+    """Where nobody decides."""
+    return EVERYTHING_KNOWN
 
 
 def _nothing_beside(name: str) -> bytes | None:
@@ -28,10 +33,16 @@ class LaneContext:
     live_for: Callable[[str], Live | None]
     now_ms: int = 0
     beside_of: Callable[[str], bytes | None] = _nothing_beside
+    #: Of the record's time.
+    reported: Callable[[int], int] = _everything_known
 
     def live(self, tenant: str) -> Live | None:
         """The tenant's active release and catalog, or None."""
         return self.live_for(tenant)
+
+    def reported_ms(self) -> int:
+        """Up to when everything that was reported is known."""
+        return self.reported(self.now_ms)
 
     def beside(self, name: str) -> bytes | None:
         """What lies beside the state of the record's key."""

@@ -48,6 +48,8 @@ from topics.catalog import (
 log = logging.getLogger(__name__)
 
 #: The topology's classes of work, for the reader.
+REPORTING = frozenset(flow.reads.name for flow in FLOWS if flow.reports)
+
 WORK_CLASSES = [WorkClass(tuple(flow.reads.name for flow in FLOWS if flow.work is work), *shares)
                 for work, shares in WORK.items()]
 
@@ -190,6 +192,7 @@ class Worker:
             crash.stop,
             lease.held,
         )
+        transport = cast(LaneTransport, self.app.transport)
         setup = LaneSetup(
             flows=BATCH_FLOWS,
             states=SubjectStates(),
@@ -204,14 +207,16 @@ class Worker:
             worker=self.name,
             key_encryption=key_encryption_of(settings),
             dead_letter_limit=settings.dead_letter_limit,
+            caught_up=lambda topic, partition: transport.reader.caught_up(topic, partition),
         )
         lanes = Lanes(setup, self.publisher, lease)
         self.app.lanes = lanes
-        transport = cast(LaneTransport, self.app.transport)
         transport.lanes = lanes
         transport.on_joined = partial(membership.note, settings.data_dir)
         transport.inputs = frozenset(flow.reads.name for flow in FLOWS)
-        transport.reader = BatchReader([(one, reading_consumer(settings)) for one in WORK_CLASSES], loop, crash.stop)
+        transport.reader = BatchReader(
+            [(one, reading_consumer(settings, not REPORTING.isdisjoint(one.topics))) for one in WORK_CLASSES], loop,
+            crash.stop)
         lanes.on_progress = transport.reader.wake
         store = LaneStore("lanes://", self.app, self.table, key_type=bytes, value_type=bytes)
         store.lanes = lanes

@@ -88,10 +88,14 @@ class PartitionLane:
         metrics: Metrics,
         worker: str,
         key_encryption: KeyEncryption,
+        reported: Callable[[int], int],
         healed: Collection[bytes] = (),
         home: Callable[[bytes], int] = subject_partition,
     ) -> None:
-        """`healed`: keys that this owner wrote again under its own epoch as it found them (see takeover)."""
+        """`healed`: keys that this owner wrote again under its own epoch as it found them (see takeover).
+
+        `reported`: see `flow.Context.reported_ms`; of the time of the record at hand.
+        """
         self.partition = partition
         self._home = home
         self.epoch = epoch
@@ -101,6 +105,8 @@ class PartitionLane:
         self._keys = DataKeys(key_encryption, store, epoch)
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
+        #: When the last record that was taken of each topic was appended (epoch ms).
+        self._taken_ms: dict[str, int] = {}
         self._done = dict(positions)
         #: The same, as if nothing waited.
         self._reached = dict(positions)
@@ -110,7 +116,7 @@ class PartitionLane:
         #: `_done` by what an envelope calls the topic.
         self._acknowledged = dict(self._start)
         self._unsent_of = set(healed)
-        self._context = LaneContext(live, beside_of=self._beside_of)
+        self._context = LaneContext(live, beside_of=self._beside_of, reported=reported)
         self._clock = clock
         self._metrics = metrics
         self._worker = worker
@@ -126,6 +132,10 @@ class PartitionLane:
     def position(self, topic: str) -> int:
         """The next offset this lane takes of the topic: whoever feeds it seeks here after a doubt."""
         return self._position[topic]
+
+    def taken_ms(self, topic: str) -> int:
+        """When the last record that this lane took of the topic was appended (epoch ms); 0 where it took none yet."""
+        return self._taken_ms.get(topic, 0)
 
     def done(self) -> dict[str, int]:
         """Per topic, the offset below which every effect is complete: what may be committed."""
@@ -148,6 +158,7 @@ class PartitionLane:
                 continue
             full = self._one(flow, record, step, dirty)
             self._position[topic] = record.offset + 1
+            self._taken_ms[topic] = record.at_ms
             step.reached[topic] = record.offset + 1
             step.records += 1
             if full:

@@ -20,7 +20,7 @@ from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.core.decide.live import Live
-from pipeline.flow import Flow, Record
+from pipeline.flow import EVERYTHING_KNOWN, Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher, States
 from pipeline.runtime import crash
@@ -100,6 +100,8 @@ class LaneSetup:
     worker: str
     key_encryption: KeyEncryption
     dead_letter_limit: int
+    #: Whether every record of an input was handed over, as far as its reader knows.
+    caught_up: Callable[[str, int], bool]
     #: Opens one partition's local store by its path.
     open_store: Callable[[Path], TableStore] = RocksStore
     #: The partition on which a key belongs.
@@ -126,6 +128,9 @@ class Lanes:
         self._term = 0
         #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
         self._given_up = False
+        self._reporting = [flow.reads.name for flow in setup.flows if flow.reports]
+        #: When an input that reports was last known to its end (epoch ms, by the broker's clock).
+        self._caught_up_ms: dict[tuple[str, int], int] = {}
         never_pause = [flow.reads.name for flow in setup.flows if not flow.may_pause]
         self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_pause)
         #: Whether every assigned partition is taken over.
@@ -248,6 +253,7 @@ class Lanes:
             metrics=setup.metrics,
             worker=setup.worker,
             key_encryption=setup.key_encryption,
+            reported=self._reported_ms,
             healed=tenure.healed,
             home=setup.home,
         )
@@ -255,6 +261,19 @@ class Lanes:
         driver = LaneDriver(lane, self._publisher, setup.changelog, fence, setup.stop or crash.stop)
         driver.on_progress = self._progressed
         return driver
+
+    def _reported_ms(self, now_ms: int) -> int:
+        """See `flow.Context.reported_ms`: of all partitions here, as what is reported of a subject may come under an
+        earlier identifier of theirs."""
+        known_ms = EVERYTHING_KNOWN
+        for partition, driver in self._drivers.items():
+            for topic in self._reporting:
+                if self._setup.caught_up(topic, partition):
+                    self._caught_up_ms[topic, partition] = now_ms
+                else:
+                    last_ms = self._caught_up_ms.get((topic, partition), 0)
+                    known_ms = min(known_ms, max(last_ms, driver.lane.taken_ms(topic)))
+        return known_ms
 
     def assigned(self) -> None:
         """The group has a new assignment: it may be taken over."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.state import SubjectStates
-from pipeline.flow import Flow, Lane, Record
+from pipeline.flow import EVERYTHING_KNOWN, Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.runtime.due import DueProfiles
@@ -233,7 +234,15 @@ class MemoryPipeline:
             metrics=self.metrics,
             worker="memory",
             key_encryption=self.key_encryption,
+            reported=partial(self._reported_ms, number),
         )
+
+    def _reported_ms(self, number: int, now_ms: int) -> int:
+        lane, known_ms = self._lanes[number], EVERYTHING_KNOWN
+        for name in (flow.reads.name for flow in self._batch if flow.reports):
+            if lane.position(name) < len(self.logs.get(name, [[]] * SUBJECT_PARTITIONS)[number]):
+                known_ms = min(known_ms, lane.taken_ms(name))
+        return known_ms
 
     def run(self) -> None:
         """Process until nothing is left to read. Raises CrashError where `crash_after` effects are through."""

@@ -9,7 +9,7 @@ from pipeline.agents import erasure, feedback, identity, inbox, requests
 from pipeline.core.decide.live import Live
 from pipeline.core.model.records import DecisionRequest, ErasureRequest, FeedbackEvent, IdentityEvent, InboxRecord
 from pipeline.core.subject import leads_to
-from pipeline.flow import Accept, Drop, Emit, Forward, Outcome, Reason
+from pipeline.flow import EVERYTHING_KNOWN, Accept, Drop, Emit, Forward, Outcome, Reason
 from tests.support.beside import Beside
 from topics.catalog import PROFILE_INBOX
 
@@ -26,6 +26,9 @@ class Context:
 
     def live(self, tenant: str) -> Live | None:
         return self._live
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
 
 class SmallWorld:

@@ -31,7 +31,7 @@ from pipeline.core.model.values import replaced
 from pipeline.core.rules import segments
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import SEGMENTS_TIMER, Account, Person
-from pipeline.flow import Accept
+from pipeline.flow import EVERYTHING_KNOWN, Accept
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX
 
@@ -87,6 +87,9 @@ class Story:
         self.firms: dict[str, Account] = {}
         self._identify(IdentityEvent("first", SUBJECT, IdentityKind.IDENTIFY, self._start_ms - 1,
                                      both.get("traits", {}), grants))
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
     def live(self, tenant: str) -> Live | None:
         return self._live

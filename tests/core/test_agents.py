@@ -24,7 +24,7 @@ from pipeline.core.sections.retries import REQUESTS_MAX
 from pipeline.core.sections.seen import EVENTS_MAX
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person, Redirect, carrying_replies
-from pipeline.flow import Accept, DeadLetter, Drop, Emit, Fate, Forward, Outcome, Reason
+from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Drop, Emit, Fate, Forward, Outcome, Reason
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, DECISIONS, SEGMENT_CHANGES
 
@@ -41,9 +41,13 @@ class Context:
     now_ms: int = NOW_MS
     release: Live | None = LIVE
     kept: Mapping[str, bytes] = field(default_factory=dict)
+    known_ms: int = EVERYTHING_KNOWN
 
     def live(self, tenant: str) -> Live | None:
         return self.release
+
+    def reported_ms(self) -> int:
+        return self.known_ms
 
     def beside(self, name: str) -> bytes | None:
         return self.kept.get(name)

@@ -26,7 +26,7 @@ from pipeline.core.model.windows import Rolling
 from pipeline.core.sections import counters
 from pipeline.core.sections.counters import Counter
 from pipeline.core.subject import Person, Redirect
-from pipeline.flow import Accept, Drop, Forward
+from pipeline.flow import EVERYTHING_KNOWN, Accept, Drop, Forward
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
@@ -52,6 +52,9 @@ class Context:
 
     def live(self, tenant: str) -> Live | None:
         return LIVE
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
 
 class Pipeline(RuleBasedStateMachine):

@@ -18,7 +18,7 @@ from pipeline.core.decide.experiments import assigned, held_out
 from pipeline.core.decide.live import Live
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.core.subject import Person
-from pipeline.flow import Accept
+from pipeline.flow import EVERYTHING_KNOWN, Accept
 
 from .build import SUBJECT, agreed, asked, made
 
@@ -60,6 +60,9 @@ class _Context:
 
     def live(self, tenant: str) -> Live | None:
         return self._live
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
     def beside(self, name: str) -> bytes | None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.core.identity.identifiers import (
@@ -93,6 +93,17 @@ def test_a_tenant_that_could_not_stand_in_a_key_is_refused(tenant: str) -> None:
         tenant_name(tenant)
 
 
+@pytest.mark.parametrize("value", [
+    "{}", "{ }", "{{}}", "{null}", "{0}", "{ undefined }", "{00000000-0000-0000-0000-000000000000}",
+])
+def test_what_is_left_of_a_device_without_its_braces_is_somebodys_or_refused(value: str) -> None:
+    with pytest.raises(IdentifierError, match="stands for nobody"):
+        normalised("device", value)
+    assert normalised("device", "{6D92078A-8246-4BA4-AE5B-76104861E7DC}") == "6d92078a-8246-4ba4-ae5b-76104861e7dc"
+
+
+@example("device", "{}")
+@example("device", "{ {a} }")
 @given(st.sampled_from(TYPES), st.text(max_size=300))
 def test_any_text_is_an_identifier_or_refused_and_normalising_twice_changes_nothing(type_: str, value: str) -> None:
     try:

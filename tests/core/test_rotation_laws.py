@@ -22,7 +22,7 @@ from pipeline.core.model.records import (
     InboxRecord,
 )
 from pipeline.core.subject import leads_to
-from pipeline.flow import Accept, Drop, Forward
+from pipeline.flow import EVERYTHING_KNOWN, Accept, Drop, Forward
 from tests.support.beside import Beside
 from topics.catalog import DECISION_REPLIES, DECISIONS, PROFILE_INBOX
 
@@ -71,6 +71,9 @@ class World:
         self.to_alias = list(self.aliases.items())
         for name in names:
             self.say(IdentityKind.CONSENT, name, consent=[ConsentGrant("personalization", True, NOW_MS)])
+
+    def reported_ms(self) -> int:
+        return EVERYTHING_KNOWN
 
     def live(self, tenant: str) -> Live:
         return LIVE

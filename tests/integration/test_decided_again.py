@@ -42,7 +42,8 @@ OTHER = (OTHER_ITEMS.replace("limit: 2", "limit: 1").replace('plan == "free"', '
 class Installation:
     """A worker, and what is asked of it."""
 
-    def __init__(self, bootstrap: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, folder: Path, worker: WorkerProcess) -> None:
+        self.worker = worker
         self.settings = Settings(bootstrap=bootstrap, app_id=APP_ID)
         self.client = Client(bootstrap, APP_ID)
         self.first = self.client.ends(DECISION_AUDIT)
@@ -63,6 +64,12 @@ class Installation:
             return any(audit.catalog_version == end - 1 for audit in self.audits())
 
         wait_until(followed, what="a decision by what was published")
+
+    def applied(self, **records: int) -> None:
+        """Wait until so many records of these flows are applied: requests do not wait for what was sent before."""
+        self.client.flush()
+        wait_until(lambda: all(self.worker.counts().get(f"{flow}/accept/applied", 0) >= count
+                               for flow, count in records.items()), what="what was sent before")
 
     def ask(self, subject: str) -> None:
         self.asked += 1
@@ -85,7 +92,7 @@ def there(bootstrap: str, tmp_path: Path) -> Iterator[Installation]:
     ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
     worker = WorkerProcess(bootstrap, tmp_path / "worker", APP_ID)
     ready([worker])
-    yield Installation(bootstrap, tmp_path)
+    yield Installation(bootstrap, tmp_path, worker)
     worker.stop()
 
 
@@ -99,6 +106,7 @@ def history(there: Installation) -> Iterator[PublishedHistory]:
 def test_a_run_is_decided_the_same_again_from_the_topics_alone(there: Installation, history: PublishedHistory) -> None:
     for subject in SUBJECTS:
         there.client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
+    there.applied(identity=len(SUBJECTS))
     there.publish(shop.POLICY)
     there.ask_everybody()
     there.publish(OTHER_ITEMS)
@@ -106,6 +114,7 @@ def test_a_run_is_decided_the_same_again_from_the_topics_alone(there: Installati
     for subject in SUBJECTS:
         there.client.send(IDENTITY_EVENTS, subject, shop.traits(subject, 2, plan="pro"))
         there.client.send(FEEDBACK_EVENTS, subject, shop.click(subject, "tips", 3, f"click-{subject}"))
+    there.applied(identity=2 * len(SUBJECTS), feedback=len(SUBJECTS))
     there.publish(OTHER, "tips")
     there.ask_everybody()
     wait_until(lambda: len(there.audits()) == there.asked, what="every audit")

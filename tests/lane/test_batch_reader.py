@@ -138,6 +138,42 @@ def test_of_what_is_there_at_the_same_time_the_first_consumers_comes_first() -> 
     run(test)
 
 
+END = KafkaError(KafkaError._PARTITION_EOF)
+
+
+def test_an_input_is_caught_up_from_its_end_to_its_next_record_and_only_once_all_of_it_is_taken() -> None:
+    async def test(world: World) -> None:
+        async def until(expected: bool) -> None:
+            for _ in range(500):
+                if world.reader.caught_up("second", 0) is expected:
+                    return
+                await asyncio.sleep(0.01)
+            raise AssertionError(f"never {expected}")
+
+        assert not world.reader.caught_up("second", 0)
+        world.consumer.fetches.put([Said("second", 0), Said("second", 1, END)])
+        await asyncio.sleep(0.1)
+        assert not world.reader.caught_up("second", 0), "its record was not taken"
+        assert await world.next() == [("second", [0])]
+        await until(True)
+        assert not world.reader.caught_up("first", 0)
+        # The end, and records after it in one fetch.
+        world.consumer.fetches.put([Said("second", 1, END), Said("second", 1)])
+        assert await world.next() == [("second", [1])]
+        assert not world.reader.caught_up("second", 0)
+        world.consumer.fetches.put([Said("second", 2, END)])
+        await until(True)
+        # Something else is left to take: what follows it may be of this input.
+        world.consumer.fetches.put([Said("first", 0)])
+        await until(False)
+        assert await world.next() == [("first", [0])]
+        await until(True)
+        world.reader.read_from({("second", 0): 0})
+        assert not world.reader.caught_up("second", 0), "read from elsewhere"
+
+    run(test)
+
+
 async def _backlog(world: World, records: int) -> None:
     """So many events are there, and one request was just answered."""
     world.other.fetches.put([Said("asked", 0)])

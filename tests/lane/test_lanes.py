@@ -22,7 +22,7 @@ from pipeline.core.sections import section as sections
 from pipeline.core.sections.section import UndecodableError
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
-from pipeline.flow import Accept, Emit, Flow, Lane, Outcome, Reason, Record
+from pipeline.flow import EVERYTHING_KNOWN, Accept, Context, Drop, Emit, Flow, Lane, Outcome, Reason, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.runtime.lane_driver import Lease, LeaseLostError
 from pipeline.runtime.lanes import Lanes, LaneSetup
@@ -69,14 +69,15 @@ def fetched(offset: int, name: str = "", partition: int = 0) -> Record:
 class World:
     """Lanes with everything around them faked but RocksDB."""
 
-    def __init__(self, path: Path, at_once: bool = True, dead_letter_limit: int = 5) -> None:
+    def __init__(self, path: Path, at_once: bool = True, dead_letter_limit: int = 5, flow: Flow = FLOW) -> None:
         self.clock = ManualClock()
         self.publisher = HeldPublisher(at_once=True)
         self.group = FakeGroup()
         self.changelog: list[tuple[bytes, bytes | None]] = []
         self.lease = Lease(self.clock, duration_s=6.0)
+        self.caught_up = True
         setup = LaneSetup(
-            flows=(FLOW,),
+            flows=(flow,),
             states=SubjectStates(),
             changelog=CHANGELOG,
             state_dir=path,
@@ -88,6 +89,7 @@ class World:
             metrics=WorkerMetrics(),
             worker="w",
             key_encryption=KeyEncryption("test", counting_chance()),
+            caught_up=lambda topic, partition: self.caught_up,
             dead_letter_limit=dead_letter_limit,
         )
         self.lanes = Lanes(setup, self.publisher, self.lease)
@@ -122,6 +124,25 @@ def test_outputs_are_sent_only_when_the_changelog_is_acknowledged(world: World) 
         assert world.group.committed_offsets == {(FEEDBACK_EVENTS.name, 0): 1}
 
     asyncio.run(run())
+
+
+def test_what_was_reported_is_known_up_to_the_last_record_read_or_to_when_nothing_waited(tmp_path: Path) -> None:
+    known: list[int] = []
+
+    def noting(event: FeedbackEvent, state: Person | None, ctx: Context) -> Outcome:
+        known.append(ctx.reported_ms())
+        return Drop(Reason.NOTHING_DUE)
+
+    async def run(world: World) -> None:
+        await world.take_over()
+        for offset, caught_up in enumerate((False, False, True, False, False)):
+            world.caught_up = caught_up
+            await world.feed(replaced(fetched(offset), at_ms=100 + offset))
+
+    world = World(tmp_path, flow=replace(FLOW, handle=noting, reports=True))
+    asyncio.run(run(world))
+    world.lanes.close()
+    assert known == [0, 100, EVERYTHING_KNOWN, 102, 103], "of the record at hand, those before it are known"
 
 
 def test_a_step_that_writes_nothing_waits_for_the_writes_before_it(world: World) -> None:

@@ -126,6 +126,7 @@ class SimWorker:
             worker=machine.name,
             key_encryption=sim.key_encryption,
             dead_letter_limit=1_000_000,
+            caught_up=self._caught_up,
             open_store=machine.open_store,
             home=sim.cluster.partition_of,
             stop=self.stop,
@@ -135,6 +136,10 @@ class SimWorker:
         self._polled = asyncio.Event()
         self.loop.create_task(self._drain())
         self._join()
+
+    def _caught_up(self, topic: str, partition: int) -> bool:
+        log = self.sim.cluster.logs.get(topic)
+        return log is None or self.positions.get((topic, partition), 0) >= len(log[partition])
 
     # -- clock ----------------------------------------------------------------------------------------------------
 

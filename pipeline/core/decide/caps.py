@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import Final
 
 from pipeline.core.model.definitions import Cap, CapUse, Item, Reach, Suppression
+from pipeline.core.model.values import replaced
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX, appended, newest
 
@@ -130,6 +131,25 @@ def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -
         gone = {name for place, (until, name) in enumerate(late) if place >= LATE_MAX or until <= now_ms - LATE_MS}
         held = {name: until for name, until in held.items() if name not in gone}
     return Counter(old.times, old.total, {**held, holder: until_ms})
+
+
+def held_on(
+    counters: dict[str, Counter], now_ms: int, reported_ms: Callable[[], int]
+) -> dict[str, Counter]:
+    """The counters with the places still held that ran out while what was reported in time waits to be read: it may
+    say that they were used. The same mapping where there are none.
+
+    :param reported_ms: up to when everything that was reported is known (epoch ms); asked only where a place ran out.
+    """
+    ran_out = [key for key, one in counters.items() if one.held and min(one.held.values()) <= now_ms]
+    if not ran_out or (known_ms := reported_ms()) > now_ms:
+        return counters
+    kept = dict(counters)
+    for key in ran_out:
+        held = {name: now_ms + 1 if known_ms <= until <= now_ms else until for name, until in kept[key].held.items()}
+        if held != kept[key].held:
+            kept[key] = replaced(kept[key], held=held)
+    return kept if kept != counters else counters
 
 
 def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int, merges: int = 0) -> Counter:

@@ -93,16 +93,13 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     lowered = text.lower()
     if not text:
         raise IdentifierError("the value is empty: send the identifier, or leave the field out")
-    unfilled = _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text))
-    if _ZEROS.fullmatch(text) or lowered in _BLOCKED or unfilled or lowered in _HASHED:
-        raise IdentifierError(
-            "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
-            "identifier is known"
-        )
+    _require_somebody(type_, text)
     if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text):
         raise IdentifierError(
             "the value has control or invisible characters, or half a surrogate pair: send plain text")
     text = _phone(text, rules.phone_region) if type_ == PHONE else _NORMALISERS.get(type_, _as_it_is)(text)
+    # What is left of it may be nobody's: "{}", "{null}".
+    _require_somebody(type_, text)
     if len(text) > VALUE_CHARS_MAX:
         raise IdentifierError(f"the value is longer than {VALUE_CHARS_MAX} characters: send the identifier alone")
     rule = rules.of(type_)
@@ -111,6 +108,17 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
             f"the policy blocks this value as a {type_}: leave the field out (identity.types.{type_}.blocked)"
         )
     return text
+
+
+def _require_somebody(type_: str, text: str) -> None:
+    """Raises IdentifierError for a value that many would have, and would become one for it."""
+    lowered = text.lower()
+    unfilled = _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text))
+    if not text or _ZEROS.fullmatch(text) or lowered in _BLOCKED or unfilled or lowered in _HASHED:
+        raise IdentifierError(
+            "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
+            "identifier is known"
+        )
 
 
 def tenant_name(name: str) -> str:
@@ -206,8 +214,12 @@ def _parsed(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
     return number if phonenumbers.is_valid_number(number) and number.extension is None else None
 
 
+#: Some write a GUID in braces.
+_AROUND_A_DEVICE: Final = re.compile(r"^[\s{}]+|[\s{}]+\Z")
+
+
 def _device(text: str) -> str:
-    return _lowered(text.strip("{}"))
+    return _lowered(_AROUND_A_DEVICE.sub("", text))
 
 
 def _lowered(text: str) -> str:
