@@ -34,7 +34,7 @@ from pipeline.core.model.records import (
 )
 from pipeline.core.model.values import replaced
 from pipeline.core.rules.segments import Change
-from pipeline.core.sections import memberships
+from pipeline.core.sections import memberships, retries
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
 from pipeline.core.sections.section import changed
@@ -138,7 +138,7 @@ def apply_request(
         before = changed(before, event_ids=remember_event(before, carrier.event_id, ctx.now_ms))
         if request.deadline_ms is not None and ctx.now_ms > request.deadline_ms:
             return Accept(Reason.PAST_DEADLINE, before, given_back(lease, profile_id, ctx.now_ms))
-    known = before.requests.get(request.request_id)
+    known = retries.known(before.requests, request.request_id, request.digest)
     if known is not None:
         if known.digest != request.digest:
             reply = _error(request, "request_id_reused")

@@ -236,6 +236,25 @@ def test_a_retry_of_a_request_to_the_alias_gets_its_answer_after_the_merge() -> 
     assert replies(answered.emits)[0].decisions[0].item_id == "a"
 
 
+def test_two_requests_of_one_id_of_two_subjects_that_became_one_are_each_answered_as_before() -> None:
+    answers, states, wanted = {}, {}, {}
+    for who in ("shop/person", "shop/device"):
+        request = asked("r", digest=who, reply_partition=0)
+        first = accepted(requests.handle(request, agreed(Person(profile_id=who)), Context()))
+        [answers[who]] = replies(first.emits)
+        states[who], wanted[who] = first.state, request
+    redirect, winner = merge_into(states["shop/person"], states["shop/device"])
+    own = requests.handle(wanted["shop/person"], winner, Context())
+    sent_on = requests.handle(wanted["shop/device"], redirect, Context())
+    assert isinstance(sent_on, Forward)
+    given = inbox.handle(sent_on.emit.value, winner, Context())  # type: ignore[arg-type]
+    for outcome, who in ((own, "shop/person"), (given, "shop/device")):
+        assert isinstance(outcome, Drop) and outcome.reason is Reason.REPEATED_REQUEST
+        assert replies(outcome.emits) == [answers[who]]
+    third = requests.handle(asked("r", digest="of nobody", reply_partition=0), winner, Context())
+    assert isinstance(third, Drop) and replies(third.emits)[0].error == "request_id_reused"
+
+
 def test_a_retry_goes_where_the_first_try_went_also_when_the_alias_follows_somebody_else_by_then() -> None:
     redirect, _ = merge_into(None, None)
     request = asked("r", digest="d")

@@ -37,7 +37,9 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize(("name", "args"), [
     ("substring", ("abc", 2, 1)), ("substring", ("abc", -1)), ("substring", ("abc", 4)),
     ("replace", ("a" * 100, "a", "b" * 100)), ("split", ("," * 300, ",")), ("versionAtLeast", ("1.x", "1.0")),
-    ("versionAtLeast", ("9" * 99, "1.0")), ("inNetwork", ("nowhere", "10.0.0.0/8")), ("inNetwork", ("10.0.0.1", "x"))])
+    ("versionAtLeast", ("9" * 99, "1.0")), ("versionAtLeast", ("1.0.0-01", "1.0")),
+    ("versionAtLeast", ("1.0.0-a..b", "1.0")), ("versionAtLeast", ("1.0.0+a..b", "1.0")),
+    ("inNetwork", ("nowhere", "10.0.0.0/8")), ("inNetwork", ("10.0.0.1", "x"))])
 def test_what_cannot_be_computed_is_unknown(name: str, args: tuple[Any, ...]) -> None:
     types = tuple("int" if isinstance(one, int) else "string" for one in args)
     found = overload(name, types, name in ("substring", "replace", "split"))

@@ -69,6 +69,17 @@ def after(
     return kept, {reply_name(slot): data}
 
 
+def known(requests: Requests, request_id: str, digest: str) -> Remembered | None:
+    """What is remembered of a request; of another one under its id where there is nothing of its own."""
+    one = requests.get(request_id)
+    return one if one is None or one.digest == digest else requests.get(_apart(request_id, digest), one)
+
+
+def _apart(request_id: str, digest: str) -> str:
+    """Where a request is remembered whose id another one has, too: no id has the sign between the two."""
+    return f"{request_id}\0{digest}"
+
+
 def remembered_reply(one: Remembered, request_id: str, beside: Callable[[str], bytes | None]) -> DecisionReply | None:
     """The reply to a retry; None: it was not kept. `beside`: reads what lies beside the state.
 
@@ -80,7 +91,10 @@ def remembered_reply(one: Remembered, request_id: str, beside: Callable[[str], b
 
 
 def _merge_requests(own: Requests, given: Requests, _: Merging) -> Requests:
-    everything = sorted({**given, **own}.items(), key=lambda entry: (entry[1].at_ms, entry[0]))
+    # Two subjects that become one may have used one id for different requests: each is retried under it.
+    apart = {_apart(name, one.digest): one for name, one in given.items()
+             if name in own and own[name].digest != one.digest}
+    everything = sorted({**given, **own, **apart}.items(), key=lambda entry: (entry[1].at_ms, entry[0]))
     return dict(everything[-REQUESTS_MAX:])
 
 

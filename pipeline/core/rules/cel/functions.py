@@ -254,7 +254,9 @@ def _rounded(value: float) -> float:
     """Half away from zero, as CEL's math.round."""
     if not math.isfinite(value):
         return value
-    return math.copysign(math.floor(abs(value) + 0.5), value) if abs(value) < 2**52 else value
+    whole = math.floor(abs(value))
+    # Not by adding a half: 0.49999999999999994 + 0.5 is 1.0.
+    return math.copysign(whole + (abs(value) - whole >= 0.5), value) if abs(value) < 2**52 else value
 
 
 def _whole_part(way: Callable[[float], int]) -> Callable[[float], float]:
@@ -266,9 +268,12 @@ def version_at_least(version: str, least: str) -> bool:
     return _version(version) >= _version(least)
 
 
+_NUMBER: Final = r"0|[1-9]\d{0,8}"
+#: One part of what leads up to a release: a number without a nought before it, or a word (semver.org 2.0.0, section 9).
+_BEFORE: Final = r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION: Final = re.compile(
-    r"v?(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?(?:\.(0|[1-9]\d{0,8}))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?",
-    re.ASCII)
+    rf"v?({_NUMBER})(?:\.({_NUMBER}))?(?:\.({_NUMBER}))?(?:-({_BEFORE}(?:\.{_BEFORE})*))?"
+    r"(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?", re.ASCII)
 
 
 def _version(text: str) -> tuple[Any, ...]:
@@ -283,9 +288,11 @@ def _version(text: str) -> tuple[Any, ...]:
 
 
 def address_within(address: str, network: str) -> bool:
-    """Whether an IP address is within a network in CIDR notation (RFC 4632)."""
+    """Whether an IP address is within a network in CIDR notation (RFC 4632). An IPv4 address as IPv6 writes it
+    (`::ffff:10.1.2.3`, RFC 4291) is that IPv4 address."""
     try:
-        return ip_address(address.strip()) in ip_network(network.strip(), strict=False)
+        at = ip_address(address.strip())
+        return (getattr(at, "ipv4_mapped", None) or at) in ip_network(network.strip(), strict=False)
     except ValueError as error:
         said = f"{_short(address)} or {_short(network)}"
         raise EvaluationError(f"{said} is no address or network as 10.0.0.0/8") from error
