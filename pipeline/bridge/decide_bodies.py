@@ -65,7 +65,8 @@ class Subject(Strict):
     """Who the decision is for."""
 
     id: Id = Field(description="The identifier, raw: it is hashed here and goes no further.", examples=["user-17"])
-    tenant_id: Name | None = Field(None, description="The tenant; the installation's default one where left out.")
+    tenant_id: Annotated[Name, AfterValidator(impersonal)] | None = Field(
+        None, description="The tenant; the installation's default one where left out.")
     type: Name = Field("user_id", description="What kind of identifier `id` is: user_id, anonymous_id, email, …")
 
 

@@ -29,10 +29,12 @@ SPELLINGS = {
     "plain": ADDRESS, "in a text": f"Mailed {ADDRESS} today", "encoded": "ada.planted%40example.com",
     "encoded twice": "ada.planted%2540example.com", "full width": "ada.planted＠example.com",
     "internationalised": "ada.planted@bücher.example", "quoted": '"ada.planted"@example.com', "phone": PHONE,
-    "phone in a text": f"Call {PHONE} now", "phone in a path": f"/u/{PHONE}/x",
+    "phone in a text": f"Call {PHONE} now", "phone in a path": f"/u/{PHONE}/x", "entity": "ada.planted&#64;example.com",
+    "account": "DE89370400440532013000", "account in groups": "pay to GB12 DE89 3704 0044 0532 0130 00 ABC",
+    "card": "4111 1111 1111 1111", "card in a text": "by 4111-1111-1111-1111.",
 }
 #: What must be nowhere, however it was spelt.
-PLANTED = ("planted", "15123456789")
+PLANTED = ("planted", "15123456789", "370400440532", "3704 0044 0532", "1111 1111", "1111-1111")
 
 _TYPES = ["identify", "track", "page", "screen", "group", "alias"]
 
@@ -154,7 +156,8 @@ def test_nothing_personal_goes_on_by_an_import(said: str) -> None:
 @pytest.mark.parametrize("text", [
     "Order Completed", "/products/12345678", "2026-01-31", "2026-01-31T08:00:00Z", "v1.2.3", "m-4711-0815",
     "00000000-0000-0000-0000-000000000001", "sku 0815 4711", "a@b", "x @ y", "1.234.567,89", "10:30 - 11:45",
-    "user-17", "550e8400-e29b-41d4-a716-446655440000", "100% cotton", "%zz", "@handle", "50+ offers", "+1", "++"])
+    "user-17", "550e8400-e29b-41d4-a716-446655440000", "100% cotton", "%zz", "@handle", "50+ offers", "+1", "++",
+    "DE89370400440532013001", "4111 1111 1111 1112", "4111111111111111", "AB12CD34EF56GH78", "a&amp;b", "DE89"])
 def test_ordinary_texts_are_not_taken_for_personal_ones(text: str) -> None:
     assert found_in(text) == "" and masked(text) == text
 
