@@ -10,7 +10,7 @@ import typer
 from pydantic import SecretStr
 
 from pipeline.cli.options import settings_with
-from pipeline.settings import Settings
+from pipeline.settings import DEVELOPMENT_KEY, Settings
 
 
 def settings(
@@ -40,5 +40,7 @@ def describe(values: Settings) -> list[dict[str, Any]]:
 
 def _shown(value: object) -> object:
     if isinstance(value, SecretStr):
+        if value.get_secret_value() == DEVELOPMENT_KEY:
+            return "(the development key, which everybody knows)"
         return "(set)" if value.get_secret_value() else "(empty)"
     return value if isinstance(value, int | float | bool) else str(value)

@@ -102,6 +102,20 @@ def test_settings_masks_secrets_and_says_where_values_come_from(run: Any, monkey
     assert rows["NEXTBEST_HTTP_PORT"]["from"] == "default"
 
 
+def test_a_misspelt_setting_is_said_and_what_was_meant(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTBEST_DEADLINE", "50")
+    monkeypatch.setenv("NEXTBEST_TEST_BROKER", "embedded")
+    result = run("settings")
+    [said] = [line for line in result.output.splitlines() if line.startswith("Warning")]
+    assert result.exit_code == 0 and "NEXTBEST_DEADLINE is no setting" in said
+    assert "Did you mean NEXTBEST_DEADLINE_MS?" in said
+
+
+def test_a_development_key_is_called_so(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NEXTBEST_TENANT_KEY", raising=False)
+    assert "NEXTBEST_TENANT_KEY = (the development key, which everybody knows)" in run("settings").output
+
+
 def test_an_option_overrides_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.cli.options import settings_with
 
