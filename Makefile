@@ -26,7 +26,7 @@ setup: ## make .venv from the hashed lock (again only when the lock changed)
 	    echo "make setup needs Python 3.11 or newer, and none of these is: $(or $(PYTHON),$(CANDIDATES))." \
 	         "Install one, or name it: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; \
 	  fi; \
-	  echo "Making .venv with $$("$$found" -V), about a minute"; \
+	  echo "Making .venv with $$("$$found" -V), one to three minutes"; \
 	  rm -rf .venv; \
 	  "$$found" -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; "$$found" -m venv --without-pip .venv \
 	    && "$$found" -m pip --python $(BIN)/python install --quiet pip; } 2>/dev/null || { \
