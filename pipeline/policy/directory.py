@@ -13,7 +13,7 @@ from pipeline.core.decide.live import Live, arrange
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import Account, CatalogItem, Chosen, PolicyRelease
-from pipeline.core.release import compile_release
+from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
@@ -147,10 +147,14 @@ class Directory:
             return tuple(sorted(self._tenants))
 
     def problems(self, tenant: str) -> dict[str, str]:
-        """What could not be used, by release or item, and why; the previous version is live instead."""
+        """What could not be used, by release or item, and why; the previous version is live instead. Of a chain of
+        `instead` past its bound: its first item; deciding follows the chain as far as the bound."""
         with self._lock:
             known = self._tenants.get(tenant)
-            return dict(known.problems) if known else {}
+            if known is None:
+                return {}
+            cut = {f"item {one.path[1]}": str(one) for one in chains.too_long(known.items)}
+            return cut | known.problems
 
 
 def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:

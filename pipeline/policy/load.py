@@ -12,7 +12,7 @@ from pipeline.core.decide.live import Live, arrange
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError, Problem
 from pipeline.core.model.problems import Path as DefinitionPath
-from pipeline.core.release import compile_release
+from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.second_opinion import disagreements
 from pipeline.policy import golden, names, trial
@@ -104,6 +104,7 @@ def _compiled(
                 compiled.append(compiler.compile(name, text))
             except DefinitionError as error:
                 problems += error.problems
+        problems += chains.too_long({item.id: item for item in compiled})
         problems += disagreements({**compiler.texts, **policy.texts}, policy.types)
     if shape.definition is not None:
         problems += names.unknown(shape.definition)

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Final
 
 from pipeline.core.decide import caps
-from pipeline.core.decide.gates import DecisionContext, capped, stopped
+from pipeline.core.decide.gates import DecisionContext, capped, held_back, stopped, unfit
 from pipeline.core.decide.live import Candidate, candidate_for
 from pipeline.core.decide.ranking import Score
 from pipeline.core.hashing import fraction
@@ -16,6 +16,7 @@ from pipeline.core.model.definitions import Fallback, Item, Placement, Ranking, 
 from pipeline.core.model.records import CandidateAudit, Chosen
 from pipeline.core.model.values import Value, Working, replaced, value_field
 from pipeline.core.model.words import Scalar
+from pipeline.core.release import chains
 from pipeline.core.rules.rule import encode_json
 from pipeline.core.rules.templates import UnboundError, bind
 
@@ -52,6 +53,15 @@ def ranked(
     return result
 
 
+class _Binding(Value, frozen=True):
+    """One item's variant and content; None where none fits and binds. `tried`, `clause`: as in `_Bound`."""
+
+    variant: Variant | None
+    content: dict[str, Scalar]
+    clause: str
+    tried: dict[str, str]
+
+
 class _Shelf(Working):
     """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
 
@@ -60,6 +70,9 @@ class _Shelf(Working):
     chosen: list[Chosen] = value_field(default_factory=list)
     items: set[str] = value_field(default_factory=set)
     counts: dict[tuple[str, str], int] = value_field(default_factory=dict)
+    #: What was worked out of items, by id: it is the same however often they are led to.
+    bindings: dict[str, _Binding] = value_field(default_factory=dict)
+    others: dict[str, tuple[Candidate | None, CandidateAudit | None]] = value_field(default_factory=dict)
 
     def put(self, one: Chosen, item: Item) -> None:
         """Show one more."""
@@ -198,32 +211,60 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     ctx, placement = shelf.ctx, shelf.placement
     tried: dict[str, str] = {}
     clause = ""
-    seen: set[str] = set()
     current: Candidate | None = candidate
+    onward = chains.reached(ctx.live.items, candidate.item)
     while current is not None:
-        item = current.item
-        seen.add(item.id)
-        for variant in _variants(ctx, current):
-            if variant.rule is not None and ctx.judge(variant.rule, item) is not None:
-                tried[f"{item.id}/{variant.id}"] = '"not for this subject"'
-                clause = clause or variant.rule.text
-                continue
-            try:
-                content = bind(variant, ctx.facts, item.facts, ctx.channel.escape, ctx.live.policy.locale)
-            except UnboundError as error:
-                tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
-                clause = clause or f"{variant.id}.{error.field}"
-                continue
-            return _Bound(current, variant, content, clause, tried)
+        binding = _binding(shelf, current)
+        tried.update(binding.tried)
+        clause = clause or binding.clause
+        if binding.variant is not None:
+            return _Bound(current, binding.variant, binding.content, clause, tried)
         current = None
-        other = ctx.live.items.get(item.instead)
-        if other is not None and other.id not in seen:
-            current = candidate_for(ctx.live.policy, other, placement, ctx.channel.id)
-            stop = current and (shelf.too_much(other, None) or stopped(ctx, placement, current))
-            if stop:
+        other = next(onward, None)
+        if other is not None:
+            current, stop = _other(shelf, other)
+            if current is not None:
+                stop = shelf.too_much(other, None) or stop or held_back(ctx, placement, current)
+            if stop is not None:
                 tried[other.id] = encode_json(stop.outcome)
                 current = None
     return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, tried)
+
+
+def _binding(shelf: _Shelf, candidate: Candidate) -> _Binding:
+    """The item's own variants, each tried once while the placement is filled."""
+    name = candidate.item.id
+    if name not in shelf.bindings:
+        shelf.bindings[name] = _bind(shelf.ctx, candidate)
+    return shelf.bindings[name]
+
+
+def _bind(ctx: DecisionContext, candidate: Candidate) -> _Binding:
+    item = candidate.item
+    tried: dict[str, str] = {}
+    clause = ""
+    for variant in _variants(ctx, candidate):
+        if variant.rule is not None and ctx.judge(variant.rule, item) is not None:
+            tried[f"{item.id}/{variant.id}"] = '"not for this subject"'
+            clause = clause or variant.rule.text
+            continue
+        try:
+            content = bind(variant, ctx.facts, item.facts, ctx.channel.escape, ctx.live.policy.locale)
+        except UnboundError as error:
+            tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
+            clause = clause or f"{variant.id}.{error.field}"
+            continue
+        return _Binding(variant, content, clause, tried)
+    return _Binding(None, {}, clause, tried)
+
+
+def _other(shelf: _Shelf, item: Item) -> tuple[Candidate | None, CandidateAudit | None]:
+    """An item as a candidate in another one's stead, and what makes it unfit; each worked out once."""
+    if item.id not in shelf.others:
+        ctx, placement = shelf.ctx, shelf.placement
+        candidate = candidate_for(ctx.live.policy, item, placement, ctx.channel.id)
+        shelf.others[item.id] = candidate, None if candidate is None else unfit(ctx, placement, candidate)
+    return shelf.others[item.id]
 
 
 def _variants(ctx: DecisionContext, candidate: Candidate) -> Iterable[Variant]:

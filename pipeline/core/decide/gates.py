@@ -196,20 +196,11 @@ def admitted(ctx: DecisionContext, placement: Placement, slot: Slot) -> list[Can
 
 def stopped(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
     """The first gate that stops a candidate that is not listed on the placement; None where it may be shown."""
-    ctx.look_at_caps(candidate.cap_keys)
-    limiting = _limiting(ctx, candidate.experiments)
-    return _stopped(ctx, placement, candidate, limiting, _watches(ctx, limiting))
+    return unfit(ctx, placement, candidate) or held_back(ctx, placement, candidate)
 
 
-def _stopped(
-    ctx: DecisionContext, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
-    watched: bool,
-) -> CandidateAudit | None:
-    """Every gate in its order. Whatever is shown has passed here, by whichever way it came.
-
-    :param limiting: the subject's arms that keep items out.
-    :param watched: whether the contact policy, suppressions or these arms may stop anything at all.
-    """
+def unfit(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first of the gates whose outcome stays the same while a placement is filled: validity, inventory, rules."""
     if candidate.limited and (stop := _not_available(ctx, placement, candidate.item)) is not None:
         return stop
     judged = ctx.judged
@@ -223,6 +214,32 @@ def _stopped(
             return CandidateAudit(
                 candidate.item.id, placement.id, f"unknown:{broken.unknown}" if broken.unknown else outcome,
                 stage, broken.clause, broken.values)
+    return None
+
+
+def held_back(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> CandidateAudit | None:
+    """The first of the other gates, for a candidate that is not listed on the placement."""
+    ctx.look_at_caps(candidate.cap_keys)
+    limiting = _limiting(ctx, candidate.experiments)
+    return _held_back(ctx, placement, candidate, limiting, _watches(ctx, limiting))
+
+
+def _stopped(
+    ctx: DecisionContext, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
+    watched: bool,
+) -> CandidateAudit | None:
+    """Every gate in its order. Whatever is shown has passed here, by whichever way it came.
+
+    :param limiting: the subject's arms that keep items out.
+    :param watched: whether the contact policy, suppressions or these arms may stop anything at all.
+    """
+    return unfit(ctx, placement, candidate) or _held_back(ctx, placement, candidate, limiting, watched)
+
+
+def _held_back(
+    ctx: DecisionContext, placement: Placement, candidate: Candidate, limiting: list[tuple[Experiment, Variation]],
+    watched: bool,
+) -> CandidateAudit | None:
     if watched or candidate.watched or not candidate.cap_keys.isdisjoint(ctx.tight):
         return (
             _kept_quiet(ctx, placement, candidate.item) or _suppressed(ctx, placement, candidate)
