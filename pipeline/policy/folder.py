@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
 from pipeline.policy.yaml_source import Source
+from pipeline.policy.yaml_text import FILE_BYTES_MAX
 
 FILES_MAX: Final = 2_000
 _ENDINGS: Final = (".yaml", ".yml")
@@ -29,10 +31,27 @@ def read(folder: Path) -> Source:
         return source
     for path in files:
         try:
-            source.add_file(str(path), path.read_bytes())
+            content = _content(path)
         except OSError as error:
             source.missing(str(path), f"cannot be read: {error.strerror}")
+            continue
+        if content is None:
+            source.missing(str(path), "cannot be read: it is no file, but a device, pipe or socket")
+        else:
+            source.add_file(str(path), content)
     return source
+
+
+def _content(path: Path) -> bytes | None:
+    """No more of a file than shows that it is too large; None for what is no file, which may have no end.
+
+    Raises OSError. What was opened is looked at once more, since a name can come to stand for something else.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        return None
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        return file.read(FILE_BYTES_MAX + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _files(folder: Path) -> list[Path]:
@@ -48,6 +67,6 @@ def _files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(at, name)
-            if not name.startswith(".") and name.lower().endswith(_ENDINGS) and (path.is_file() or path.is_symlink()):
+            if not name.startswith(".") and name.lower().endswith(_ENDINGS):
                 found.setdefault(os.path.realpath(path), path)
     return sorted(found.values())

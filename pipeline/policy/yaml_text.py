@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -23,6 +24,7 @@ _OTHER_BASE: Final = re.compile(r"[-+]?0[xob][0-9a-fA-F_]+\Z")
 _NULL: Final = re.compile(r"(~|null|Null|NULL|)\Z")
 _BOOL: Final = re.compile(r"(true|True|TRUE|false|False|FALSE)\Z")
 _CORE: Final = "tag:yaml.org,2002:"
+_T = TypeVar("_T")
 
 
 class Unreadable(ValueError):
@@ -51,7 +53,7 @@ for _tag, _pattern, _first in (
 def decoded(content: bytes) -> str:
     """The file's text. Raises Unreadable."""
     if len(content) > FILE_BYTES_MAX:
-        raise Unreadable(f"the file has {len(content):,} bytes, at most {FILE_BYTES_MAX:,} are read",
+        raise Unreadable(f"the file is too large: of its bytes, at most {FILE_BYTES_MAX:,} are read",
                          "split it; keep pictures and long texts elsewhere")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise Unreadable("the file is UTF-16", "save it as UTF-8")
@@ -67,11 +69,9 @@ def decoded(content: bytes) -> str:
 
 def composed(text: str) -> yaml.Node | None:
     """The document's nodes; None for an empty one. Raises Unreadable."""
-    loader = None
     try:
-        _check_depth(text)
-        loader = _Loader(text)
-        return loader.get_single_node()
+        _read(text, _check_depth)
+        return _read(text, _Loader.get_single_node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -84,15 +84,32 @@ def composed(text: str) -> yaml.Node | None:
                          before.count("\n") + 1, error.position - before.rfind("\n")) from error
     except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {error}") from error
+
+
+def _read(text: str, read: Callable[[_Loader], _T]) -> _T:
+    """What is read with a loader of its own. Raises Unreadable also where the library's own conversions fail: of an
+    escape (`"\\U00110000"`), of a version (`%YAML 1.…`)."""
+    loader = _Loader(text)
+    try:
+        return read(loader)
+    except (yaml.YAMLError, Unreadable):
+        raise
+    except (ValueError, OverflowError) as error:
+        mark = loader.get_mark()
+        line, column = mark.line + 1, mark.column + 1
+        if text[:mark.index].endswith("\\U"):
+            digits = text[mark.index:mark.index + 8]
+            raise Unreadable(f"not YAML: \\U{digits} is no character, the last one is U+10FFFF",
+                             "write the character itself", line, column - 2) from error
+        raise Unreadable(f"not YAML: {str(error).lower()}", "", line, column) from error
     finally:
-        if loader is not None:
-            loader.dispose()
+        loader.dispose()
 
 
-def _check_depth(text: str) -> None:
+def _check_depth(loader: _Loader) -> None:
     """By events, which needs no stack: the nodes are built one within the other."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in iter(loader.get_event, None):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEPTH_MAX:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.policy.load import Checked, PolicyError, load
 from pipeline.policy.publish import prepare
-from pipeline.policy.yaml_text import DEPTH_MAX, EXPANDED_MAX, FILE_BYTES_MAX
+from pipeline.policy.yaml_text import DEPTH_MAX, EXPANDED_MAX, FILE_BYTES_MAX, Unreadable, composed, decoded
 
 from .test_errors import GOOD
 
@@ -111,6 +113,27 @@ def test_a_link_to_nothing_is_a_finding(tmp_path: Path) -> None:
     assert any("offers.yaml:1:1: cannot be read" in one for one in _said(tmp_path, GOOD))
 
 
+@pytest.mark.parametrize("kind", ["link to a device", "device", "pipe", "link to a pipe", "socket"])
+def test_what_is_no_file_is_a_finding_at_once(tmp_path: Path, kind: str) -> None:
+    name, elsewhere = tmp_path / "offers.yaml", tmp_path / "elsewhere"
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "link to a device":
+            name.symlink_to("/dev/zero")
+        elif kind == "device":
+            try:
+                os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+            except PermissionError:
+                pytest.skip("devices may not be made here")
+        elif kind == "pipe":
+            os.mkfifo(name)
+        elif kind == "link to a pipe":
+            os.mkfifo(elsewhere)
+            name.symlink_to(elsewhere)
+        else:
+            listening.bind(os.path.relpath(name))
+        assert "offers.yaml:1:1: cannot be read: it is no file, but a device, pipe or socket" in _said(tmp_path, GOOD)
+
+
 def test_without_items_it_is_doubted_and_removing_many_asks_again(tmp_path: Path) -> None:
     checked = _loaded(tmp_path, GOOD.replace(ITEM, ""))
     assert any("there are no items" in str(doubt) for doubt in checked.doubts)
@@ -133,6 +156,10 @@ def test_without_items_it_is_doubted_and_removing_many_asks_again(tmp_path: Path
     (GOOD + "identity: &a {types: {x: *a}}\n", "an alias within what it stands for has no end"),
     (GOOD + "golden: " + "[" * 5_000 + "]" * 5_000 + "\n", f"nested deeper than {DEPTH_MAX} levels"),
     (GOOD + "x: " + "a" * FILE_BYTES_MAX, "at most 2,097,152 are read"),
+    (GOOD + 'x: "Boots \\U00110000"\n', "policy.yaml:15:11: not YAML: \\U00110000 is no character"),
+    (GOOD + 'x: "\\UFFFFFFFF"\n', "policy.yaml:15:5: not YAML: \\UFFFFFFFF is no character"),
+    (GOOD + "y:\n  - 'ok'\n  - \"\\UfFfFfFfF\"\n", "policy.yaml:17:6: not YAML: \\UfFfFfFfF is no character"),
+    ("%YAML 1." + "9" * 5_000 + "\n---\n" + GOOD, "policy.yaml:1:9: not YAML: exceeds the limit"),
 ])
 def test_what_cannot_be_read_is_a_finding_with_its_place(tmp_path: Path, content: str | bytes, said: str) -> None:
     found = _said(tmp_path, content)
@@ -232,3 +259,29 @@ def test_whatever_the_file_it_is_a_release_or_findings_with_places(tmp_path: Pat
         assert error.findings and all(one.place.line >= 1 and str(one.place.file) for one in error.findings)
     except FileNotFoundError:
         assert not os.listdir(tmp_path)
+
+
+_ODD = st.sampled_from([
+    *(f"\\{kind}{digits}" for kind in "xuUN_LP0 /e\n"
+      for digits in ("", "4", "ff", "FFFF", "D800", "00110000", "f" * 8)),
+    '"', "'", "{", "}", "[", "]", ":", "? ", "- ", ", ", "&a ", "*a", "!!str ", "!<x%FF%>", "!e!x ", "%YAML 1.2\n",
+    "%TAG ! x\n", "%YAML " + "9" * 4_400 + "\n", "---\n", "...\n", "|9\n", ">-\n", "\n", "\t", "\r", "\x85", "\u2028",
+    "\ufeff", "\x00", "\ud800", "\U0001f600", "a", " ", "#", "@", "`", "!!int 1", "<<"])
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(st.one_of(
+    st.lists(st.one_of(_ODD, st.text(max_size=3)), max_size=12).map("".join),
+    st.lists(_ODD, max_size=6).map(lambda parts: 'x: "' + "".join(parts) + '"\n'),
+    st.binary(max_size=24).map(lambda data: data.decode("utf-8", "surrogateescape"))))
+def test_whatever_the_text_it_is_read_or_refused_with_its_place(text: str) -> None:
+    for content in (text.encode("utf-8", "surrogateescape" if _from_bytes(text) else "surrogatepass"),
+                    f'x: "{text}"'.encode("utf-8", "surrogatepass")):
+        try:
+            composed(decoded(content))
+        except Unreadable as error:
+            assert error.line >= 1 and error.column >= 1 and str(error)
+
+
+def _from_bytes(text: str) -> bool:
+    return all(not "\ud800" <= one <= "\udfff" or "\udc80" <= one <= "\udcff" for one in text)
