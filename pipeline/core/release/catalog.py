@@ -8,11 +8,14 @@ from math import isfinite
 from typing import Any, Final
 
 from pipeline.core.hashing import item_digest
+from pipeline.core.model.bounds import TEXT_CHARS_MAX
 from pipeline.core.model.definitions import Item, Policy, Variant
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import thresholds
 from pipeline.core.release.book import RuleBook
+from pipeline.core.rules.cel.cost import LIST_ITEMS_MAX
 from pipeline.core.rules.cel.syntax import RuleError, parse
+from pipeline.core.rules.facts import BUILT_IN_CANDIDATE
 
 #: The three levels of rules: may it, does it fit now, should it.
 LEVELS: Final = ("eligibility", "applicability", "suitability")
@@ -91,7 +94,20 @@ class ItemCompiler:
             if converted is None:
                 self._problems.add(path, f"{value!r} is no {declared.type}")
             facts[declared.path] = converted
+        for fact, value in facts.items():
+            self._check_length(item_id, fact, value)
         return facts
+
+    def _check_length(self, item_id: str, path: str, value: Any) -> None:
+        """Note what is longer than the cost of rules counts with."""
+        space, _, name = path.partition(".")
+        own = (name,) if f"{space}.{name}" in BUILT_IN_CANDIDATE else ("attributes", name)
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        if len(texts) > LIST_ITEMS_MAX:
+            self._problems.add(("items", item_id, *own), f"has {len(texts)} parts, at most {LIST_ITEMS_MAX} are read")
+        elif (chars := sum(map(len, texts))) > TEXT_CHARS_MAX:
+            self._problems.add(("items", item_id, *own), f"has {chars:,} characters, at most {TEXT_CHARS_MAX:,} can be",
+                               "keep what is shown in `content`")
 
 
 def _whole(value: Any) -> bool:

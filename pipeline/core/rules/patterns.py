@@ -19,6 +19,9 @@ class PatternError(ValueError):
 class Pattern(Protocol):
     """A compiled pattern. Both methods raise ValueError for text that is no Unicode (a lone surrogate)."""
 
+    #: Instructions of its program, which a search takes for each character at worst.
+    programsize: int
+
     def search(self, text: str) -> object | None:
         """A match anywhere in the text."""
 

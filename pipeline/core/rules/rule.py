@@ -73,10 +73,11 @@ class Stop(Value, frozen=True):
 
 def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
     """Compile a condition against declared attributes. Raises RuleError at the first thing that is wrong."""
-    tree = _checked(text)
+    tree = parse(text)
     whole = Builder(types).build(tree)
     if whole.type != "bool":
         raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
+    check_cost(tree, types)
     clauses = tuple(
         Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))))
         for node in conjuncts(tree)
@@ -88,19 +89,14 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
 
 def compile_number(text: str, types: Mapping[str, str]) -> Number:
     """Compile a number expression (int or double). Raises RuleError."""
-    tree = _checked(text)
+    tree = parse(text)
     whole = Builder(types).build(tree)
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
+    check_cost(tree, types)
     reads = tuple(dict.fromkeys(reads_of(tree, types)))
     of_candidate = [name.startswith(CANDIDATE) for name in reads]
     return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate))
-
-
-def _checked(text: str) -> Node:
-    tree = parse(text)
-    check_cost(tree)
-    return tree
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:

@@ -12,6 +12,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, Final, TypeVar
@@ -22,7 +23,7 @@ from babel import Locale
 from pipeline.core.model.definitions import Escape, Form, Slot, Template, Variant
 from pipeline.core.model.words import Scalar
 from pipeline.core.rules.cel.build import Builder, Facts
-from pipeline.core.rules.cel.cost import check_cost
+from pipeline.core.rules.cel.cost import COST_MAX, check_cost
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.rules.cel.syntax import Call, RuleError, parse
 from pipeline.core.rules.formats import FORMATS, LOCALE, locale_of
@@ -57,6 +58,14 @@ class UnboundError(ValueError):
         self.missing = missing
 
 
+@dataclass(slots=True)
+class _Found:
+    """What the gaps of one text read, and cost at worst, together."""
+
+    reads: list[str] = field(default_factory=list)
+    cost: float = 0.0
+
+
 def compile_template(text: str, types: Mapping[str, str]) -> Template | None:
     """The template of a text; None where it has no gap. Raises RuleError (offset in the text)."""
     if "{{" not in text:
@@ -64,28 +73,31 @@ def compile_template(text: str, types: Mapping[str, str]) -> Template | None:
     if len(text) > _TEXT_MAX:
         raise RuleError(f"longer than {_TEXT_MAX} characters", _TEXT_MAX)
     parts: list[str | Slot] = []
-    reads: list[str] = []
+    found = _Found()
     at = 0
     for match in _GAP.finditer(text):
         if match.start() > at:
             parts.append(text[at:match.start()])
-        parts.append(_slot(match.group(1), match.start(1), types, reads))
+        parts.append(_slot(match.group(1), match.start(1), types, found))
         at = match.end()
+        if found.cost > COST_MAX:
+            raise RuleError(f"all up to here may take {found.cost:,.0f} operations, more than {COST_MAX:,}",
+                            match.start(), "work less out within one text")
     if "{{" in text[at:]:
         raise RuleError("{{ is never closed", text.index("{{", at), "close it with }}")
     if at < len(text):
         parts.append(text[at:])
-    return Template(text, tuple(parts), tuple(dict.fromkeys(reads)))
+    return Template(text, tuple(parts), tuple(dict.fromkeys(found.reads)))
 
 
-def _slot(text: str, offset: int, types: Mapping[str, str], reads: list[str]) -> Slot:
+def _slot(text: str, offset: int, types: Mapping[str, str], found: _Found) -> Slot:
     """One gap: an expression, a format, a default; the last two may be left out."""
     (expression, _), *more = _split(text)
-    fn, kind = _at(offset, _compiled, expression, types, reads, (*_SHOWN, *_FORMATTED))
+    fn, kind = _at(offset, _compiled, expression, types, found, (*_SHOWN, *_FORMATTED))
     form: Form | None = None
     if more and (call := _FORMAT.fullmatch(more[0][0])) is not None:
         said, at = more.pop(0)
-        form = _at(offset + at, _form, call, said, kind, types, reads)
+        form = _at(offset + at, _form, call, said, kind, types, found)
     elif kind not in _SHOWN:
         raise RuleError(f"a {kind} cannot be shown", offset, "show a string, a number or a bool; a time with | date")
     if not more:
@@ -94,7 +106,7 @@ def _slot(text: str, offset: int, types: Mapping[str, str], reads: list[str]) ->
         raise RuleError("a value has one format and one default", offset + more[1][1], "take the last | away")
     default, at = more[0]
     # A formatted value is a text, and so is its default.
-    other, other_kind = _at(offset + at, _compiled, default, types, reads, _SHOWN)
+    other, other_kind = _at(offset + at, _compiled, default, types, found, _SHOWN)
     if other_kind != ("string" if form is not None else kind):
         raise RuleError(f"the default is a {other_kind}, the value a {'string' if form else kind}", offset + at)
     return Slot(fn, other, form)
@@ -108,7 +120,7 @@ def _at(offset: int, compile_: Callable[..., _T], *args: Any) -> _T:
         raise RuleError(error.message, offset + error.at, error.suggestion, error.missing) from error
 
 
-def _form(call: re.Match[str], said: str, kind: str, types: Mapping[str, str], reads: list[str]) -> Form:
+def _form(call: re.Match[str], said: str, kind: str, types: Mapping[str, str], found: _Found) -> Form:
     name, arguments = call.group(1), call.group(2)
     form = FORMATS[name]
     if kind not in form.of:
@@ -131,7 +143,7 @@ def _form(call: re.Match[str], said: str, kind: str, types: Mapping[str, str], r
     if parts:
         literal = _LITERAL.fullmatch(parts[0])
         if literal is None:
-            read_locale = _compiled(parts[0], types, reads, ("string",))[0]
+            read_locale = _compiled(parts[0], types, found, ("string",))[0]
         elif locale_of(literal.group(2)) is None:
             raise RuleError(f"there is no locale {literal.group(2)!r}", said.find(parts[0]), "write it as de or de_CH")
         else:
@@ -154,11 +166,10 @@ def _split(text: str) -> list[tuple[str, int]]:
     return [*parts, (text[begin:], begin)]
 
 
-def _compiled(text: str, types: Mapping[str, str], reads: list[str], kinds: tuple[str, ...]) -> tuple[Any, str]:
+def _compiled(text: str, types: Mapping[str, str], found: _Found, kinds: tuple[str, ...]) -> tuple[Any, str]:
     if not text.strip():
         raise RuleError("nothing stands here", 0, "write an attribute, as {{ profile.name | 'friend' }}")
     tree = parse(text)
-    check_cost(tree)
     if isinstance(tree, Call) and tree.name == "||" and not tree.method:
         sides = [Builder(types).build(arg).type for arg in tree.args]
         if "bool" not in sides:
@@ -166,7 +177,8 @@ def _compiled(text: str, types: Mapping[str, str], reads: list[str], kinds: tupl
     built = Builder(types).build(tree)
     if built.type not in kinds:
         raise RuleError(f"a {built.type} cannot be shown", 0, "show a string, a number or a bool")
-    reads += reads_of(tree, types)
+    found.cost += check_cost(tree, types)
+    found.reads += reads_of(tree, types)
     return built.fn, built.type
 
 

@@ -33,7 +33,7 @@ UNKNOWN: Final = (KeyError, *UNCOMPUTABLE)
 SCALAR_CHARS_MAX: Final = 64
 #: Characters of a text that a rule makes; parts of one that it splits.
 TEXT_CHARS_MAX: Final = 4_096
-_PARTS_MAX: Final = 256
+PARTS_MAX: Final = 256
 _LOWER: Final = {upper: upper + 32 for upper in range(65, 91)}
 _UPPER: Final = {lower: lower - 32 for lower in range(97, 123)}
 
@@ -87,7 +87,7 @@ def _int_of_string(text: str) -> int:
 
 
 def _double_of_string(text: str) -> float:
-    if len(text) > 1_024 or not re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
+    if len(text) > 1_024 or not re.fullmatch(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", text):
         raise EvaluationError("cannot convert string to double")
     return float(text)
 
@@ -232,8 +232,8 @@ def _replace(text: str, old: str, new: str) -> str:
 
 def _split(text: str, by: str) -> tuple[str, ...]:
     parts = tuple(text.split(by)) if by else tuple(text)
-    if len(parts) > _PARTS_MAX:
-        raise EvaluationError(f"more than {_PARTS_MAX} parts")
+    if len(parts) > PARTS_MAX:
+        raise EvaluationError(f"more than {PARTS_MAX} parts")
     return parts
 
 
