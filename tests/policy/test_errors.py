@@ -184,6 +184,53 @@ def test_a_mistake_in_a_rule(tmp_path: Path, rule: str, said: str) -> None:
     assert len(found) == 1 and said in found[0], found
 
 
+@pytest.mark.parametrize(("rule", "said"), [
+    ("inNetwork(profile.plan, '10.0.0.0/33')", ":12:52: segments.adults.rule: '10.0.0.0/33' is no"),
+    ("inNetwork(profile.plan, '10.0.0/8')", "'10.0.0/8' is no network as 10.0.0.0/8"),
+    ("inNetwork('localhost', profile.plan)", "'localhost' is no address as 10.0.0.1"),
+    ("versionAtLeast(profile.plan, 'abc')", "'abc' is not a version as 2.10.1"),
+    ("versionAtLeast(profile.plan, 'a' + 'bc')", "'abc' is not a version as 2.10.1"),
+    ("1/0 > profile.age", ":12:30: segments.adults.rule: nothing can be divided by nought"),
+    ("profile.age % 0 == 1", ":12:42: segments.adults.rule: nothing can be divided by nought"),
+    ("profile.age / (3 - 3) == 1", "nothing can be divided by nought"),
+    ("profile.age > 1 || 9223372036854775807 + 1 > 3", "this can never be computed: integer overflow"),
+    ("profile.age == -(-9223372036854775808)", "this can never be computed: integer overflow"),
+    ("profile.plan.split(',').exists(p, p == 'abc'.substring(4))", "this can never be computed: index out of bounds"),
+    ("profile.plan.substring(-1) == 'a'", "there is no place before the first, which is 0"),
+    ("profile.plan.substring(3, 2) == 'a'", "this ends before it begins"),
+    ("profile.plan.split(',')[-1] == 'a'", "there is no place before the first, which is 0"),
+    ("profile.age == ['1'].map(x, 1)[0] + int('1' + '2' + 'x')", "cannot convert string to int"),
+    ("timestamp('2026-01-31T00:00:00Z') + duration('9999999h') > now && now > timestamp('9999-12-31T23:59:59Z') + "
+     "duration('24h')", "this can never be computed: date value out of range"),
+])
+def test_what_can_never_be_computed_is_a_finding(tmp_path: Path, rule: str, said: str) -> None:
+    found = findings(tmp_path, GOOD.replace(RULE, f'"{rule}"', 1))
+    assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize(("formula", "said"), [
+    ("candidate.priority / 0", ":8:51: rankings.value.formula: nothing can be divided by nought"),
+    ("0.0 / 0.0", "this is never a finite number"), ("1.0 / 0.0", "this is never a finite number"),
+    ("2.0 * (candidate.value / 0.0)", "this is never a finite number"),
+    ("candidate.value > 1.0 ? 1.0 / 0.0 : -1.0 / 0.0", "this is never a finite number"),
+    ("9223372036854775807 + 1 + candidate.priority", "this can never be computed: integer overflow"),
+])
+def test_a_formula_that_is_no_number_ever_is_a_finding(tmp_path: Path, formula: str, said: str) -> None:
+    found = findings(tmp_path, GOOD.replace("formula: candidate.value", f"formula: '{formula}'", 1))
+    assert len(found) == 1 and said in found[0], found
+    gap = "variants: {default: {content: {t: '{{ profile.age % 0 | 1 }}'}}}"
+    text = GOOD.replace("variants: {default: {}}", gap, 1)
+    assert "nothing can be divided by nought" in findings(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("formula", [
+    "min(1.0 / 0.0, candidate.value)", "candidate.value / (1.0 / 0.0)", "candidate.value > 1.0 ? 1.0 / 0.0 : 1.0",
+    "9223372036854775807 + candidate.priority + 1"])
+def test_a_formula_that_may_be_a_number_is_none(tmp_path: Path, formula: str) -> None:
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("formula: candidate.value", f"formula: '{formula}'", 1), "utf-8")
+    load(tmp_path)
+
+
 def test_rules_have_no_maps_and_say_so(tmp_path: Path) -> None:
     found = findings(tmp_path, GOOD.replace(RULE, '"{1: 2}[1] == 2"', 1))
     assert found == [":12:28: segments.adults.rule: '{' is not understood here — rules have no maps: declare an "

@@ -29,10 +29,21 @@ def _problems(rule: str, up_to: int, where: str = "segments") -> list[str]:
 @pytest.mark.parametrize(("rule", "up_to", "said"), [
     ("signals.n >= 150", 100, "never"), ("signals.n <= 1", 1, "always"), ("150 <= signals.n", 100, "never"),
     ("signals.n >= 0", 100, "always"), ("profile.age > 3 && !(signals.n == 101)", 100, "never"),
+    ("signals.n + 1 >= 150", 100, "never"), ("double(signals.n) > 10.0", 10, "never"),
+    ("signals.n * 2 - 1 < 20", 10, "always"), ("signals.n in [11, 12]", 10, "never"),
+    ("1.5 * double(signals.n) <= 15.0", 10, "always"), ("-signals.n > 0", 5, "never"),
+    ("min(signals.n, 3) == 4", 10, "never"), ("signals.n / 20 > 0", 19, "never"),
 ])
 def test_what_its_bound_decides_is_a_finding(rule: str, up_to: int, said: str, where: str) -> None:
     [message] = _problems(rule, up_to, where)
     assert message == f"this is {said} so: signals.n counts from 0 up to {up_to} (`up_to`)"
+
+
+@pytest.mark.parametrize("rule", [
+    "signals.n + 1 >= 100", "double(signals.n) > 9.0", "signals.n in [10, 11]", "signals.n + profile.age >= 150",
+    "10 / signals.n > 0", "signals.n % 2 == 1", "daysSince(profile.since) > signals.n"])
+def test_what_some_count_decides_otherwise_is_none(rule: str) -> None:
+    assert _problems(rule, 100) == []
 
 
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq,

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pipeline.core.model.values import Value
 from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, Builder, Facts, Fn
+from pipeline.core.rules.cel.constants import check_constants, check_finite
 from pipeline.core.rules.cel.cost import check_cost
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.rules.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
@@ -78,6 +79,7 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
     if whole.type != "bool":
         raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
     check_cost(tree, types)
+    check_constants(tree)
     clauses = tuple(
         Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))))
         for node in conjuncts(tree)
@@ -94,6 +96,8 @@ def compile_number(text: str, types: Mapping[str, str]) -> Number:
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
     check_cost(tree, types)
+    check_constants(tree)
+    check_finite(tree)
     reads = tuple(dict.fromkeys(reads_of(tree, types)))
     of_candidate = [name.startswith(CANDIDATE) for name in reads]
     return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate))

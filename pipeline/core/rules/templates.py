@@ -23,6 +23,7 @@ from babel import Locale
 from pipeline.core.model.definitions import Escape, Form, Slot, Template, Variant
 from pipeline.core.model.words import Scalar
 from pipeline.core.rules.cel.build import Builder, Facts
+from pipeline.core.rules.cel.constants import check_constants
 from pipeline.core.rules.cel.cost import COST_MAX, check_cost
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.rules.cel.syntax import Call, RuleError, parse
@@ -178,6 +179,7 @@ def _compiled(text: str, types: Mapping[str, str], found: _Found, kinds: tuple[s
     if built.type not in kinds:
         raise RuleError(f"a {built.type} cannot be shown", 0, "show a string, a number or a bool")
     found.cost += check_cost(tree, types)
+    check_constants(tree)
     found.reads += reads_of(tree, types)
     return built.fn, built.type
 

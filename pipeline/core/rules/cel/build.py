@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pipeline.core.rules.cel import functions as lib
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN, EvaluationError
-from pipeline.core.rules.cel.syntax import Call, ListOf, Literal, Name, Node, RuleError
+from pipeline.core.rules.cel.syntax import MACROS, Call, ListOf, Literal, Name, Node, RuleError
 from pipeline.core.rules.patterns import PatternError
 
 Facts = Mapping[str, Any]
@@ -34,7 +34,6 @@ ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "date"
 #: The namespaces of attributes that a policy declares.
 DECLARED: Final = ("profile", "account", "features", "journey", "context", "candidate")
 
-_MACROS: Final = ("exists", "all", "exists_one", "filter", "map")
 #: Text that is written out to be converted is converted at once, or is a mistake.
 _CONVERSIONS: Final = ("timestamp", "date", "duration", "int", "double")
 _CANNOT: Final = {
@@ -115,7 +114,7 @@ class Builder:
         name = node.name
         if name == "has" and not node.method:
             return self._has(node)
-        if node.method and name in _MACROS:
+        if node.method and name in MACROS:
             return self._macro(node)
         args = [self.build(arg) for arg in node.args]
         types = tuple(arg.type for arg in args)

@@ -17,7 +17,7 @@ from pipeline.core.model.bounds import TEXT_CHARS_MAX
 from pipeline.core.rules import patterns
 from pipeline.core.rules.cel.functions import PARTS_MAX
 from pipeline.core.rules.cel.functions import TEXT_CHARS_MAX as MADE_CHARS_MAX
-from pipeline.core.rules.cel.syntax import Call, ListOf, Literal, Name, Node, RuleError, parts_of
+from pipeline.core.rules.cel.syntax import MACROS, Call, ListOf, Literal, Name, Node, RuleError, parts_of
 
 #: Elements of a list attribute; a longer value is unknown to rules.
 LIST_ITEMS_MAX: Final = 256
@@ -25,7 +25,6 @@ LIST_ITEMS_MAX: Final = 256
 #: Operations that one evaluation of a rule may take at worst: tens of milliseconds, and a few MB.
 COST_MAX: Final = 250_000
 
-_MACROS: Final = ("exists", "all", "exists_one", "filter", "map")
 #: Lists of fewer elements are taken to have the longest of them at every place.
 _FEW: Final = 8
 #: For what a condition over a list sets up.
@@ -90,7 +89,7 @@ def _measured(node: Node, types: Mapping[str, str], local: Mapping[str, Size]) -
         return 1.0, Size(len(node.value)) if isinstance(node.value, str) else _SCALAR
     if isinstance(node, Name):
         return 1.0, local[node.path] if node.path in local else _declared(node.path, types)
-    if isinstance(node, Call) and node.method and node.name in _MACROS and len(node.args) == 3:
+    if isinstance(node, Call) and node.method and node.name in MACROS and len(node.args) == 3:
         return _over_list(node, types, local)
     costs, sizes = [1.0], []
     for part in parts_of(node):
@@ -247,6 +246,6 @@ def _costly(tree: Node, types: Mapping[str, str]) -> int:
 
 
 def _first_macro(node: Node) -> int:
-    if isinstance(node, Call) and node.method and node.name in _MACROS:
+    if isinstance(node, Call) and node.method and node.name in MACROS:
         return node.mark
     return next((at for part in parts_of(node) if (at := _first_macro(part)) >= 0), -1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache, lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -290,12 +290,28 @@ def _version(text: str) -> tuple[Any, ...]:
 def address_within(address: str, network: str) -> bool:
     """Whether an IP address is within a network in CIDR notation (RFC 4632). An IPv4 address as IPv6 writes it
     (`::ffff:10.1.2.3`, RFC 4291) is that IPv4 address."""
+    at = _address(address)
+    return (getattr(at, "ipv4_mapped", None) or at) in _network(network)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
     try:
-        at = ip_address(address.strip())
-        return (getattr(at, "ipv4_mapped", None) or at) in ip_network(network.strip(), strict=False)
+        return ip_address(text.strip())
     except ValueError as error:
-        said = f"{_short(address)} or {_short(network)}"
-        raise EvaluationError(f"{said} is no address or network as 10.0.0.0/8") from error
+        raise EvaluationError(f"{_short(text)} is no address as 10.0.0.1") from error
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip(), strict=False)
+    except ValueError as error:
+        raise EvaluationError(f"{_short(text)} is no network as 10.0.0.0/8") from error
+
+
+#: Texts that have to be written in one way, by function: of its arguments in their order.
+WRITTEN: Final[Mapping[str, tuple[Callable[[str], object], ...]]] = {
+    "versionAtLeast": (_version, _version), "inNetwork": (_address, _network),
+}
 
 
 _I, _D, _S, _T, _P, _DAY = "int", "double", "string", "timestamp", "duration", "date"

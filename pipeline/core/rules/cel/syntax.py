@@ -15,6 +15,9 @@ TREE_DEPTH_MAX: Final = 120
 
 LENGTH_MAX: Final = 4_000
 
+#: Methods that take a name and a condition, or an expression, over a list.
+MACROS: Final = ("exists", "all", "exists_one", "filter", "map")
+
 
 class RuleError(ValueError):
     """A rule that cannot be used: what is wrong, where (offset in the text), and what was probably meant.
