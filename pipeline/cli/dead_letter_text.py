@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from pipeline.adapters.dead_letters import Letter
 from pipeline.codecs.registry import BY_ID
+from pipeline.core.model.moments import millis
+from pipeline.core.rules import readers
 
 #: How many of a value's bytes are shown as text; `--json` has them all.
 SHOWN_BYTES: Final = 2048
 _ROW_BYTES: Final = 16
-_UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_since(text: str, now_ms: int) -> int:
     """Epoch milliseconds of `2h` before now or of an ISO time (UTC where it names no zone). Raises ValueError."""
-    ago = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if ago is not None:
-        return max(0, now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return max(0, now_ms - readers.length(text) // timedelta(milliseconds=1))
+    except readers.Unreadable:
+        pass
+    try:
+        return millis(readers.moment(text))
+    except readers.Unreadable:
         raise ValueError(f"--since {text!r} is no time: give 90s, 15m, 2h, 7d or 2026-11-21T08:00Z") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def printable(data: bytes | None, limit: int) -> str:

@@ -11,6 +11,7 @@ from pipeline.core.consent.tcf import TcfError
 from pipeline.core.identity.identifiers import key_of
 from pipeline.core.model.bounds import EVENT_NAME_CHARS_MAX, ID_CHARS_MAX, NAME_CHARS_MAX
 from pipeline.core.model.definitions import Policy
+from pipeline.core.model.moments import millis
 from pipeline.core.model.records import (
     ConsentGrant,
     FeedbackEvent,
@@ -164,9 +165,8 @@ def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int
 
 
 def epoch_ms(moment: datetime) -> int:
-    """A moment as epoch milliseconds; one without a zone is in UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1_000)
+    """A moment as epoch milliseconds, exactly; one without a zone is in UTC."""
+    return millis(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
 
 
 def source_of(context: EventContext, warnings: list[str]) -> str:

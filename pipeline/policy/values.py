@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.core.model.moments import millis
 from pipeline.core.model.records import COUNTED, FeedbackKind
+from pipeline.core.rules import readers
 
-_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -25,13 +26,14 @@ VALUE_CHARS_MAX = 65_536
 def span_ms(value: object) -> object:
     """`36h`, `1d12h`, `5m` → milliseconds."""
     if not isinstance(value, str):
-        raise ValueError("write a length of time as 30s, 5m, 36h, 7d or 2w")
-    if not re.fullmatch(r"(\d+(w|d|h|ms|m|s))+", value):
-        raise ValueError(f"{value!r} is not a length of time: write it as 30s, 5m, 36h, 7d or 2w")
-    span_ms = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(w|d|h|ms|m|s)", value))
-    if span_ms > SPAN_MS_MAX:
+        raise ValueError(f"write a length of time as {readers.LENGTH}")
+    try:
+        length = readers.length(value)
+    except readers.Unreadable as error:
+        raise ValueError(f"{value!r} {error}") from None
+    if length > timedelta(milliseconds=SPAN_MS_MAX):
         raise ValueError(f"{value!r} is longer than ten years (3652d): leave it out where it has no end")
-    return span_ms
+    return length // timedelta(milliseconds=1)
 
 
 def _lifetime(value: object) -> object:
@@ -43,22 +45,16 @@ def _lifetime(value: object) -> object:
 
 
 def _moment(value: object) -> object:
-    """A moment with its offset → epoch milliseconds."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a moment: write it as 2026-01-31T08:00:00Z") from None
-    if not isinstance(value, datetime):
-        raise ValueError("write a moment as 2026-01-31T08:00:00Z")
-    if value.tzinfo is None:
-        raise ValueError("say which zone: end it with Z for UTC, or an offset as +01:00")
-    return round(value.timestamp() * 1_000)
+    """A moment as every endpoint reads it → epoch milliseconds."""
+    try:
+        return millis(readers.moment(value))
+    except readers.Unreadable as error:
+        raise ValueError(f"{value!r} {error}") from None
 
 
 def _time_of_day(value: object) -> object:
     """`21:30` → minutes."""
-    match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is no time of day: write it as \"21:30\"")
     return int(match.group(1)) * 60 + int(match.group(2))

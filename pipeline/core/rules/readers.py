@@ -16,11 +16,15 @@ from pipeline.core.rules.cel.cost import LIST_ITEMS_MAX
 from pipeline.core.rules.cel.functions import EvaluationError, parse_date, parse_duration
 
 __all__ = [
-    "MOMENT", "READERS", "Unreadable", "boolean", "day", "double", "moment", "shape", "span", "text", "texts", "whole",
+    "LENGTH", "MOMENT", "READERS", "Unreadable", "boolean", "day", "double", "length", "moment", "shape", "span",
+    "text", "texts", "whole",
 ]
 
 #: What to write for a moment.
 MOMENT: Final = "write it as 2026-01-31T08:00:00Z"
+
+#: What to write for a length of time in a policy.
+LENGTH: Final = "30s, 5m, 36h, 7d or 2w"
 
 #: Smaller numbers are seconds, days or something else: as milliseconds they would lie before March 1973.
 _MILLIS_MIN: Final = 100_000_000_000
@@ -29,6 +33,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII)
 _CHARS_MAX: Final = 64
+_LENGTH: Final = re.compile(r"(?=.{1,64}\Z)(\d+(w|d|h|ms|m|s))+", re.ASCII)
+_DAYS: Final = re.compile(r"(\d+)([dw])", re.ASCII)
+_HOURS: Final = {"d": 24, "w": 168}
 _WRITTEN_BOOLEANS: Final = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -79,6 +86,14 @@ def span(value: Any) -> timedelta:
         except EvaluationError:
             pass
     raise Unreadable("is no length of time: write it as 36h, 90m or 30s")
+
+
+def length(value: Any) -> timedelta:
+    """A length of time of a text as policies and commands have it: whole numbers, also of days and weeks (24 and 168
+    hours), as 7d or 1d12h."""
+    if isinstance(value, str) and _LENGTH.fullmatch(value):
+        return span(_DAYS.sub(lambda found: f"{int(found[1]) * _HOURS[found[2]]}h", value))
+    raise Unreadable(f"is not a length of time: write it as {LENGTH}")
 
 
 def whole(value: Any) -> int:
