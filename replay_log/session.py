@@ -12,13 +12,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from pipeline.codecs import avro
+from pipeline.codecs.errors import CodecError
 from pipeline.core.hashing import fraction
 from pipeline.core.identity.identifiers import TenantKeys, identifier, key_of
 from pipeline.ports import Clock
 from pipeline.settings import Settings
 from replay_log.audits import audit_ends, read_refusals
 from replay_log.errors import ReplayError, RowError
-from replay_log.events import Run
+from replay_log.events import Run, decision_request, feedback_events, identity_events
 from replay_log.mapping import Mapping
 from replay_log.mapping_file import Located
 from replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
@@ -28,7 +30,7 @@ from replay_log.rows import Impression, read_impression
 from replay_log.summary import About, summarise
 from replay_log.tally import Tally
 from replay_log.wire import KafkaWire
-from topics.catalog import DECISION_REPLIES
+from topics.catalog import DECISION_REPLIES, DECISION_REQUESTS, FEEDBACK_EVENTS, IDENTITY_EVENTS
 
 #: No dash: ids are `run-row-what`, and one run's must never begin with another's name.
 _RUN: Final = re.compile(r"[A-Za-z0-9_.]{1,64}")
@@ -92,7 +94,7 @@ def run_replay(
     )
     pace, pace_said = options.pace()
     tally = Tally()
-    usable = _usable(log, mapping, subject_of, tally, options)
+    usable = _usable(log, mapping, subject_of, run, tally, options)
     rows = _rows_expected(log, options)
     starts = audit_ends(settings)
     with KafkaWire(settings, clock, int(fraction("replies", run.name) * DECISION_REPLIES.partitions)) as wire:
@@ -136,7 +138,8 @@ def _tell(watcher: Watcher, rows: int | None, tally: Tally) -> None:
 
 
 def _usable(
-    log: Log, mapping: Mapping, subject_of: Callable[[str], tuple[str, list[str]]], tally: Tally, options: Options
+    log: Log, mapping: Mapping, subject_of: Callable[[str], tuple[str, list[str]]], run: Run, tally: Tally,
+    options: Options,
 ) -> Iterator[Impression]:
     """The rows that are impressions; the others are counted, and too many of them end the replay."""
     for number, row in log.rows([column for _, column in mapping.columns()], options.skip):
@@ -144,15 +147,28 @@ def _usable(
             if isinstance(row, BadLine):
                 tally.bad_row(number, row.problem)
             else:
-                yield read_impression(number, row, mapping, subject_of)
+                impression = read_impression(number, row, mapping, subject_of)
+                _check(run, impression)
+                yield impression
                 continue
         except RowError as error:
             tally.bad_row(number, str(error))
+        except CodecError as error:
+            tally.bad_row(number, error.detail)
         if tally.bad_rows > options.bad_rows_max:
             told = "\n".join(f"  {one}" for one in tally.bad_rows_told)
             raise ReplayError(
                 f"more than {options.bad_rows_max} rows of {log.path} cannot be used (--max-bad allows more):\n{told}"
             )
+
+
+def _check(run: Run, impression: Impression) -> None:
+    """Raises CodecError for a row of which a worker would refuse a record."""
+    for event in identity_events(run, impression, 0):
+        avro.encode_checked(IDENTITY_EVENTS, event)
+    avro.encode_checked(DECISION_REQUESTS, decision_request(run, impression, 0))
+    for feedback in feedback_events(run, impression, 0, None):
+        avro.encode_checked(FEEDBACK_EVENTS, feedback)
 
 
 def _rows_expected(log: Log, options: Options) -> int | None:

@@ -100,7 +100,7 @@ class KafkaWire:
         identity = topic is IDENTITY_EVENTS
         self._identity_waiting += identity
         report = self._identity_delivered if identity else self._delivered
-        data = avro.encode(topic, value)
+        data = avro.encode_checked(topic, value)
         while True:
             try:
                 self._producer.produce(topic.name, data, key.encode(), on_delivery=report)

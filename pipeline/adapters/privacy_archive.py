@@ -93,11 +93,12 @@ def open_archive(settings: Settings) -> PrivacyArchive:
 
 
 def submit(settings: Settings, request: ErasureRequest) -> None:
-    """Ask for a job, and wait until the broker has it. Blocks. Raises KafkaException."""
+    """Ask for a job, and wait until the broker has it. Blocks. Raises KafkaException, and CodecError for what the
+    worker would refuse."""
     producer = kafka.producer(settings, "privacy")
     failures: list[Any] = []
     producer.produce(
-        ERASURE_REQUESTS.name, avro.encode(ERASURE_REQUESTS, request), request.subject.encode(),
+        ERASURE_REQUESTS.name, avro.encode_checked(ERASURE_REQUESTS, request), request.subject.encode(),
         on_delivery=lambda error, _message: failures.append(error) if error is not None else None,
     )
     if producer.flush(kafka.ADMIN_TIMEOUT_S) or failures:

@@ -97,7 +97,7 @@ class Asker:
 
         :param after: the token of events that are to be applied before.
 
-        Raises TooManyInFlightError, RequestIdReusedError, and CodecError for a request that no record can hold.
+        Raises TooManyInFlightError, RequestIdReusedError, and CodecError for a request that the worker would refuse.
         """
         if self.in_flight >= self._in_flight_max:
             raise TooManyInFlightError
@@ -126,7 +126,8 @@ class Asker:
         try:
             wanted_by_ms = self._clock.now_ms() + wait_ms - min(wait_ms * _RETURN_SHARE, _RETURN_MS_MAX)
             asked = replaced(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
-            record = Outbound(DECISION_REQUESTS.name, key, avro.encode(DECISION_REQUESTS, asked), headers=headers)
+            data = avro.encode_checked(DECISION_REQUESTS, asked)
+            record = Outbound(DECISION_REQUESTS.name, key, data, headers=headers)
             waiting = _Waiting(decision_id, request.digest)
             # Before it is sent: the thread that reads replies drops what nobody waits for, and may be faster than this.
             self._waiting.setdefault(request.request_id, []).append(waiting)

@@ -218,12 +218,12 @@ class EventsEndpoint:
             outcome.confirmed = expected.confirmed
 
     def _record(self, event: IdentityEvent | FeedbackEvent, trace: Headers, outcome: _Outcome) -> Outbound:
-        """The event as a record of its topic. Raises CodecError for one that no record can hold."""
+        """The event as a record of its topic. Raises CodecError for one that the pipeline would refuse."""
         topic = FEEDBACK_EVENTS if isinstance(event, FeedbackEvent) else IDENTITY_EVENTS
         if isinstance(event, IdentityEvent) and event.consent and not is_account(event.subject):
             event = replaced(event, reply_partition=self._wire.reply_partition)
             outcome.speaks = event.subject, event.event_id, _said(event)
-        return Outbound(topic.name, event.subject.encode(), avro.encode(topic, event), headers=trace)
+        return Outbound(topic.name, event.subject.encode(), avro.encode_checked(topic, event), headers=trace)
 
     def _answer(self, outcomes: Sequence[_Outcome], status: int) -> Response:
         counts = Counter(outcome.status for outcome in outcomes)

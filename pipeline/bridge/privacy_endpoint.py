@@ -22,6 +22,7 @@ from pipeline.bridge.privacy_bodies import PrivacyBody, told
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
+from pipeline.codecs.errors import CodecError
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.privacy_jobs import DONE, Job, job_id_of
 from pipeline.core.keys import tenant_of
@@ -100,7 +101,10 @@ class PrivacyEndpoint:
         name = identifiers.oldest_key(subject, known.earlier)
         job_id = job_id_of(tenant, action, name, repeat_key or os.urandom(16).hex())
         asked = ErasureRequest(job_id, subject, action, self._clock.now_ms(), body.by, earlier=known.earlier)
-        record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode(ERASURE_REQUESTS, asked))
+        try:
+            record = Outbound(ERASURE_REQUESTS.name, subject.encode(), avro.encode_checked(ERASURE_REQUESTS, asked))
+        except CodecError as error:
+            raise invalid(FieldError("", error.detail)) from error
         [taken] = await self._wire.publish([record])
         if taken is None:
             raise Problem(

@@ -238,6 +238,6 @@ def _probe_subjects() -> tuple[str, ...]:
 
 
 def _expired(subject: str) -> bytes:
-    return avro.encode(DECISION_REQUESTS, DecisionRequest(
+    return avro.encode_checked(DECISION_REQUESTS, DecisionRequest(
         request_id="readiness-probe", subject=subject, channel="", placements=["none"], deadline_ms=0,
     ))

@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.adapters import kafka
 from pipeline.adapters.topic_plan import declared
 from pipeline.codecs.encryption import DecryptionError
+from pipeline.codecs.errors import CodecError
 from pipeline.settings import Settings
 
 Bootstrap = Annotated[
@@ -39,7 +40,8 @@ def fail(text: str) -> typer.Exit:
 
 @contextmanager
 def answering(settings: Settings) -> Iterator[None]:
-    """Turns the cluster's silence or refusal, or a key that does not fit, into one line that says what to do."""
+    """Turns the cluster's silence or refusal, a key that does not fit, and what no worker would take, into a line that
+    says what to do."""
     try:
         yield
     except KafkaException as error:
@@ -54,6 +56,8 @@ def answering(settings: Settings) -> Iterator[None]:
         ) from error
     except DecryptionError as error:
         raise fail(f"{error}. Give this command the workers' NEXTBEST_PRIVACY_KEY.") from error
+    except CodecError as error:
+        raise fail(f"Nothing was sent: {error.detail}.") from error
 
 
 def reachable(settings: Settings) -> None:

@@ -107,7 +107,7 @@ def unmerge(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_jso
                               source="cli", subject_type=known.type, earlier=known.earlier)
         producer = kafka.producer(settings, "identity")
         failed: list[str] = []
-        producer.produce(IDENTITY_EVENTS.name, key=key.encode(), value=avro.encode(IDENTITY_EVENTS, event),
+        producer.produce(IDENTITY_EVENTS.name, key=key.encode(), value=avro.encode_checked(IDENTITY_EVENTS, event),
                          on_delivery=lambda error, _: failed.append(str(error)) if error else None)
         if producer.flush(_ANSWER_S) or failed:
             raise fail(f"The cluster at {settings.bootstrap} did not take it: {(failed or ['no answer'])[0]}.")

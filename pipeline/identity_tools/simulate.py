@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.agents import feedback, identity, inbox
+from pipeline.codecs import avro
+from pipeline.codecs.errors import CodecError
 from pipeline.core.decide.live import Live
 from pipeline.core.identity.identifiers import TenantKeys, identifier, keys_of
 from pipeline.core.keys import beside, hash_of, tenant_of
@@ -25,7 +27,7 @@ from pipeline.ingest.event_bodies import SegmentEvent
 from pipeline.ingest.event_mapping import EventMapper
 from pipeline.ingest.group_mapping import account_of
 from pipeline.ingest.refusal import RefusedError
-from topics.catalog import PROFILE_INBOX
+from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS, PROFILE_INBOX
 
 #: Steps that one event may take through the inbox.
 STEPS_MAX: Final = 1_000
@@ -87,8 +89,13 @@ class Simulation:
             event = json_text.parse(SegmentEvent, text)
             line.type, line.message_id = event.type, event.message_id or f"line-{number}"
             found = self._mapper.map(event, self.now_ms, line.message_id)
+            for one in found.events:
+                avro.encode_checked(FEEDBACK_EVENTS if isinstance(one, FeedbackEvent) else IDENTITY_EVENTS, one)
         except RefusedError as problem:
             line.errors = [f"{one.pointer}: {one.message}" for one in problem.errors] or [problem.detail]
+            return line, []
+        except CodecError as error:
+            line.errors = [error.detail]
             return line, []
         line.warnings = found.warnings
         return line, list(found.events)

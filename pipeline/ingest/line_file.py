@@ -60,12 +60,14 @@ class Import:
                 event = event_of(number, row, warnings)
                 if event is not None:
                     self.records.append(Outbound(IDENTITY_EVENTS.name, event.subject.encode(),
-                                                 avro.encode(IDENTITY_EVENTS, event)))
+                                                 avro.encode_checked(IDENTITY_EVENTS, event)))
             except RefusedError as problem:
                 for one in problem.errors or (FieldError("", problem.detail),):
                     where = f"{one.pointer.lstrip('/')}: " if one.pointer else ""
                     self.errors.add(f"line {number}: {where}{one.message}")
-            except (ValueError, CodecError) as error:
+            except CodecError as error:
+                self.errors.add(f"line {number}: {error.detail}")
+            except ValueError as error:
                 self.errors.add(f"line {number}: {error}")
             for warning in warnings:
                 self.warnings.add(f"line {number}: {warning}")
