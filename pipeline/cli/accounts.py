@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
-from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
+from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell, whose
 from pipeline.core.identity.accounts import identifier
 from pipeline.core.identity.identifiers import IdentifierError, keys_of
 from pipeline.ingest import account_import
@@ -29,9 +29,9 @@ def import_(
 ) -> None:
     """Check every line, then send what the file says about accounts; with an error in any line, nothing is sent."""
     settings = settings_for(bootstrap)
-    name = tenant or settings.tenant
+    name, policy = whose(settings, tenant)
     keys, now_ms = settings.tenant_keys, SystemClock().now_ms()
-    found = read(file, lambda lines: account_import.read(lines, is_csv(file), keys, name, now_ms))
+    found = read(file, lambda lines: account_import.read(lines, is_csv(file), keys, name, policy, now_ms))
     tell(file, found)
     send(settings, found.records, "accounts")
     out.print(f"{len(found.records)} accounts imported for {name}")

@@ -11,11 +11,9 @@ from rich.table import Table
 
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import Bootstrap, settings_for
-from pipeline.cli.importing import Tenant, followed, is_csv, out, read, send, stop, tell
-from pipeline.core.identity.identifiers import IdentifierError, tenant_name
+from pipeline.cli.importing import Tenant, is_csv, out, read, send, tell, whose
 from pipeline.ingest import consent_import
 from pipeline.ingest.consent_import import ConsentImport, Format
-from topics.catalog import POLICY_RELEASES
 
 app = typer.Typer(help="Consent: import a file of what people allow.", no_args_is_help=True)
 
@@ -37,12 +35,7 @@ def import_(
 ) -> None:
     """Check every line, then send what people allow; with an error in any line, nothing is sent."""
     settings = settings_for(bootstrap)
-    try:
-        name = tenant_name(tenant or settings.tenant)
-    except IdentifierError as error:
-        stop(f"--tenant: {error}")
-    live = followed(settings, (POLICY_RELEASES,)).live(name)
-    policy = live.policy if live else None
+    name, policy = whose(settings, tenant)
     keys, now_ms = settings.tenant_keys, SystemClock().now_ms()
     found = read(file, lambda lines: consent_import.read(lines, form, is_csv(file), keys, name, policy, now_ms))
     said = json.dumps(summary(found, name, dry_run))

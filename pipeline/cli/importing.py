@@ -15,11 +15,13 @@ from rich.progress import Progress
 from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
 from pipeline.cli.cluster import fail
+from pipeline.core.identity.identifiers import IdentifierError, tenant_name
+from pipeline.core.model.definitions import Policy
 from pipeline.ingest.line_file import Import
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
-from topics.catalog import Topic
+from topics.catalog import POLICY_RELEASES, Topic
 
 _ANSWER_S = 15.0
 #: How long the workers are waited for once the broker has everything; and how often they are asked.
@@ -35,6 +37,16 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 def is_csv(file: Path) -> bool:
     """Whether a file says by its name that it is CSV."""
     return file.suffix.lower() == ".csv"
+
+
+def whose(settings: Settings, tenant: str | None) -> tuple[str, Policy | None]:
+    """The tenant, and its live policy if it has one. Exits with 1 for what is no tenant's name."""
+    try:
+        name = tenant_name(tenant or settings.tenant)
+    except IdentifierError as error:
+        stop(f"--tenant: {error}")
+    live = followed(settings, (POLICY_RELEASES,)).live(name)
+    return name, live.policy if live else None
 
 
 def read(file: Path, read_lines: Callable[[Iterable[str]], _Found]) -> _Found:

@@ -28,7 +28,7 @@ from pipeline.ingest.event_bodies import SegmentEvent
 from pipeline.ingest.event_fields import epoch_ms
 from pipeline.ingest.event_mapping import CONSENT_UPDATED, EventMapper
 from pipeline.ingest.group_mapping import account_of
-from pipeline.ingest.line_file import Import, Row, csv_rows, json_rows
+from pipeline.ingest.line_file import Import, Row, csv_rows, json_rows, no_policy
 from pipeline.ingest.refusal import FieldError, invalid
 
 SOURCE: Final = "consent import"
@@ -69,7 +69,7 @@ def read(
     """
     found = ConsentImport()
     if policy is None and form is not Format.TCF:
-        found.warnings.add(f"the tenant {tenant} has no live policy: names of purposes and channels are not checked")
+        found.warnings.add(no_policy(tenant, "names of purposes and channels"))
     reader = _Reader(tenant_keys, tenant, policy, now_ms)
     said_by: Callable[[Row, list[str]], _Said | None]
     if form is Format.TCF:

@@ -11,6 +11,7 @@ from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.ingest.personal_texts import found_in
 
 INT_MAX: Final = 2**63 - 1
+_NO_ID: Final = "an id is a text or a whole number"
 
 
 def impersonal(value: str) -> str:
@@ -23,9 +24,16 @@ def impersonal(value: str) -> str:
 def id_text(value: Any) -> Any:
     """17.0 is 17; what else is no text or whole number is no id."""
     if isinstance(value, bool) or (isinstance(value, float) and not (value.is_integer() and abs(value) <= 2**53)):
-        raise ValueError("an id is a text or a whole number")
-    return str(int(value)) if isinstance(value, float) else value
+        raise ValueError(_NO_ID)
+    return str(int(value)) if isinstance(value, int | float) else value
 
+
+def id_of(value: Any) -> str:
+    """An id, where no model reads it. Raises ValueError that says what one is."""
+    text = id_text(value)
+    if not isinstance(text, str):
+        raise ValueError(_NO_ID)
+    return text
 
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX)]

@@ -73,6 +73,11 @@ class Import:
                 self.warnings.add(f"line {number}: {warning}")
 
 
+def no_policy(tenant: str, unchecked: str) -> str:
+    """The warning of a file that no live policy checks. `unchecked`: what of it is not."""
+    return f"the tenant {tenant} has no live policy: {unchecked} are not checked"
+
+
 def json_rows(lines: Iterable[str], found: Import, shape: str, wrong: Callable[[Row], str] = lambda _: "") -> Rows:
     """The objects of JSON lines; `shape` is how one looks, `wrong` says what is wrong with one, "" for nothing."""
     for number, line in enumerate(lines, 1):

@@ -143,7 +143,7 @@ def test_nothing_personal_goes_on_by_an_import(said: str) -> None:
     for row in ({"id": "acme", "traits": {"note": value}}, {"id": "acme", "traits": {value: 1, "plan": "x"}},
                 {"id": value, "traits": {"plan": "x"}}, {"id": "acme", "consent": {value: True}},
                 {"id": "acme", "traits": {"contact": value, "plan": "x"}}):
-        records += account_import.read([json.dumps(row)], False, keys, "shop", 1).records
+        records += account_import.read([json.dumps(row)], False, keys, "shop", None, 1).records
     base = {"id": "ann", "type": "user_id", "purpose": "ads", "granted": True, "at": "2026-01-31T08:00:00Z"}
     for name in ("id", "purpose", "channel", "source", "proof"):
         found = consent_import.read([json.dumps({**base, name: value})], Format.JSONL, False, keys, "shop", None,

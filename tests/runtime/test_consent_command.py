@@ -1,4 +1,5 @@
-"""`nextbest consent import`: what it sends and prints, without a broker; with an error in any line it sends nothing."""
+"""`nextbest consent import` and `accounts import`: what they send and print, without a broker; with an error in any
+line they send nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import consent
+from pipeline.cli import accounts, consent, importing
 from pipeline.cli.main import app
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
@@ -45,8 +46,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     for offset, record in enumerate(shop.publication(tmp_path / "policy")):
         directory.apply(record.topic, record.key, avro.decode(BY_NAME[record.topic], record.value), offset)
     made = Command(tmp_path)
-    monkeypatch.setattr(consent, "followed", lambda *_: directory)
-    monkeypatch.setattr(consent, "send", lambda _settings, records, _what: made.sent.extend(records))
+    monkeypatch.setattr(importing, "followed", lambda *_: directory)
+    for module in (accounts, consent):
+        monkeypatch.setattr(module, "send", lambda _settings, records, _what: made.sent.extend(records))
     return made
 
 
@@ -90,3 +92,12 @@ def test_a_file_that_is_no_text_is_one_sentence(command: Command) -> None:
     command.file.write_bytes(b"\xff\xfe\x00")
     result = CliRunner().invoke(app, ["consent", "import", str(command.file), "--format", "csv"])
     assert result.exit_code == 1 and "cannot be read as UTF-8 text" in result.output
+
+
+def test_a_file_of_accounts_is_read_by_the_live_policy(command: Command) -> None:
+    command.file.write_text("id,plan,consent.contact\nacme,pro,yes\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["accounts", "import", str(command.file), "--tenant", "shop"])
+    assert (result.exit_code, len(command.sent)) == (0, 1), result.output
+    assert "line 2: consent for contact: no purpose of the live policy (personalization)" in result.stderr
+    result = CliRunner().invoke(app, ["accounts", "import", str(command.file), "--tenant", "a b"])
+    assert result.exit_code == 1 and "--tenant: a tenant is 1 to 63 letters" in result.output

@@ -17,7 +17,7 @@ from pipeline.core.rules.cel.functions import EvaluationError, parse_date, parse
 
 __all__ = [
     "LENGTH", "MOMENT", "READERS", "Unreadable", "boolean", "day", "double", "length", "moment", "shape", "span",
-    "text", "texts", "whole",
+    "text", "texts", "whole", "written",
 ]
 
 #: What to write for a moment.
@@ -32,6 +32,9 @@ _MILLIS_END: Final = 253_402_300_800_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ISO: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?)\s?([Zz]|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII)
+_JSON_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)((?:\.\d+)?(?:[eE][+-]?\d+)?)", re.ASCII)
+#: Epoch milliseconds of the years 2001 to 2286.
+_MILLIS: Final = re.compile(r"[1-9]\d{12}", re.ASCII)
 _CHARS_MAX: Final = 64
 _LENGTH: Final = re.compile(r"(?=.{1,64}\Z)(\d+(w|d|h|ms|m|s))+", re.ASCII)
 _DAYS: Final = re.compile(r"(\d+)([dw])", re.ASCII)
@@ -128,6 +131,19 @@ def written_boolean(value: Any) -> bool:
     if not isinstance(found, bool):
         raise Unreadable("is neither true nor false: write one of them, or yes or no")
     return found
+
+
+def written(type_: str, cell: str) -> Scalar:
+    """A file's cell as JSON would say it, for a value of a declared type. What is none of that type stays a text, and
+    the type's reader refuses it.
+    """
+    plain = cell.strip()
+    if type_ == "bool":
+        return _WRITTEN_BOOLEANS.get(plain.lower(), cell)
+    if type_ in ("int", "double") and len(plain) <= _CHARS_MAX and (found := _JSON_NUMBER.fullmatch(plain)):
+        return int(plain) if not found[1] else float(plain)
+    # Neither seconds nor a date without its dashes has so many digits, with or without a time.
+    return int(plain) if type_ == "timestamp" and _MILLIS.fullmatch(plain) else cell
 
 
 def text(value: Any) -> str:
