@@ -196,8 +196,10 @@ def _time(row: MappingType[str, Any], timestamp: Timestamp) -> int | None:
     try:
         if timestamp.unit == "iso":
             return round(_utc(datetime.fromisoformat(text)).timestamp() * 1_000)
-        return round(float(text) * (1_000 if timestamp.unit == "s" else 1))
-    except (ValueError, OverflowError) as error:
+        at_ms = round(float(text) * (1_000 if timestamp.unit == "s" else 1))
+        datetime.fromtimestamp(at_ms / 1_000, UTC)
+        return at_ms
+    except (ValueError, OverflowError, OSError) as error:
         hint = "an ISO 8601 time; set `unit: s` or `unit: ms`" if timestamp.unit == "iso" else "a number since 1970"
         raise RowError(timestamp.column, f"`{text}` is not {hint}") from error
 

@@ -5,6 +5,7 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -268,7 +269,12 @@ class EventMapper:
                 said.warnings.append(f"properties.products[{place}] was dropped: it names no item_id or product_id")
                 continue
             if "value" not in fields and "price" in fields:
-                fields["value"] = _worth(fields["price"], fields.get("quantity", 1))
+                worth = _worth(fields["price"], fields.get("quantity", 1))
+                if worth is not None:
+                    fields["value"] = worth
+                elif fields["price"] is not None:
+                    said.warnings.append(f"properties.products[{place}].value was left out: price times quantity is no "
+                                         "number")
             one = replace(said, id=f"{said.id}/{place}")
             events.append(one.feedback(self._tenant, who, FeedbackKind.CONVERSION, FeedbackKind.CONVERSION.value,
                                        {**about, **fields}))
@@ -307,9 +313,11 @@ def _path_of(url: str) -> str:
         return ""
 
 
-def _worth(price: Scalar, quantity: Scalar) -> Scalar:
+def _worth(price: Scalar, quantity: Scalar) -> float | None:
+    """None where that is no number there can be."""
     numbers = [one for one in (price, quantity) if isinstance(one, int | float) and not isinstance(one, bool)]
-    return float(numbers[0] * numbers[1]) if len(numbers) == 2 else None
+    worth = float(numbers[0] * numbers[1]) if len(numbers) == 2 else math.nan
+    return worth if math.isfinite(worth) else None
 
 
 def _warn_of_zone(given: Scalar, trait: str, warnings: list[str]) -> None:

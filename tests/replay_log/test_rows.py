@@ -54,6 +54,8 @@ def test_a_value_has_one_spelling_whatever_the_file_made_of_it(value: Any, text:
      "at: `1574553634` is not an ISO 8601 time; set `unit: s` or `unit: ms`"),
     ({**ROW, "at": "soon"}, changed(timestamp=Timestamp(column="at", unit="s")),
      "at: `soon` is not a number since 1970"),
+    ({**ROW, "at": "1e30"}, changed(timestamp=Timestamp(column="at", unit="ms")),
+     "at: `1e30` is not a number since 1970"),
     ({**ROW, "age": "old"}, changed(traits={"age": Source(column="age", type="integer")}),
      "age: `old` is not of type integer"),
 ])
