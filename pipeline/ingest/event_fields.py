@@ -22,6 +22,7 @@ from pipeline.core.model.records import (
     Scalar,
 )
 from pipeline.ingest.event_bodies import EventContext, NoesOnly, NoText, SegmentEvent, Statement
+from pipeline.ingest.field_types import id_of
 from pipeline.ingest.json_text import pointer_of
 from pipeline.ingest.personal_texts import found_in, masked
 from pipeline.ingest.refusal import FieldError, invalid
@@ -132,8 +133,8 @@ class Said:
     ) -> FeedbackEvent:
         """The event with what it says about an item moved from its properties to its own fields."""
         rest = dict(properties)
-        item_id = next((_text(rest.pop(key)) for key in ITEM_IDS if rest.get(key) is not None), None)
-        decision_id, placement, channel = (_text(rest.pop(key, None)) for key in ABOUT_IT)
+        item_id = next((self._id(rest, key) for key in ITEM_IDS if rest.get(key) not in (None, "")), None)
+        decision_id, placement, channel = (self._id(rest, key) for key in ABOUT_IT)
         value = rest.get("value", rest.get("revenue"))
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         if number is None and value is not None:
@@ -142,6 +143,22 @@ class Said:
             self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
             rest, self.source, who.earlier,
         )
+
+    def _id(self, properties: dict[str, Scalar], name: str) -> str | None:
+        """Take an id out of the properties; what is none stays there, with a warning."""
+        value = properties.get(name)
+        if value is None or value == "":
+            properties.pop(name, None)
+            return None
+        try:
+            text = id_of(value)
+            if len(text) > ID_CHARS_MAX:
+                raise ValueError(f"an id has at most {ID_CHARS_MAX} characters")
+        except ValueError as error:
+            self.warnings.append(f"properties.{name} is kept as a property only: {error}")
+            return None
+        del properties[name]
+        return text
 
 
 def moment_ms(event: SegmentEvent, received_ms: int, warnings: list[str]) -> int:
@@ -179,7 +196,3 @@ def source_of(context: EventContext, warnings: list[str]) -> str:
         warnings.append(f"context.library.name was dropped: it holds {inside}")
         return ""
     return name[:_SOURCE_CHARS_MAX]
-
-
-def _text(value: Scalar) -> str | None:
-    return None if value is None or value == "" else str(value)[:ID_CHARS_MAX]

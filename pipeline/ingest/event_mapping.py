@@ -33,6 +33,7 @@ from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.ingest.event_bodies import EventContext, GroupMembership, SegmentEvent
 from pipeline.ingest.event_fields import ABOUT_IT, ITEM_IDS, Said, moment_ms, source_of
 from pipeline.ingest.event_subjects import Hash, Subjects
+from pipeline.ingest.field_types import id_of
 from pipeline.ingest.group_mapping import account_event
 from pipeline.ingest.personal_fields import kept
 from pipeline.ingest.personal_texts import found_in
@@ -172,7 +173,7 @@ class EventMapper:
     def _identify(self, said: Said) -> IdentityEvent:
         traits = dict(said.event.traits)
         subject, others = self._subjects.of(said.event, said.warnings, traits)
-        account = _account(traits, said.event.context)
+        account = _account(traits, said.event.context, said.warnings)
         membership = None if account is None else self._membership(self._account_of(*account))
         declared = None if self._policy is None else self._policy.traits
         known = kept(traits, "traits", said.warnings, of_a_person=True, declared=declared)
@@ -295,14 +296,20 @@ def _updates_consent(event: SegmentEvent) -> bool:
     return event.type == "track" and (event.event or "").strip().lower() == CONSENT_UPDATED
 
 
-def _account(traits: dict[str, Any], context: EventContext) -> tuple[str, str] | None:
+def _account(traits: dict[str, Any], context: EventContext, warnings: list[str]) -> tuple[str, str] | None:
     """The id of the account (B2B) the person belongs to, and where it stands: `traits.company.id` or `context.groupId`.
     """
     company = traits.get("company")
     if isinstance(company, dict):
         del traits["company"]
-        if isinstance(company.get("id"), str | int):
-            return str(company["id"]), "/traits/company/id"
+        given = company.get("id")
+        if given is None or given == "":
+            warnings.append("traits.company was dropped: it has no id to know the account by")
+        else:
+            try:
+                return id_of(given), "/traits/company/id"
+            except ValueError as error:
+                warnings.append(f"traits.company.id was dropped: {error}")
     return None if context.group_id is None else (context.group_id, "/context/groupId")
 
 

@@ -12,6 +12,7 @@ from pipeline.core.identity.identifiers import IdentifierError
 from pipeline.core.identity.identity_rules import ANONYMOUS_ID, DEVICE, EMAIL, PHONE, USER_ID, IdentityRules
 from pipeline.core.model.records import Identifier
 from pipeline.ingest.event_bodies import SegmentEvent
+from pipeline.ingest.field_types import id_of
 from pipeline.ingest.refusal import FieldError, invalid
 
 Hash = Callable[[str, str], Identifier]
@@ -49,7 +50,7 @@ class Subjects:
 
     def released(self, event: SegmentEvent, warnings: list[str]) -> tuple[Identifier, list[Identifier]]:
         """What a logout lets go: the visitor's id and the device. Raises RefusedError where neither is there."""
-        known = self._usable((("anonymousId", ANONYMOUS_ID, event.anonymous_id), _device(event)), warnings)
+        known = self._usable((("anonymousId", ANONYMOUS_ID, event.anonymous_id), _device(event, warnings)), warnings)
         if not known:
             message = "a logout needs the anonymousId (or context.device.id) that the user leaves"
             raise invalid(FieldError("/anonymousId", "; ".join([message, *warnings])))
@@ -67,7 +68,7 @@ class Subjects:
     def _more(self, event: SegmentEvent, traits: dict[str, Any], warnings: list[str]) -> list[Identifier]:
         return self._usable((
             ("traits.email", EMAIL, traits.pop("email", None)), ("traits.phone", PHONE, traits.pop("phone", None)),
-            _device(event),
+            _device(event, warnings),
         ), warnings)
 
     def _usable(self, values: tuple[tuple[str, str, Any], ...], warnings: list[str]) -> list[Identifier]:
@@ -76,13 +77,15 @@ class Subjects:
             if value is None or value == "":
                 continue
             try:
-                found.append(self._hash_of(type_, str(value)))
-            except IdentifierError as error:
+                found.append(self._hash_of(type_, id_of(value)))
+            except ValueError as error:
                 warnings.append(f"{where} was dropped: {error}")
         return found
 
 
-def _device(event: SegmentEvent) -> tuple[str, str, Any]:
+def _device(event: SegmentEvent, warnings: list[str]) -> tuple[str, str, Any]:
     device = event.context.device
-    device = device if isinstance(device, dict) else {}
-    return "context.device", DEVICE, device.get("advertisingId") or device.get("id")
+    if device is not None and device != [] and not isinstance(device, dict):
+        warnings.append("context.device was dropped: it is no object with an id")
+    given = (device.get("advertisingId"), device.get("id")) if isinstance(device, dict) else ()
+    return "context.device", DEVICE, next((one for one in given if one is not None and one != ""), None)
