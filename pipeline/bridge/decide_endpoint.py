@@ -30,9 +30,11 @@ from pipeline.core.hashing import digest
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.identity_rules import IdentityRules
 from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.definitions import Attribute
 from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, Identifier
 from pipeline.ingest import json_text
-from pipeline.ingest.personal_fields import kept
+from pipeline.ingest.field_types import unfit
+from pipeline.ingest.personal_fields import kept, listed
 from pipeline.ingest.personal_texts import found_in
 from pipeline.ingest.refusal import FieldError, invalid
 from pipeline.ports import Clock
@@ -139,6 +141,7 @@ class DecideEndpoint:
         slots = "/context/placement" if context.placements is None else "/context/placements"
         _check_names(problems.UNKNOWN_PLACEMENT, slots, placements, live.policy.placements)
         warnings: list[str] = []
+        _check_lists(context.attributes, live.policy.context)
         attributes = kept(context.attributes, "context.attributes", warnings, declared=live.policy.context)
         key = identifiers.key_of(tenant, subject)
         # The same whichever keys a bridge lists.
@@ -217,6 +220,16 @@ def _check_names(kind: Kind, pointer: str, names: Iterable[str], known: Mapping[
             shown = ", ".join(sorted(known)[:_NAMES_SHOWN_MAX]) or "none"
             message = f"unknown name.{hint} The live policy has: {shown}"
             raise Problem(kind, f"{pointer}: {message}.", (FieldError(pointer, message),))
+
+
+def _check_lists(attributes: Mapping[str, Any], declared: Mapping[str, Attribute]) -> None:
+    for name, value in attributes.items():
+        try:
+            why = unfit(listed(value, declared.get(name)))
+        except ValueError as error:
+            why = str(error)
+        if why is not None:
+            raise invalid(FieldError(f"/context/attributes{json_text.pointer_of([name])}", why))
 
 
 def _refused(error: str, live: Live) -> Problem:

@@ -52,4 +52,4 @@ def unfit(value: Any) -> str | None:
         return None if math.isfinite(value) else "a number must be finite"
     if isinstance(value, str):
         return None if len(value) <= TEXT_CHARS_MAX else f"a text has at most {TEXT_CHARS_MAX} characters"
-    return "only texts, numbers, true, false and null are kept, no lists or objects"
+    return "only texts, numbers, true, false and null are kept, no objects; lists where a list(string) is declared"

@@ -57,11 +57,15 @@ def kept(
     result: dict[str, Scalar] = {}
     for name, sent in fields.items():
         attribute = (declared or {}).get(name)
-        value = _listed(sent, attribute)
+        value, unlisted = sent, None
+        try:
+            value = listed(sent, attribute)
+        except ValueError as error:
+            unlisted = str(error)
         if attribute is not None and value is not None and attribute.convert(value) is None:
             _warn(warnings,
                   f"{where}.{name} is declared {attribute.type} and {shape(sent)} was sent: no rule will know it")
-        why = _refused(name, value, personal, len(result))
+        why = _refused(name, None if unlisted else value, personal, len(result)) or unlisted
         if why is None:
             result[name] = value
         else:
@@ -74,13 +78,16 @@ def _warn(warnings: list[str], text: str) -> None:
         warnings.append(text)
 
 
-def _listed(value: Any, attribute: Attribute | None) -> Any:
-    """A list of texts for an attribute that is declared as one: as it travels, with commas between."""
-    if attribute is None or attribute.type != "list(string)" or not isinstance(value, list):
+def listed(value: Any, attribute: Attribute | None) -> Any:
+    """A list of texts for an attribute that is declared as one: as it travels, with commas between. Anything but a list
+    as it is. Raises ValueError for a list that cannot be kept."""
+    if not isinstance(value, list):
         return value
-    if all(isinstance(one, str) and "," not in one and one.strip() for one in value):
-        return ", ".join(value)
-    return value
+    if attribute is None or attribute.type != "list(string)":
+        raise ValueError("a list is kept where the live policy declares a list(string), and nowhere else")
+    if not all(isinstance(one, str) and "," not in one and one.strip() for one in value):
+        raise ValueError("a list(string) takes texts that are not empty and have no commas")
+    return ", ".join(value)
 
 
 def _refused(name: str, value: Any, personal: frozenset[str], so_far: int) -> str | None:

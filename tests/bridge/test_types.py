@@ -23,7 +23,7 @@ TYPED = shop.POLICY.replace("    plan: {type: string, default: free}\n", """\
     vip: bool
     since: duration
   account: {seats: int}
-  context: {basket: double}
+  context: {basket: double, likes: list(string)}
 """)
 #: Name, what fits, what does not, and what is said of the latter's shape.
 VALUES: list[tuple[str, Any, Any, str]] = [
@@ -82,3 +82,39 @@ async def test_17_and_17_0_are_one_subject(bridge: BridgeDouble) -> None:
             assert reply.status_code == 422
     events = bridge.events()
     assert all(isinstance(one, FeedbackEvent) for one in events) and len({one.subject for one in events}) == 1
+
+
+@pytest.mark.parametrize(("sent", "kept"), [
+    (["boots", "tents"], "boots, tents"), ("boots, tents", "boots, tents"), ([], ""),
+    (["a"] * 300, ", ".join("a" * 300)),
+])
+async def test_a_list_of_texts_is_the_same_as_a_trait_and_in_a_request(
+    bridge: BridgeDouble, sent: Any, kept: str
+) -> None:
+    async with bridge.client() as client:
+        trait = await client.post("/v1/events", json={"type": "identify", "userId": "ann", "traits": {"likes": sent}})
+        reply = await client.post("/personalization/decide", json=decide_body(attributes={"likes": sent}))
+    assert (trait.status_code, reply.status_code) == (202, 200)
+    said = [one.replace("traits.", "") for one in trait.json()["events"][0].get("warnings", [])]
+    assert said == [one.replace("context.attributes.", "") for one in reply.json().get("warnings", [])]
+    [request] = bridge.requests()
+    assert request.attributes == {"likes": kept}
+
+
+@pytest.mark.parametrize("sent", [[1], ["a,b"], [" "], [["a"]], ["x" * 2_000]])
+async def test_a_list_that_cannot_be_kept_is_refused_in_a_request_and_dropped_as_a_trait(
+    bridge: BridgeDouble, sent: Any
+) -> None:
+    async with bridge.client() as client:
+        trait = await client.post("/v1/events", json={"type": "identify", "userId": "ann", "traits": {"likes": sent}})
+        reply = await client.post("/personalization/decide", json=decide_body(attributes={"likes": sent}))
+    [error] = reply.json()["errors"]
+    assert reply.status_code == 422 and error["pointer"] == "/context/attributes/likes"
+    assert f"traits.likes was dropped: {error['message']}" in trait.json()["events"][0]["warnings"]
+
+
+async def test_the_openapi_document_says_that_lists_are_taken(bridge: BridgeDouble) -> None:
+    async with bridge.client() as client:
+        document = (await client.get("/openapi.json")).json()
+    attributes = document["components"]["schemas"]["Situation"]["properties"]["attributes"]
+    assert "array" in [one["type"] for one in attributes["additionalProperties"]["anyOf"]]
