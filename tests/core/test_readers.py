@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -101,6 +102,32 @@ def test_one_number_in_each_of_its_spellings(value: str) -> None:
 def test_what_many_visitors_share_is_nobody(type_: str, value: str) -> None:
     with pytest.raises(IdentifierError, match="stands for nobody"):
         normalised(type_, value)
+
+
+@pytest.mark.parametrize("value", [
+    "%s", "%d", "%i", "%1$s", "%(user)s", "%5.2f", "%lld", "%@", "#N/A", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NV",
+    "#WERT!", "#####", '""', "''", '"null"', "'undefined'", "“none”", "«NaN»", '"0"', '" "', "Infinity", "-Infinity",
+    "1.5E+12", "1,5E+12", "1E+12", "-1.23e+21", "4.9E12", "ffffffff-ffff-ffff-ffff-ffffffffffff", "FFFFFFFFFFFFFFFF",
+    "{FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF}", "null@null.null", "none@none.com", "NoEmail@noemail.com",
+    "no-email@no-email.com", "undefined@undefined.undefined", "test@test.com",
+    hashlib.sha256(b"#N/A").hexdigest(), hashlib.sha1(b"Infinity", usedforsecurity=False).hexdigest()])
+@pytest.mark.parametrize("type_", [name for name in TYPES if name != "phone"])
+def test_what_a_format_a_spreadsheet_or_a_form_leaves_is_nobody(type_: str, value: str) -> None:
+    with pytest.raises(IdentifierError, match="stands for nobody"):
+        normalised(type_, value)
+
+
+@pytest.mark.parametrize("value", [
+    "o'neil", '"ann"', "1e5", "12e45", "5e10", "1.5", "#17", "#ann", "50%", "100%s", "fffffff", "ffffffff1", "info",
+    "final", "null-17", "%user", "12.5E+12"])
+def test_what_only_looks_a_little_like_it_is_taken(value: str) -> None:
+    assert normalised("user_id", value) == value
+
+
+@pytest.mark.parametrize("value", [
+    "nina@none.com", "none@example.com", "ada@test.com", "test@example.com", "null@gmail.com"])
+def test_an_address_is_nobody_only_where_both_its_parts_say_so(value: str) -> None:
+    assert normalised("email", value) == value
 
 
 @pytest.mark.parametrize("value", ["user-17", "17", "a@b", "u_1", "id-9", "(c) 2026 ann", "x{1}", "A_B__C"])

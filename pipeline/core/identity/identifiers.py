@@ -40,7 +40,8 @@ _BLOCKED: Final = frozenset({
     "[object object]", "not set", "not_set", "notset", "not available", "no id", "no_id", "na", "n.a.", "-", "--", "?",
     "user_id", "userid", "user-id", "user id", "uid", "id", "anonymous_id", "anonymousid", "visitor_id",
     "email", "e-mail", "phone", "device_id", "deviceid", "customer_id", "string", "void", "empty", "default",
-    "placeholder", "todo",
+    "placeholder", "todo", "infinity", "+infinity", "-infinity", "inf", "+inf", "-inf", "-nan", "#n/a", "#nv", "#ref!",
+    "#name?", "#value!", "#getting_data", "%s", "%d", '""', "''", '"null"',
 })
 #: The same hashed by who hashed what they did not have.
 _HASHED: Final = frozenset(
@@ -52,6 +53,17 @@ _ZEROS: Final = re.compile(r"[0\-_.\s]*")
 _PLACEHOLDER: Final = re.compile(
     r"(\{.*\}|[$#@]\{.*\}|[$#@]?\[.*\]|%+[^%]*%+|<.*>|\(.*\)|\*\|.*\|\*|__.*__|\$[A-Za-z_].*|:[A-Za-z_]+|optional\(.*\)|some\(.*\))",
     re.IGNORECASE)
+#: A format that nobody filled in (`%s`, `%1$d`, `%(name)s`), and what a spreadsheet shows in place of a value: an error
+#: (`#REF!`), a column that is too narrow, a number of which it has lost the digits (`1.5E+12`).
+_UNFORMATTED: Final = re.compile(
+    r"%(?:\d+\$|\([^()]*\))?[-+ #0-9.*]*(?:hh?|ll?|[qjztL])?[a-zA-Z@]"
+    r"|\#[^\W\d_][\w/]*[!?]|\#{2,}|[+-]?\d(?:[.,]\d+)?e\+\d{1,3}|[+-]?\d[.,]\d+e-?\d{1,3}",
+    re.IGNORECASE)
+#: The largest GUID, or any part of it, as the nil one is of zeros.
+_ALL_F: Final = re.compile(r"\{?f(?:[-_.\s]?f){7,}\}?", re.IGNORECASE)
+_QUOTES: Final = "\"'`´\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+#: What stands before and after the @ of an address that is none, beside the words above.
+_NO_MAIL: Final = frozenset({"noemail", "nomail", "noaddress", "test", "nobody", "noone", "xxx"})
 _GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}")
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ()./\u2010-\u2015-]{3,30}|\([0-9][0-9 ()./\u2010-\u2015-]{3,30}")
 _NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4}")
@@ -112,13 +124,30 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
 
 def _require_somebody(type_: str, text: str) -> None:
     """Raises IdentifierError for a value that many would have, and would become one for it."""
-    lowered = text.lower()
-    unfilled = _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text))
-    if not text or _ZEROS.fullmatch(text) or lowered in _BLOCKED or unfilled or lowered in _HASHED:
+    bare = text.strip(_QUOTES).strip()
+    if not bare or _stands_for_nobody(text, type_) or (bare != text and _stands_for_nobody(bare, type_)):
         raise IdentifierError(
             "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
             "identifier is known"
         )
+
+
+def _stands_for_nobody(text: str, type_: str) -> bool:
+    if _ZEROS.fullmatch(text) or _ALL_F.fullmatch(text) or _UNFORMATTED.fullmatch(text):
+        return True
+    if _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text)):
+        return True
+    lowered = text.lower()
+    local, at, domain = lowered.partition("@")
+    name = domain.rpartition(".")[0]
+    return lowered in _BLOCKED or lowered in _HASHED or (
+        bool(at and name) and _no_mail(local) and _no_mail(name))
+
+
+def _no_mail(part: str) -> bool:
+    """Whether a part of an e-mail address says that there is none."""
+    squeezed = re.sub(r"[-_.]", "", part)
+    return squeezed in _BLOCKED or squeezed in _NO_MAIL
 
 
 def tenant_name(name: str) -> str:
