@@ -84,6 +84,39 @@ def test_what_is_no_valid_number_is_refused(value: str) -> None:
         normalised("phone", value, GERMAN)
 
 
+@pytest.mark.parametrize(("region", "value"), [
+    ("DE", "20260101"), ("DE", "20250131"), ("DE", "31121999"), ("DE", "12311999"), ("DE", "1788256800"),
+    ("DE", "1788256800000"), ("DE", "978307200"), ("DE", "4133980799"), ("DE", "20260101.0"), ("DE", "2026 01 01"),
+    ("DE", "01 02 2026"), ("DE", "2.026.0101"), ("DE", "２０２６０１０１"), ("DK", "20260101"), ("NO", "31121999"),
+    ("US", "1788256800"), ("FR", "1788256800"), ("ES", "1788256800000"), (None, "20260101"),
+])
+def test_digits_that_may_be_a_date_or_a_time_are_nobody_s_number(region: str | None, value: str) -> None:
+    with pytest.raises(IdentifierError, match=r"as \+\d+"):
+        normalised("phone", value, replace(DEFAULT, phone_region=region))
+
+
+@pytest.mark.parametrize(("region", "value", "read"), [
+    ("DK", "+45 20260101", "+4520260101"), ("DK", "20 26 01 01", "+4520260101"), ("DE", "030 12026", "+493012026"),
+    ("US", "2125551234", "+12125551234"), ("US", "(212) 555-1234", "+12125551234"),
+    ("US", "12125551234", "+12125551234"),
+    ("ES", "978307200", "+34978307200"), ("IT", "3331234567", "+393331234567"), ("DE", "15123456789", "+4915123456789"),
+    ("DE", "+491788256800", "+491788256800"), ("DE", "0178 8256800", "+491788256800"),
+    ("DE", "01788256800", "+491788256800"),
+])
+def test_a_number_that_is_written_as_one_is_taken(region: str, value: str, read: str) -> None:
+    assert normalised("phone", value, replace(DEFAULT, phone_region=region)) == read
+
+
+@given(st.integers(1_000_000_000_000, 1_999_999_999_999), st.sampled_from(["DE", "US", "DK", "FR", "ES", "IN", "AU"]),
+       st.sampled_from(["date", "day first", "s", "ms"]))
+def test_no_date_or_time_of_this_age_becomes_a_number(at_ms: int, region: str, form: str) -> None:
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC)
+    text = {"date": f"{at:%Y%m%d}", "day first": f"{at:%d%m%Y}", "s": str(at_ms // 1_000), "ms": str(at_ms)}[form]
+    if not text.startswith("0"):
+        with pytest.raises(IdentifierError):
+            normalised("phone", text, replace(DEFAULT, phone_region=region))
+
+
 @pytest.mark.parametrize("value", ["4915123456789", "+49 151 23456789", "0151 23456789", "0049-151-23456789",
                                    "(0151) 23456789", "０１５１２３４５６７８９"])
 def test_one_number_in_each_of_its_spellings(value: str) -> None:

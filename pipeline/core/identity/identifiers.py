@@ -66,7 +66,16 @@ _QUOTES: Final = "\"'`´\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
 _NO_MAIL: Final = frozenset({"noemail", "nomail", "noaddress", "test", "nobody", "noone", "xxx"})
 _GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}")
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ()./\u2010-\u2015-]{3,30}|\([0-9][0-9 ()./\u2010-\u2015-]{3,30}")
-_NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./]\d\d?[-./]\d\d?|\d\d?[-./]\d\d?[-./]\d{4}")
+_NO_PHONE: Final = re.compile(r".*\.0|\d{4}[-./ ]\d\d?[-./ ]\d\d?|\d\d?[-./ ]\d\d?[-./ ]\d{4}")
+#: Signs that phone numbers are written with, and neither dates without theirs nor seconds.
+_PHONE_SIGN: Final = re.compile(r"[ ()/\u2010-\u2015-]")
+_MONTH_DAY: Final = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+_DATE_DIGITS: Final = re.compile(
+    rf"(?:19|20)\d\d{_MONTH_DAY}|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])(?:19|20)\d\d|{_MONTH_DAY}(?:19|20)\d\d")
+#: Epoch seconds of the years 2001 to 2100; and of 2001 to 2033, which no number of a region without a leading zero
+#: begins as.
+_SECONDS: Final = range(978_307_200, 4_133_980_800)
+_SECONDS_NEAR: Final = range(1_000_000_000, 2_000_000_000)
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 #: A part of a domain: no literal address, no dash at an end.
 _LABEL: Final = r"[^@\s.\[\]-](?:[^@\s.\[\]]*[^@\s.\[\]-])?"
@@ -207,6 +216,10 @@ def _email(text: str) -> str:
 
 
 def _phone(text: str, region: str | None) -> str:
+    if region is not None and _reads_as_time(text, region):
+        code = phonenumbers.country_code_for_region(region)
+        raise IdentifierError(
+            f"these digits read as a date or a time: send a phone number with its country's code, as +{code}…")
     number = _valid_phone(text, region)
     if number is None:
         where = f" or as one in {region}" if region else ", or set identity.phone_region in the policy"
@@ -215,6 +228,20 @@ def _phone(text: str, region: str | None) -> str:
             "without letters or an extension"
         )
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _reads_as_time(text: str, region: str) -> bool:
+    """Whether digits with nothing that only a phone number has may be a date, or epoch seconds or milliseconds."""
+    zero_first = phonenumbers.ndd_prefix_for_region(region, True) == "0"
+    if not (text.isascii() and text.replace(".", "").isdigit()) or _PHONE_SIGN.search(text):
+        return False
+    digits = text.replace(".", "")
+    if zero_first and digits.startswith("0"):
+        return False
+    number = int(digits)
+    seconds = _SECONDS if zero_first else _SECONDS_NEAR
+    return (_DATE_DIGITS.fullmatch(digits) is not None or (len(digits) < 11 and number in seconds)
+            or (len(digits) < 14 and number // 1_000 in _SECONDS))
 
 
 def _valid_phone(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
