@@ -143,6 +143,7 @@ def test_what_many_visitors_share_is_nobody(type_: str, value: str) -> None:
     "1.5E+12", "1,5E+12", "1E+12", "-1.23e+21", "4.9E12", "ffffffff-ffff-ffff-ffff-ffffffffffff", "FFFFFFFFFFFFFFFF",
     "{FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF}", "null@null.null", "none@none.com", "NoEmail@noemail.com",
     "no-email@no-email.com", "undefined@undefined.undefined", "test@test.com",
+    "}", "{{0", "{null", '{ "0" }',
     hashlib.sha256(b"#N/A").hexdigest(), hashlib.sha1(b"Infinity", usedforsecurity=False).hexdigest()])
 @pytest.mark.parametrize("type_", [name for name in TYPES if name != "phone"])
 def test_what_a_format_a_spreadsheet_or_a_form_leaves_is_nobody(type_: str, value: str) -> None:

@@ -61,7 +61,9 @@ _UNFORMATTED: Final = re.compile(
     re.IGNORECASE)
 #: The largest GUID, or any part of it, as the nil one is of zeros.
 _ALL_F: Final = re.compile(r"\{?f(?:[-_.\s]?f){7,}\}?", re.IGNORECASE)
-_QUOTES: Final = "\"'`´\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb"
+#: What an identifier may stand in: a device's id in braces, a word in quotes too.
+_BRACES: Final = "{}" + "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+_WRAPPING: Final = _BRACES + "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
 #: What stands before and after the @ of an address that is none, beside the words above.
 _NO_MAIL: Final = frozenset({"noemail", "nomail", "noaddress", "test", "nobody", "noone", "xxx"})
 _GUID: Final = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}")
@@ -133,7 +135,7 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
 
 def _require_somebody(type_: str, text: str) -> None:
     """Raises IdentifierError for a value that many would have, and would become one for it."""
-    bare = text.strip(_QUOTES).strip()
+    bare = text.strip(_WRAPPING)
     if not bare or _stands_for_nobody(text, type_) or (bare != text and _stands_for_nobody(bare, type_)):
         raise IdentifierError(
             "this value stands for nobody (a zero, a placeholder, null, anonymous …): leave the field out until the "
@@ -270,12 +272,8 @@ def _parsed(text: str, region: str | None) -> phonenumbers.PhoneNumber | None:
     return number if phonenumbers.is_valid_number(number) and number.extension is None else None
 
 
-#: Some write a GUID in braces.
-_AROUND_A_DEVICE: Final = re.compile(r"^[\s{}]+|[\s{}]+\Z")
-
-
 def _device(text: str) -> str:
-    return _lowered(_AROUND_A_DEVICE.sub("", text))
+    return _lowered(text.strip(_BRACES))
 
 
 def _lowered(text: str) -> str:
