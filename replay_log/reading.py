@@ -51,6 +51,8 @@ class Log:
         self._csv = csv or Csv()
         try:
             self.columns = self._read_columns()
+        except FileNotFoundError as error:
+            raise ReplayError(f"{path}: there is no such file") from error
         except (OSError, pa.ArrowInvalid, UnicodeError) as error:
             raise ReplayError(f"{path}: cannot be read as {self.format}: {error}") from error
         if not self.columns:

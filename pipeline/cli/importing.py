@@ -54,7 +54,11 @@ def read(file: Path, read_lines: Callable[[Iterable[str]], _Found]) -> _Found:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             return read_lines(lines)
-    except (OSError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        stop(f"{file}: there is no such file")
+    except OSError as error:
+        stop(f"{file} cannot be opened: {error.strerror}")
+    except UnicodeDecodeError as error:
         stop(f"{file} cannot be read as UTF-8 text: {error}")
 
 

@@ -23,7 +23,7 @@ from pipeline.core.identity.identifiers import TenantKeys
 from pipeline.core.model.definitions import Policy, Purpose, Tcf
 from pipeline.core.model.records import ConsentGrant, Identifier, IdentityEvent, IdentityKind
 from pipeline.core.model.values import astuple, replaced
-from pipeline.ingest.consent_rows import WRITE, StatementRow, TcRow, parsed, without_empty, wrong_columns
+from pipeline.ingest.consent_rows import WRITE, StatementRow, TcRow, cells, parsed, wrong_columns
 from pipeline.ingest.event_bodies import SegmentEvent
 from pipeline.ingest.event_fields import epoch_ms
 from pipeline.ingest.event_mapping import CONSENT_UPDATED, EventMapper
@@ -98,7 +98,7 @@ def read(
 
     model = TcRow if form is Format.TCF else StatementRow
     if form is Format.CSV or (form is Format.TCF and csv_format):
-        found.take(without_empty(csv_rows(lines, found, partial(wrong_columns, model))), event_of)
+        found.take(cells(csv_rows(lines, found, partial(wrong_columns, model))), event_of)
     else:
         found.take(json_rows(lines, found, _SHAPES[form]), event_of)
     if not (found.records or found.silent or found.errors.count):

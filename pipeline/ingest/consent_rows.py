@@ -31,6 +31,7 @@ WRITE: Final[Mapping[str, str]] = {
     "tc_string": "the TC string, unchanged and whole",
 }
 
+_CELLS: Final = {"at": "timestamp", "expires_at": "timestamp"}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Id = Annotated[str, Field(coerce_numbers_to_str=True), BeforeValidator(id_text)]
@@ -73,7 +74,7 @@ def parsed(model: type[_Model], row: Row) -> _Model:
 
 def _with_advice(error: FieldError) -> FieldError:
     pointer = error.pointer if error.pointer.startswith("/context/") else to_snake(error.pointer)
-    advice = WRITE.get(pointer.lstrip("/"))
+    advice = None if error.advises else WRITE.get(pointer.lstrip("/"))
     return FieldError(pointer, f"{error.message}: write {advice}" if advice else error.message)
 
 
@@ -87,7 +88,8 @@ def wrong_columns(model: type[BaseModel], columns: list[str]) -> str:
     return f"{unknown[0][:NAME_CHARS_MAX]} is no column known here: they are {', '.join(known)}" if unknown else ""
 
 
-def without_empty(rows: Rows) -> Rows:
-    """The rows of CSV without the cells that say nothing."""
+def cells(rows: Rows) -> Rows:
+    """The rows of CSV without the cells that say nothing; a moment as JSON has it, a text or a number."""
     for number, row in rows:
-        yield number, {name: cell.strip() for name, cell in row.items() if cell.strip()}
+        yield number, {name: readers.written(_CELLS.get(name, "string"), cell.strip())
+                       for name, cell in row.items() if cell.strip()}

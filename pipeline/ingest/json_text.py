@@ -65,7 +65,7 @@ def _field_error(error: ErrorDetails, model: type[BaseModel], at: str) -> FieldE
     if error["type"] == "extra_forbidden":
         near = get_close_matches(str(error["loc"][-1]), _names(model), n=1)
         message = "unknown field" + (f"; did you mean {near[0]}?" if near else "")
-    return FieldError(at + pointer_of(error["loc"]), message)
+    return FieldError(at + pointer_of(error["loc"]), message, error["type"] == "value_error")
 
 
 def _names(model: type[BaseModel]) -> list[str]:

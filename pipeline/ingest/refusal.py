@@ -5,15 +5,17 @@ Texts never repeat what was sent beyond names of fields: they may end up in a lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field. `pointer`: RFC 6901 into the body, or `header:<name>`."""
+    """What is wrong with one field. `pointer`: RFC 6901 into the body, or `header:<name>`. `advises`: whether the text
+    is one of ours, which says what to send; a validator's own only says what is wrong."""
 
     pointer: str
     message: str
+    advises: bool = field(default=False, compare=False)
 
 
 class RefusedError(Exception):

@@ -148,6 +148,31 @@ def test_what_cannot_be_used_is_said_by_line_with_what_to_do(text: str, form: Fo
     assert found.errors.lines and found.errors.lines[0].startswith(expected), found.errors.lines
 
 
+@pytest.mark.parametrize(("text", "form", "expected"), [
+    (said(at="soon"), Format.JSONL, "at: is no moment: write it as 2026-01-31T08:00:00Z"),
+    (CSV.replace(AT, "soon"), Format.CSV, "at: is no moment: write it as 2026-01-31T08:00:00Z"),
+    (said(expires_at="2026"), Format.JSONL, "expires_at: is no moment: write it as 2026-01-31T08:00:00Z"),
+    (said(granted="perhaps"), Format.JSONL, "granted: is neither true nor false: write one of them, or yes or no"),
+    (said(id=True), Format.JSONL, "id: an id is a text or a whole number"),
+    (said(granted=...), Format.JSONL, "granted: Field required: write true or false"),
+    (segment({"C4": True}, timestamp="soon"), Format.SEGMENT,
+     "timestamp: is no moment: write it as 2026-01-31T08:00:00Z"),
+])
+def test_what_to_write_is_said_once(text: str, form: Format, expected: str) -> None:
+    assert read(text, form).errors.lines[0].partition(": ")[2] == expected
+
+
+def test_epoch_milliseconds_mean_the_same_in_csv_and_in_json() -> None:
+    [in_json] = events(read(said(at=AT_MS, expires_at=AT_MS + 1), Format.JSONL))
+    [in_csv] = events(read(f"id,type,purpose,granted,at,expires_at\nu1,user_id,marketing,yes,{AT_MS},{AT_MS + 1}\n",
+                           Format.CSV))
+    assert [(one.at_ms, one.expires_at_ms) for one in in_csv.consent] == [(AT_MS, AT_MS + 1)]
+    assert [(one.at_ms, one.expires_at_ms) for one in in_json.consent] == [(AT_MS, AT_MS + 1)]
+    for digits in (AT_MS // 1_000, 20_230_722, 202_307_220_426, 20_230_722_042_640):
+        found = read(f"id,type,purpose,granted,at\nu1,user_id,marketing,yes,{digits}\n", Format.CSV)
+        assert found.errors.lines == ["line 2: at: is no moment: write it as 2026-01-31T08:00:00Z"], digits
+
+
 @pytest.mark.parametrize("text", [
     said()[:-2] + ', "granted": false}\n',
     segment({"marketing": True}).replace('"marketing": true', '"marketing": false, "marketing": true'),

@@ -44,7 +44,7 @@ def test_a_mapping_that_does_not_fit_the_log_names_file_line_and_field(folder: P
 
 
 def test_a_log_that_is_not_there_is_named(folder: Path) -> None:
-    assert "none.csv: cannot be read" in said(folder, log="none.csv")
+    assert "none.csv: there is no such file" in said(folder, log="none.csv")
 
 
 def test_rate_and_speed_exclude_each_other(folder: Path) -> None:

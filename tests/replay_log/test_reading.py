@@ -167,7 +167,7 @@ def test_a_file_that_is_no_log_says_why(tmp_path: Path, name: str, content: str,
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
     for name in ("log.csv", "log.jsonl", "log.parquet"):
-        with pytest.raises(ReplayError, match=rf"{name}: cannot be read"):
+        with pytest.raises(ReplayError, match=rf"{name}: there is no such file"):
             Log(tmp_path / name)
 
 

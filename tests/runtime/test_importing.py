@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from confluent_kafka import TopicPartition
 
 from pipeline.adapters import kafka
 from pipeline.cli import importing
+from pipeline.ingest.line_file import Import, Told
 from pipeline.ports import Outbound
 from pipeline.settings import Settings
 
@@ -135,3 +137,17 @@ def test_what_the_broker_does_not_take_is_told_and_waited_for_by_nobody(
 def test_an_import_of_nothing_asks_nobody(cluster: ClusterDouble) -> None:
     importing.send(Settings(), [], "accounts")
     assert cluster.groups == []
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda _: None, "there is no such file"), (lambda path: path.mkdir(), "cannot be opened: Is a directory"),
+    (lambda path: path.write_bytes(b"\xff\xfe"), "cannot be read as UTF-8 text"),
+])
+def test_a_file_that_cannot_be_read_is_told_by_its_trouble(
+    make: Callable[[Path], object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "a.csv")
+    with pytest.raises(typer.Exit):
+        importing.read(tmp_path / "a.csv", lambda lines: Import(errors=Told(list(lines))))
+    told = " ".join(capsys.readouterr().err.split())
+    assert said in told and "Errno" not in told
