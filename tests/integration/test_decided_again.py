@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.adapters.history import PublishedHistory
-from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.cli.main import app
 from pipeline.core.decide.replay import decided_again, differences
 from pipeline.core.model.records import AuditRecord
@@ -18,6 +17,7 @@ from pipeline.core.model.values import replaced
 from pipeline.core.release.history import NotKept
 from pipeline.settings import Settings
 from tests.support import shop
+from tests.support.broker import fresh_topics
 from tests.support.stack import Client, WorkerProcess, ready, wait_until
 from topics.catalog import (
     BY_NAME,
@@ -89,7 +89,7 @@ class Installation:
 
 @pytest.fixture
 def there(bootstrap: str, tmp_path: Path) -> Iterator[Installation]:
-    ensure_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
+    fresh_topics(Settings(bootstrap=bootstrap, app_id=APP_ID))
     worker = WorkerProcess(bootstrap, tmp_path / "worker", APP_ID)
     ready([worker])
     yield Installation(bootstrap, tmp_path, worker)
