@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Final
 
@@ -212,7 +212,7 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     tried: dict[str, str] = {}
     clause = ""
     current: Candidate | None = candidate
-    onward = chains.reached(ctx.live.items, candidate.item)
+    onward: Iterator[Item] | None = None
     while current is not None:
         binding = _binding(shelf, current)
         tried.update(binding.tried)
@@ -220,6 +220,8 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
         if binding.variant is not None:
             return _Bound(current, binding.variant, binding.content, clause, tried)
         current = None
+        if onward is None:
+            onward = chains.reached(ctx.live.items, candidate.item)
         other = next(onward, None)
         if other is not None:
             current, stop = _other(shelf, other)
