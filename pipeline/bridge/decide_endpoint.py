@@ -223,7 +223,10 @@ def _check_names(kind: Kind, pointer: str, names: Iterable[str], known: Mapping[
 
 
 def _check_lists(attributes: Mapping[str, Any], declared: Mapping[str, Attribute]) -> None:
+    """What the body's own shape cannot say, as it hangs on what is declared; all else was checked with it."""
     for name, value in attributes.items():
+        if not isinstance(value, list):
+            continue
         try:
             why = unfit(listed(value, declared.get(name)))
         except ValueError as error:

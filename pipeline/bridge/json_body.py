@@ -22,8 +22,8 @@ _JSON_SUFFIX: Final = re.compile(r"application/[^/]+\+json")
 
 
 async def read(request: Request, limit_bytes: int, plain: bool = False) -> bytes:
-    """The whole body, unpacked. Raises Problem for another media type or too many
-    bytes, packed or unpacked, and NotJsonError for what cannot be unpacked.
+    """The whole body, unpacked. Raises Problem for another media type or too many bytes, packed or unpacked, and
+    NotJsonError for what cannot be unpacked.
 
     :param plain: whether it may come as text: browsers' beacons can say nothing else without asking first.
     """

@@ -40,7 +40,7 @@ class Nonces:
     """Numbers used once, of one owner's term over one partition: its epoch, two random bytes, a count.
 
     No other owner has the epoch, so under a subject's key, which only its partition's owner uses, none comes twice; the
-    the random bytes keep them apart where a changelog is put back from a copy and its epochs are given out again.
+    random bytes keep them apart where a changelog is put back from a copy and its epochs are given out again.
     """
 
     __slots__ = ("_count", "_start")

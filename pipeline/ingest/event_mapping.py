@@ -123,11 +123,12 @@ class EventMapper:
         if alone is not None:
             return Mapped([*self._consent_beside(said), alone(said)], warnings)
         subject, _ = self._subjects.of(event, warnings)
+        beside = self._consent_beside(said, subject)
         if event.type in ("page", "screen"):
-            return Mapped([*self._consent_beside(said), self._page(said, subject)], warnings)
-        return Mapped([*self._consent_beside(said), *self._track(said, subject)], warnings)
+            return Mapped([*beside, self._page(said, subject)], warnings)
+        return Mapped([*beside, *self._track(said, subject)], warnings)
 
-    def _consent_beside(self, said: Said) -> list[IdentityEvent]:
+    def _consent_beside(self, said: Said, who: Identifier | None = None) -> list[IdentityEvent]:
         """What the person allows, where an event about something else says it too: consent platforms put it into every
         call. Before that event, which may be learnt or not by it."""
         event = said.event
@@ -136,11 +137,12 @@ class EventMapper:
         grants = said.consent(self._policy)
         if not grants:
             return []
-        if event.user_id is None and event.anonymous_id is None:
+        if who is None and event.user_id is None and event.anonymous_id is None:
             said.warnings.append("context.consent is a person's, and neither userId nor anonymousId names one: nothing "
                                  "of it is applied")
             return []
-        who, _ = self._subjects.of(event, said.warnings)
+        if who is None:
+            who, _ = self._subjects.of(event, said.warnings)
         stated = replace(said, id=f"{said.id}/consent")
         return [stated.identity(self._tenant, who, IdentityKind.CONSENT, consent=grants)]
 

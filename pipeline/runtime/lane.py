@@ -105,8 +105,6 @@ class PartitionLane:
         self._keys = DataKeys(key_encryption, store, epoch)
         self._inputs = {name: f"{name}@{input_ids[name]}" for name in self._flows}
         self._position = dict(positions)
-        #: When the last record that was taken of each topic was appended (epoch ms).
-        self._taken_ms: dict[str, int] = {}
         self._done = dict(positions)
         #: The same, as if nothing waited.
         self._reached = dict(positions)
@@ -133,10 +131,6 @@ class PartitionLane:
         """The next offset this lane takes of the topic: whoever feeds it seeks here after a doubt."""
         return self._position[topic]
 
-    def taken_ms(self, topic: str) -> int:
-        """When the last record that this lane took of the topic was appended (epoch ms); 0 where it took none yet."""
-        return self._taken_ms.get(topic, 0)
-
     def done(self) -> dict[str, int]:
         """Per topic, the offset below which every effect is complete: what may be committed."""
         return dict(self._done)
@@ -158,7 +152,6 @@ class PartitionLane:
                 continue
             full = self._one(flow, record, step, dirty)
             self._position[topic] = record.offset + 1
-            self._taken_ms[topic] = record.at_ms
             step.reached[topic] = record.offset + 1
             step.records += 1
             if full:

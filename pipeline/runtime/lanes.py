@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from pipeline.adapters.rocksdb_store import RocksStore
 from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.core.decide.live import Live
-from pipeline.flow import EVERYTHING_KNOWN, Flow, Record
+from pipeline.flow import Flow, Record
 from pipeline.metrics import WorkerMetrics
 from pipeline.ports import Clock, Outbound, Publisher, States
 from pipeline.runtime import crash
@@ -29,6 +30,7 @@ from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.lane import PartitionLane
 from pipeline.runtime.lane_driver import Fence, LaneDriver, Lease
 from pipeline.runtime.letter_limit import LetterLimit
+from pipeline.runtime.reports import Reports
 from pipeline.runtime.standby import Standby
 from pipeline.runtime.takeover import TableStore, bring_up_to_date
 from topics.partitions import subject_partition
@@ -128,9 +130,7 @@ class Lanes:
         self._term = 0
         #: Between `revoke` and `assigned` nothing may be taken over: what the group says is ours is not, any more.
         self._given_up = False
-        self._reporting = [flow.reads.name for flow in setup.flows if flow.reports]
-        #: When an input that reports was last known to its end (epoch ms, by the broker's clock).
-        self._caught_up_ms: dict[tuple[str, int], int] = {}
+        self._reports = Reports(setup.flows, setup.caught_up)
         never_pause = [flow.reads.name for flow in setup.flows if not flow.may_pause]
         self._limit = LetterLimit(setup.dead_letter_limit, setup.clock, never_pause)
         #: Whether every assigned partition is taken over.
@@ -253,7 +253,8 @@ class Lanes:
             metrics=setup.metrics,
             worker=setup.worker,
             key_encryption=setup.key_encryption,
-            reported=self._reported_ms,
+            # Of all partitions here: a report may come under an earlier identifier of the subject.
+            reported=partial(self._reports.known_ms, self._drivers),
             healed=tenure.healed,
             home=setup.home,
         )
@@ -261,19 +262,6 @@ class Lanes:
         driver = LaneDriver(lane, self._publisher, setup.changelog, fence, setup.stop or crash.stop)
         driver.on_progress = self._progressed
         return driver
-
-    def _reported_ms(self, now_ms: int) -> int:
-        """See `flow.Context.reported_ms`: of all partitions here, as what is reported of a subject may come under an
-        earlier identifier of theirs."""
-        known_ms = EVERYTHING_KNOWN
-        for partition, driver in self._drivers.items():
-            for topic in self._reporting:
-                if self._setup.caught_up(topic, partition):
-                    self._caught_up_ms[topic, partition] = now_ms
-                else:
-                    last_ms = self._caught_up_ms.get((topic, partition), 0)
-                    known_ms = min(known_ms, max(last_ms, driver.lane.taken_ms(topic)))
-        return known_ms
 
     def assigned(self) -> None:
         """The group has a new assignment: it may be taken over."""
@@ -336,6 +324,7 @@ class Lanes:
                 await driver.drained(DRAIN_S)
             if queue:
                 await asyncio.sleep(0)
+        self._reports.taken(topic, partition, records[-1].at_ms)
 
     def _resume(self, driver: LaneDriver) -> None:
         """Handle what waited for records that are handled now."""

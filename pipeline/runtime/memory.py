@@ -20,12 +20,13 @@ from pipeline.codecs import envelope as envelopes
 from pipeline.codecs.encryption import KeyEncryption
 from pipeline.codecs.keyring import Keyring
 from pipeline.codecs.state import SubjectStates
-from pipeline.flow import EVERYTHING_KNOWN, Flow, Lane, Record
+from pipeline.flow import Flow, Lane, Record
 from pipeline.policy.directory import Directory
 from pipeline.ports import Outbound
 from pipeline.runtime.due import DueProfiles
 from pipeline.runtime.fates import LaneContext, handle_stateless
 from pipeline.runtime.lane import PartitionLane, Step
+from pipeline.runtime.reports import Reports
 from topics.catalog import BY_NAME, SUBJECT_PARTITIONS, Topic
 from topics.partitions import partition_of, subject_partition
 
@@ -150,6 +151,7 @@ class MemoryPipeline:
         self._due = DueProfiles(self.clock)
         self.effects = 0
         self._batch = [flow for flow in flows if flow.lane is Lane.BATCH]
+        self._reports = Reports(self._batch, self._caught_up)
         self._agents = [flow for flow in flows if flow.lane is Lane.AGENT]
         self.restart()
 
@@ -234,15 +236,14 @@ class MemoryPipeline:
             metrics=self.metrics,
             worker="memory",
             key_encryption=self.key_encryption,
-            reported=partial(self._reported_ms, number),
+            reported=partial(self._reports.known_ms, (number,)),
         )
 
-    def _reported_ms(self, number: int, now_ms: int) -> int:
-        lane, known_ms = self._lanes[number], EVERYTHING_KNOWN
-        for name in (flow.reads.name for flow in self._batch if flow.reports):
-            if lane.position(name) < len(self.logs.get(name, [[]] * SUBJECT_PARTITIONS)[number]):
-                known_ms = min(known_ms, lane.taken_ms(name))
-        return known_ms
+    def _caught_up(self, topic: str, number: int) -> bool:
+        return self._lanes[number].position(topic) >= len(self._log(topic, number))
+
+    def _log(self, topic: str, number: int) -> list[Record]:
+        return self.logs.get(topic, [[]] * SUBJECT_PARTITIONS)[number]
 
     def run(self) -> None:
         """Process until nothing is left to read. Raises CrashError where `crash_after` effects are through."""
@@ -258,14 +259,15 @@ class MemoryPipeline:
     def _run_lane(self, lane: PartitionLane) -> bool:
         progress = False
         for flow in self._batch:
-            log = self.logs.get(flow.reads.name, [[]] * SUBJECT_PARTITIONS)[lane.partition]
-            records = log[lane.position(flow.reads.name) :]
+            records = self._log(flow.reads.name, lane.partition)[lane.position(flow.reads.name) :]
+            last_ms = records[-1].at_ms if records else 0
             while records:
                 progress = True
                 step, records = lane.process(flow.reads.name, records)
                 self._complete(lane, step)
                 if (resumed := lane.resume()) is not None:
                     self._complete(lane, resumed)
+            self._reports.taken(flow.reads.name, lane.partition, last_ms)
         if (resumed := lane.resume()) is not None:
             self._complete(lane, resumed)
             progress = True

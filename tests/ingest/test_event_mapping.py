@@ -350,6 +350,13 @@ def test_what_the_person_allows_is_taken_of_a_track_event_of_any_name(name: str)
     assert isinstance(found.events[1], FeedbackEvent)
 
 
+def test_what_is_wrong_with_an_identifier_is_said_once() -> None:
+    consent = {"categoryPreferences": {"marketing": False}}
+    found = mapped(type="page", userId="undefined", anonymousId="v1", context={"consent": consent})
+    assert [event.subject for event in found.events] == [f"shop/{hash_of('anonymous_id', 'v1')}"] * 2
+    assert len(found.warnings) == 1 and found.warnings[0].startswith("userId was dropped")
+
+
 def test_consent_of_whom_no_event_names_is_warned_of() -> None:
     found = mapped(type="unmerge", userId=None, previousId="v1",
                    context={"consent": {"categoryPreferences": {"marketing": False}}})

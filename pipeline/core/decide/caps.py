@@ -133,9 +133,7 @@ def reserved(counter: Counter | None, holder: str, until_ms: int, now_ms: int) -
     return Counter(old.times, old.total, {**held, holder: until_ms})
 
 
-def held_on(
-    counters: dict[str, Counter], now_ms: int, reported_ms: Callable[[], int]
-) -> dict[str, Counter]:
+def held_on(counters: dict[str, Counter], now_ms: int, reported_ms: Callable[[], int]) -> dict[str, Counter]:
     """The counters with the places still held that ran out while what was reported in time waits to be read: it may
     say that they were used. The same mapping where there are none.
 
@@ -144,12 +142,13 @@ def held_on(
     ran_out = [key for key, one in counters.items() if one.held and min(one.held.values()) <= now_ms]
     if not ran_out or (known_ms := reported_ms()) > now_ms:
         return counters
-    kept = dict(counters)
+    longer = {}
     for key in ran_out:
-        held = {name: now_ms + 1 if known_ms <= until <= now_ms else until for name, until in kept[key].held.items()}
-        if held != kept[key].held:
-            kept[key] = replaced(kept[key], held=held)
-    return kept if kept != counters else counters
+        held = counters[key].held
+        waiting = {name: now_ms + 1 for name, until in held.items() if known_ms <= until <= now_ms}
+        if waiting:
+            longer[key] = replaced(counters[key], held={**held, **waiting})
+    return {**counters, **longer} if longer else counters
 
 
 def settled(cap: Cap, counter: Counter | None, holders: tuple[str, ...], at_ms: int, merges: int = 0) -> Counter:
