@@ -66,7 +66,8 @@ def _load(results: dict[str, Any]) -> Iterator[str]:
     requests, records = results["requests"], results["records"]
     faults = Counter(one["kind"] for one in results["faults"])
     yield f"Seed {results['seed']}; faults: {', '.join(f'{n} × {kind}' for kind, n in faults.items())}"
-    yield f"{requests['sent']:,} requests: " + ", ".join(f"{n:,} {what}" for what, n in requests["summary"].items())
+    summary = ", ".join(f"{n:,} {what}" for what, n in requests["summary"].items())
+    yield f"{requests['sent']:,} requests at {requests['per_s']:.0f}/s: {summary}"
     yield "  over HTTP: " + ", ".join(f"{n:,} {reason}" for reason, n in requests["http"].items())
     yield "  over topics: " + ", ".join(f"{n:,} {reason}" for reason, n in requests["over topics"].items())
     yield "  latency over HTTP, ms: " + ", ".join(f"{name} {ms:,.0f}" for name, ms in results["latency_ms"].items())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from pathlib import Path
 
 import pytest
 
+from tests.chaos import load
 from tests.chaos.batches import Batch, batches
 from tests.chaos.callers_judged import judge_callers
 from tests.chaos.calls import Asked, Told
 from tests.chaos.logs import INPUTS, OUTPUTS, Logs, commit_of
 from tests.chaos.plan import BROKER, FREEZE, JOIN, KILL, LEAVE, Options, faults
 from tests.chaos.report import PROMISES, promise_of
+from tests.support.stack import Client
+from topics.catalog import Topic
 
 #: What is wrong, in the judges' words, and the place of the promise it breaks.
 SAID = {
@@ -76,3 +80,36 @@ def test_answers_that_nobody_gave_and_events_that_are_nowhere_are_noticed() -> N
     )
     wrong = list(judge_callers(told, Logs({topic.name: [] for topic in (*INPUTS, *OUTPUTS)})))
     assert [promise_of(one) for one in wrong] == [PROMISES[0][0]] * 3 + [PROMISES[1][0]] * 2
+
+
+class _Nobody(Client):
+    """Takes records and sends none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def send(self, topic: Topic, key: str | bytes | None, value: object) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+def test_the_load_waits_where_too_many_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that carries less gets less, instead of callers who give up."""
+    waiting = most = 0
+
+    async def slow(*_: object) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0.005)
+        waiting -= 1
+
+    monkeypatch.setattr(load, "WAITING_MAX", 8)
+    monkeypatch.setattr(load, "decide", slow)
+    monkeypatch.setattr(load, "report", slow)
+    sent = load.Load(Options(requests=60, rate=1e6, over_topics=0.0), [0], _Nobody(), lambda _: None)
+    sent.run()
+    assert most == 8
+    assert 0 < sent.per_s <= 60 / (60 / 8 * 0.005)
