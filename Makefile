@@ -1,7 +1,9 @@
 # `make` lists what there is. The first target that needs it builds .venv from the hashed lock; nothing else is asked for.
 
-# The first of these that is new enough; `make PYTHON=/path/to/python3.12 setup` takes another.
-CANDIDATES := python3 python3.13 python3.12 python3.11 python3.14
+# The first of these that is new enough and can make an environment; `make PYTHON=/path/to/python3.12 setup` takes
+# another. The system's own first: a distribution builds it with what a profile found, and pyenv's default does not,
+# whose worker takes 1.1 to 1.3 times as much of a processor (docs/benchmarks.md).
+CANDIDATES := /usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -20,18 +22,22 @@ setup: ## make .venv from the hashed lock (again only when the lock changed)
 	@set -e; \
 	if ! cmp -s requirements-dev.lock .venv/installed.lock || ! $(BIN)/python -c '' 2>/dev/null; then \
 	  for python in $(or $(PYTHON),$(CANDIDATES)); do \
-	    if "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null; then found=$$python; break; fi; \
+	    "$$python" -c '$(NEW_ENOUGH)' 2>/dev/null || continue; \
+	    found=$$python; made=; rm -rf .venv; \
+	    "$$python" -m venv .venv >/dev/null 2>&1 && made=1 && break; \
+	    rm -rf .venv; \
+	    { "$$python" -m venv --without-pip .venv && "$$python" -m pip --python $(BIN)/python install --quiet pip; } \
+	      >/dev/null 2>&1 && made=1 && break; \
 	  done; \
 	  if [ -z "$$found" ]; then \
 	    echo "make setup needs Python 3.11 or newer, and none of these is: $(or $(PYTHON),$(CANDIDATES))." \
 	         "Install one, or name it: make PYTHON=/path/to/python3.12 setup" >&2; exit 1; \
 	  fi; \
-	  echo "Making .venv with $$("$$found" -V), one to three minutes"; \
-	  rm -rf .venv; \
-	  "$$found" -m venv .venv >/dev/null 2>&1 || { rm -rf .venv; "$$found" -m venv --without-pip .venv \
-	    && "$$found" -m pip --python $(BIN)/python install --quiet pip; } 2>/dev/null || { \
+	  if [ -z "$$made" ]; then \
 	    rm -rf .venv; echo "'$$found' can make no virtual environment. Install its venv module" \
-	      "(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=... setup" >&2; exit 1; }; \
+	      "(Debian, Ubuntu: apt install python3-venv), or name another: make PYTHON=... setup" >&2; exit 1; \
+	  fi; \
+	  echo "Making .venv with $$($(BIN)/python -V), one to three minutes"; \
 	  $(PIP) install --quiet --only-binary :all: --require-hashes -r requirements-dev.lock; \
 	  cp requirements-dev.lock .venv/installed.lock; \
 	fi; \
