@@ -54,8 +54,15 @@ class _Unrepeated(logging.Filter):
 
 _logger = logging.getLogger("nextbest.kafka")
 _logger.addFilter(_Unrepeated())
-# While no broker answers it logs every attempt, hundreds a second.
-logging.getLogger("aiokafka").addFilter(_Unrepeated())
+
+
+def keep_from_repeating(library: str) -> None:
+    """Of what a library logs, let each complaint through once in a while: for one that logs every attempt while no
+    broker answers. Reaches the loggers that there are, so import the library first."""
+    unrepeated = _Unrepeated()
+    for name in [library, *(one for one in logging.root.manager.loggerDict if one.startswith(f"{library}."))]:
+        # A filter is not asked about what the loggers below say.
+        logging.getLogger(name).addFilter(unrepeated)
 
 
 def client_config(settings: Settings, name: str = "") -> dict[str, Any]:

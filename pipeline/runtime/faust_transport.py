@@ -23,12 +23,15 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
+from pipeline.adapters import kafka
 from pipeline.adapters.batch_reader import BatchReader
 from pipeline.flow import Record
 from pipeline.runtime import crash
 from pipeline.runtime.lanes import Lanes, StaleAssignmentError, TopicPartition
 
 log = logging.getLogger(__name__)
+
+kafka.keep_from_repeating("aiokafka")
 
 #: How long a fetch of ordinary topics may wait at the broker; other questions on its connection wait behind it.
 FETCH_WAIT_MS = 250
