@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pipeline.codecs import avro
 from pipeline.core.decide.decision import decide
 from pipeline.core.model.records import CatalogItem, PolicyRelease
+from pipeline.core.model.values import replaced
 from pipeline.core.release import compile_release
 from pipeline.core.subject import Person
 from pipeline.policy.definitions import PolicyDefinition
-from pipeline.policy.directory import Directory
+from pipeline.policy.directory import ACTIVATIONS_KEPT, Directory
 from pipeline.policy.load import Checked, canonical, load, release_body
 from pipeline.policy.publish import Publication, prepare
 from pipeline.ports import Outbound
@@ -117,6 +118,21 @@ def test_taking_the_activation_back_leaves_nothing_live(tmp_path: Path) -> None:
     follow(directory, published(checked(tmp_path)).records)
     directory.apply(POLICY_RELEASES.name, b"shop/@active", None, 9)
     assert directory.live("shop") is None
+
+
+def test_of_activations_the_newest_are_kept(tmp_path: Path) -> None:
+    """What was activated too long ago does not become live when its body comes at last."""
+    body, activation = [one for one in published(checked(tmp_path)).records if one.topic == POLICY_RELEASES.name]
+    release = avro.decode(POLICY_RELEASES, activation.value).release
+    for others, live in ((ACTIVATIONS_KEPT - 1, release), (ACTIVATIONS_KEPT, None)):
+        directory = Directory()
+        follow(directory, (activation,))
+        for number in range(others):
+            other = replaced(avro.decode(POLICY_RELEASES, activation.value), release=f"never-{number}")
+            directory.apply(activation.topic, activation.key, other, 1 + number)
+        follow(directory, (body,), 1 + others)
+        found = directory.live("shop")
+        assert (found.release if found else None) == live
 
 
 def test_rolling_back_is_an_activation(tmp_path: Path) -> None:
