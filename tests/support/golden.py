@@ -201,15 +201,21 @@ def _write(name: str, data: bytes, value: Any) -> None:
 
 def main() -> None:
     """Write what is missing; print the registry's fingerprints."""
+    if "--next" in sys.argv[1:]:
+        _write_format(state.VERSION + 1)
+        return
     for subject, value in VALUES.items():
         schema = NEWEST[subject]
         _write(f"{subject}.v{schema.version}", avro.encode(TOPIC_OF[subject], value), value)
         print(schema.file, fingerprint(schema.path))
     for name, value in STATES.items():
         _write(f"state_{name}.v{state.VERSION}", state.encode(value), value)
-    written_down = STATE_DIR / f"subject.v{state.VERSION}.json"
-    if UNRELEASED or not written_down.exists():
-        written_down.write_text(json.dumps(state_format(), indent=1) + "\n", "utf-8")
+    if UNRELEASED:
+        _write_format(state.VERSION)
+
+
+def _write_format(version: int) -> None:
+    (STATE_DIR / f"subject.v{version}.json").write_text(json.dumps(state_format(), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
