@@ -11,25 +11,23 @@ from pipeline.agents import catalog, erasure, feedback, identity, inbox, policy,
 from pipeline.core.model.records import InboxRecord
 from pipeline.flow import Flow, Lane, Work
 from topics.catalog import (
-    ACCOUNTS,
     CATALOG_ITEMS,
     DEAD_LETTERS,
-    DECISION_AUDIT,
-    DECISION_REPLIES,
     DECISION_REQUESTS,
-    DECISIONS,
-    ERASURE_RECEIPTS,
     ERASURE_REQUESTS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     POLICY_RELEASES,
     PROFILE_INBOX,
     PROFILES_BY_ID,
-    SEGMENT_CHANGES,
+    TOPICS,
     Topic,
 )
 
-_DECIDED: tuple[Topic, ...] = (DECISIONS, DECISION_AUDIT, DECISION_REPLIES, SEGMENT_CHANGES)
+
+def _writes(flow: str) -> tuple[Topic, ...]:
+    """What the catalog says that the flow writes, and the letter of a record that it cannot use."""
+    return (*(topic for topic in TOPICS if flow in topic.written_by), DEAD_LETTERS)
 
 
 def _inbox_deadline_ms(record: InboxRecord) -> int | None:
@@ -43,7 +41,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "inbox",
         reads=PROFILE_INBOX,
-        writes=(*_DECIDED, PROFILE_INBOX, ERASURE_RECEIPTS, DEAD_LETTERS),
+        writes=_writes("inbox"),
         table=PROFILES_BY_ID,
         handle=inbox.handle,
         lane=Lane.BATCH,
@@ -54,7 +52,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "erasure",
         reads=ERASURE_REQUESTS,
-        writes=(ERASURE_RECEIPTS, PROFILE_INBOX, DEAD_LETTERS),
+        writes=_writes("erasure"),
         table=PROFILES_BY_ID,
         handle=erasure.handle,
         lane=Lane.BATCH,
@@ -64,7 +62,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "identity",
         reads=IDENTITY_EVENTS,
-        writes=(DECISION_REPLIES, SEGMENT_CHANGES, PROFILE_INBOX, ACCOUNTS, DEAD_LETTERS),
+        writes=_writes("identity"),
         table=PROFILES_BY_ID,
         handle=identity.handle,
         lane=Lane.BATCH,
@@ -76,7 +74,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "feedback",
         reads=FEEDBACK_EVENTS,
-        writes=(SEGMENT_CHANGES, PROFILE_INBOX, DEAD_LETTERS),
+        writes=_writes("feedback"),
         table=PROFILES_BY_ID,
         handle=feedback.handle,
         lane=Lane.BATCH,
@@ -88,7 +86,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "requests",
         reads=DECISION_REQUESTS,
-        writes=(*_DECIDED, PROFILE_INBOX, DEAD_LETTERS),
+        writes=_writes("requests"),
         table=PROFILES_BY_ID,
         handle=requests.handle,
         lane=Lane.BATCH,
@@ -102,7 +100,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "catalog",
         reads=CATALOG_ITEMS,
-        writes=(DEAD_LETTERS,),
+        writes=_writes("catalog"),
         handle=catalog.handle,
         lane=Lane.AGENT,
         key=lambda item: f"{item.tenant}/{item.item_id}",
@@ -111,7 +109,7 @@ FLOWS: tuple[Flow, ...] = (
     Flow(
         "policy",
         reads=POLICY_RELEASES,
-        writes=(DEAD_LETTERS,),
+        writes=_writes("policy"),
         handle=policy.handle,
         lane=Lane.AGENT,
         key=lambda release: f"{release.tenant}/{release.release}" if release.body else f"{release.tenant}/@active",

@@ -79,6 +79,8 @@ class Topic:
     broker_bytes_max: int | None = None
     #: Whether somebody waits for a record on it, a caller or the next step of a merge; others may travel together.
     awaited: bool = True
+    #: The flows that write it; dead letters: every one.
+    written_by: tuple[str, ...] = ()
     doc: str = ""
 
     @property
@@ -162,6 +164,7 @@ PROFILE_INBOX: Final = Topic(
     SUBJECT_PARTITIONS,
     log_append_time=True,
     value_bytes_max=PROFILE_BYTES_MAX + RECORD_LIMIT_BYTES,
+    written_by=("inbox", "erasure", "identity", "feedback", "requests"),
     doc="Internal: records of an aliased id, and merged state, on their way to the profile's own partition.",
 )
 DECISION_REPLIES: Final = Topic(
@@ -171,6 +174,7 @@ DECISION_REPLIES: Final = Topic(
     REPLY_PARTITIONS,
     10 * MINUTE_MS,
     value_bytes_max=DECISION_BYTES_MAX,
+    written_by=("inbox", "identity", "requests"),
     doc="The answer to a waiting caller, on the partition that its bridge reads.",
 )
 DECISIONS: Final = Topic(
@@ -181,6 +185,7 @@ DECISIONS: Final = Topic(
     value_bytes_max=DECISION_BYTES_MAX,
     awaited=False,
     encrypted=True,
+    written_by=("inbox", "requests"),
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
@@ -193,6 +198,7 @@ DECISION_AUDIT: Final = Topic(
     value_bytes_max=AUDIT_BYTES_MAX,
     awaited=False,
     encrypted=True,
+    written_by=("inbox", "requests"),
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
@@ -202,6 +208,7 @@ SEGMENT_CHANGES: Final = Topic(
     SUBJECT_PARTITIONS,
     awaited=False,
     encrypted=True,
+    written_by=("inbox", "identity", "feedback", "requests"),
     doc="A profile entered or left a segment.",
 )
 
@@ -237,6 +244,7 @@ ACCOUNTS: Final = Topic(
     compacted=True,
     value_bytes_max=RECORD_LIMIT_BYTES,
     broker_bytes_max=MIB + FRAME_BYTES_MAX,
+    written_by=("identity",),
     doc="Every account as it is now: firmographics, plan, contract, consent to contact. Followed by every worker.",
 )
 DEAD_LETTERS: Final = Topic(
@@ -267,6 +275,7 @@ ERASURE_RECEIPTS: Final = Topic(
     "erasure_receipt",
     SUBJECT_PARTITIONS,
     EVIDENCE_MS,
+    written_by=("inbox", "erasure"),
     doc="What was done about it, identifier by identifier: the proof, and the word to whoever keeps copies (sinks).",
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -199,6 +200,19 @@ def _write(name: str, data: bytes, value: Any) -> None:
         path.with_suffix(".json").write_text(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
+def register() -> None:
+    """Give every schema file that has none an id in the registry. What is there stays as it is."""
+    path = SCHEMAS_DIR / "registry.json"
+    known = json.loads(path.read_text("utf-8"))
+    files = sorted(found.relative_to(SCHEMAS_DIR).as_posix() for found in SCHEMAS_DIR.rglob("*.avsc"))
+    for file in files:
+        if file not in {one["file"] for one in known}:
+            subject, version = re.fullmatch(r".*/(\w+)\.v(\d+)\.avsc", file).groups()  # type: ignore[union-attr]
+            known.append({"id": max(one["id"] for one in known) + 1, "subject": subject, "version": int(version),
+                          "file": file, "sha256": fingerprint(SCHEMAS_DIR / file)})
+    path.write_text("[\n" + ",\n".join(f"  {json.dumps(one)}" for one in known) + "\n]\n", "utf-8")
+
+
 def main() -> None:
     """Write what is missing; print the registry's fingerprints."""
     if "--next" in sys.argv[1:]:
@@ -219,4 +233,4 @@ def _write_format(version: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    register() if "--register" in sys.argv[1:] else main()
