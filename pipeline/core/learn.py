@@ -11,8 +11,8 @@ from pipeline.core.identity import accounts
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
 from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
-from pipeline.core.model.values import replaced
-from pipeline.core.rules import segments, sessions, signals
+from pipeline.core.model.values import Value, replaced
+from pipeline.core.rules import segments, signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
@@ -25,6 +25,18 @@ _S = TypeVar("_S", Person, Account)
 
 #: More traits than this on one profile are refused: it must stay a small value.
 TRAITS_MAX: Final = 256
+
+
+class Hearing(Value, frozen=True):
+    """An event of behaviour that may be learnt, at which placement and channel it was, the policy that it is heard
+    under, and its moment: never ahead of now."""
+
+    event: FeedbackEvent
+    policy: Policy
+    at_ms: int
+
+
+_HEAR: Final = [(name, one.hear) for name, one in sorted(Person.SECTIONS.items()) if one.hear is not None]
 
 
 def told(state: _S, event: IdentityEvent, policy: Policy | None, now_ms: int) -> tuple[_S, set[str]]:
@@ -90,10 +102,9 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
         behaviour = {key: timestamps for key, timestamps in behaviour.items() if key in asked}
-    known_sessions = profile.sessions
-    if event.channel in policy.channels:
-        known_sessions = sessions.after(known_sessions, policy.channels, event.channel, at_ms)
-    after = changed(known, counters=profile.counters if counters is None else counters, sessions=known_sessions,
+    hearing = Hearing(event, policy, at_ms)
+    heard = {name: hear(getattr(profile, name), hearing) for name, hear in _HEAR}
+    after = changed(known, **heard, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     suppressions=profile.suppressions if suppressions is None else _running(suppressions, now_ms))
     return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))

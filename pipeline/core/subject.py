@@ -10,7 +10,7 @@ from pipeline.core.model.bounds import REPLIES_BYTES_MAX
 from pipeline.core.model.values import Value
 from pipeline.core.model.words import ConsentGrant, DecisionReply
 from pipeline.core.sections import retries
-from pipeline.core.sections.behaviour import HEARD, SESSIONS, SIGNALS, Session
+from pipeline.core.sections.behaviour import HEARD, SIGNALS
 from pipeline.core.sections.consent import CONSENT
 from pipeline.core.sections.counters import COUNTERS, SUPPRESSIONS, Counter
 from pipeline.core.sections.experiments import ASSIGNMENTS
@@ -21,6 +21,7 @@ from pipeline.core.sections.merges import MERGED, Merge
 from pipeline.core.sections.retries import EVENTS, REPLIES, REPLY_SLOTS, REQUESTS, REQUESTS_MAX, Remembered, reply_name
 from pipeline.core.sections.section import Section, State, changed, section, whole
 from pipeline.core.sections.seen import Seen
+from pipeline.core.sections.sessions import SESSIONS, Session
 from pipeline.core.sections.traits import TRAITS, Trait
 
 
@@ -82,7 +83,7 @@ class Person(State, tag=1):
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = section(default=HEARD)
-    #: By channel: the last session (`pipeline.core.rules.sessions`).
+    #: By channel: the last session (`pipeline.core.sections.sessions`).
     sessions: dict[str, Session] = section(default=SESSIONS)
     counters: dict[str, Counter] = section(default=COUNTERS)
     #: Outcome-triggered suppressions: suppression key → until (epoch ms).

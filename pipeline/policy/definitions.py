@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core.rules.formats import locale_of
-from pipeline.core.sections.behaviour import GAP_MS, GAP_MS_MAX
+from pipeline.core.sections.sessions import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition

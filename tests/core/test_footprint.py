@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pipeline.core.decide.decision import DecisionResult, decide
 from pipeline.core.decide.live import Live, read_by
 from pipeline.core.rules.segments import refresh
-from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
 from pipeline.core.sections.links import Link
 from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.section import changed
+from pipeline.core.sections.sessions import Session
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person, Rotation
 

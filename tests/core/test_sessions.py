@@ -14,8 +14,8 @@ from pipeline.core.identity.merge import merged
 from pipeline.core.identity.undo import returned
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
-from pipeline.core.rules import sessions
-from pipeline.core.sections.behaviour import GAP_MS, Session, merged_sessions
+from pipeline.core.sections import sessions
+from pipeline.core.sections.sessions import GAP_MS, Session, merged_sessions
 from pipeline.core.subject import Person
 
 from .build import SUBJECT, agreed, asked, made

@@ -20,7 +20,6 @@ from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core.model import records
 from pipeline.core.model.values import Value, packed
-from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.lifecycle import Stage
 from pipeline.core.sections.links import Link
@@ -29,6 +28,7 @@ from pipeline.core.sections.merges import Merge
 from pipeline.core.sections.retries import Remembered
 from pipeline.core.sections.section import State, section_bytes
 from pipeline.core.sections.seen import NOTHING
+from pipeline.core.sections.sessions import Session
 from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Account, Erased, Given, Person, Redirect, Rotation, Subject
 from topics.catalog import TOPICS, Topic

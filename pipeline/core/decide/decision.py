@@ -23,9 +23,9 @@ from pipeline.core.model.definitions import Placement, Policy, Ranking
 from pipeline.core.model.records import Account, CandidateAudit, Chosen, DecisionRequest, Lease
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.rules import facts as fact
-from pipeline.core.rules import segments, sessions
+from pipeline.core.rules import segments
 from pipeline.core.rules.rule import stop_of
-from pipeline.core.sections import memberships
+from pipeline.core.sections import memberships, sessions
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import Person
 

@@ -25,8 +25,8 @@ from pipeline.core.model.values import Working, value_field
 from pipeline.core.model.windows import Window
 from pipeline.core.rules import facts as fact
 from pipeline.core.rules.rule import Rule, Stop, encode_json, stop_of
-from pipeline.core.sections.behaviour import Session
 from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.sessions import Session
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 from pipeline.core.subject import Person, lasting_name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.core.model.definitions import Cap, Channel, Suppression
 from pipeline.core.model.windows import Window, span, window_of
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
-from pipeline.core.sections.behaviour import GAP_MS
+from pipeline.core.sections.sessions import GAP_MS
 from pipeline.core.sections.timestamps import TIMESTAMPS_MAX
 
 

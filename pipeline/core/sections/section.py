@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.core.decide.footprint import View
     from pipeline.core.identity.merge import Merging
     from pipeline.core.identity.undo import Undoing
+    from pipeline.core.learn import Hearing
 
 #: Up to so many bytes a state is small.
 SMALL_BYTES_MAX: Final = 16_384
@@ -66,6 +67,8 @@ class Section(Generic[T]):
     returned: Callable[[T, T], T] = as_given
     #: What a decision can read of it, for its audit; None: nothing.
     read: Callable[[T, View], T] | None = None
+    #: Of an event of behaviour that may be learnt: what is known after it; None: it says nothing of this by itself.
+    hear: Callable[[T, Hearing], T] | None = None
     #: Whether having it makes a state more than a name: what holds nothing that counts leaves nothing to undo.
     counts: bool = False
 
