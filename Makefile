@@ -101,8 +101,8 @@ soak: setup ## people who keep coming back, 25 minutes: latency, bytes, memory; 
 bench-memory: setup ## what a worker with a million profiles keeps resident
 	@exec $(BIN)/python -m bench.memory $(ARGS)
 
-docs: setup ## regenerate the generated parts of the documentation
-	@$(BIN)/python -m docs.generate
+docs: setup ## write the generated pages and parts of the documentation anew
+	@$(BIN)/python -m docs.generate && $(BIN)/python -m tests.core.behaviour_page
 
 lock: setup ## lock the dependencies and the broker's jars again, with hashes
 	@$(UV_LOCK) --output-file requirements.lock pyproject.toml

@@ -144,7 +144,7 @@ FEEDBACK_EVENTS: Final = Topic(
     log_append_time=True,
     value_bytes_max=RECORD_LIMIT_BYTES,
     broker_bytes_max=INPUT_BYTES_MAX,
-    doc="What somebody did: view, click, conversion, dismissal, and any behaviour (track, page).",
+    doc="What somebody did: feedback on an item, such as a view or a click, and any other behaviour.",
 )
 DECISION_REQUESTS: Final = Topic(
     "decision.requests",

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
-from pipeline.core.model.records import Basis, OptIn
+from pipeline.core.model.records import COUNTED, Basis, OptIn
 from pipeline.core.rules import readers
 from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
 from pipeline.ingest.field_types import id_text as id_text
@@ -223,8 +223,8 @@ class SegmentEvent(_Lenient):
     membership: GroupMembership | None = Field(None, description="group: the person's part in the account.")
     event: _Name = Field(
         None,
-        description="track: `view`, `click`, `conversion`, `dismissal` or a synonym is feedback on an item; anything "
-        "else is behaviour under its own name.",
+        description=f"track: {', '.join(f'`{kind}`' for kind in COUNTED)} or a synonym is feedback on an item; "
+        "anything else is behaviour under its own name.",
     )
     name: _Name = Field(None, description="page, screen: its name.")
     timestamp: Moment = None

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.policy.definitions import PolicyDefinition
 from pipeline.policy.load import Checked, PolicyError, load
 from pipeline.policy.publish import prepare
 from pipeline.policy.yaml_text import DEPTH_MAX, EXPANDED_MAX, FILE_BYTES_MAX, Unreadable, composed, decoded
@@ -242,8 +243,7 @@ _trees = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12)),
     lambda below: st.one_of(st.lists(below, max_size=4), st.dictionaries(st.text(max_size=8), below, max_size=4)),
     max_leaves=12)
-_SECTIONS = ("attributes", "consent", "channels", "placements", "signals", "segments", "caps", "suppressions",
-             "rankings", "identity", "lifecycle", "experiments", "holdouts", "items", "golden", "zone_attribute")
+_SECTIONS = sorted(field.alias or name for name, field in PolicyDefinition.model_fields.items())
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

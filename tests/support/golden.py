@@ -1,15 +1,15 @@
 """One fixed value per schema subject, and the golden samples made of them.
 
-`python -m tests.support.golden` writes the samples that are missing and prints what `schemas/registry.json` should say
-about each schema file. It changes no sample that exists: old bytes must stay readable for ever. With `--unreleased` it
-makes the newest versions' samples anew, for versions that nobody has used yet.
+`python -m tests.support.golden` gives new schema files an id in `schemas/registry.json`, or else writes the samples
+that are missing. It changes nothing that exists: old bytes must stay readable for ever.
+With `--unreleased` it makes the newest versions anew, which nobody has used yet; with `--next` it writes down a next
+version of the states' format.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -200,28 +200,33 @@ def _write(name: str, data: bytes, value: Any) -> None:
         path.with_suffix(".json").write_text(json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
-def register() -> None:
-    """Give every schema file that has none an id in the registry. What is there stays as it is."""
+def _register() -> list[str]:
+    """Give every schema file that has none an id in the registry, and return them; what is released stays as it is."""
     path = SCHEMAS_DIR / "registry.json"
     known = json.loads(path.read_text("utf-8"))
-    files = sorted(found.relative_to(SCHEMAS_DIR).as_posix() for found in SCHEMAS_DIR.rglob("*.avsc"))
-    for file in files:
-        if file not in {one["file"] for one in known}:
-            subject, version = re.fullmatch(r".*/(\w+)\.v(\d+)\.avsc", file).groups()  # type: ignore[union-attr]
-            known.append({"id": max(one["id"] for one in known) + 1, "subject": subject, "version": int(version),
-                          "file": file, "sha256": fingerprint(SCHEMAS_DIR / file)})
+    newest = {one["subject"]: one for one in sorted(known, key=lambda one: one["version"])}
+    for one in newest.values() if UNRELEASED else ():
+        one["sha256"] = fingerprint(SCHEMAS_DIR / one["file"])
+    files = {found.relative_to(SCHEMAS_DIR).as_posix() for found in SCHEMAS_DIR.rglob("*.avsc")}
+    added = sorted(files - {one["file"] for one in known})
+    for number, file in enumerate(added, 1 + max(one["id"] for one in known)):
+        subject, version, _ = Path(file).name.split(".")
+        known.append({"id": number, "subject": subject, "version": int(version[1:]), "file": file,
+                      "sha256": fingerprint(SCHEMAS_DIR / file)})
     path.write_text("[\n" + ",\n".join(f"  {json.dumps(one)}" for one in known) + "\n]\n", "utf-8")
+    return added
 
 
 def main() -> None:
-    """Write what is missing; print the registry's fingerprints."""
+    """Write what is missing."""
+    if added := _register():
+        print(f"Registered {', '.join(added)}: run this again for their samples")
+        return
     if "--next" in sys.argv[1:]:
         _write_format(state.VERSION + 1)
         return
     for subject, value in VALUES.items():
-        schema = NEWEST[subject]
-        _write(f"{subject}.v{schema.version}", avro.encode(TOPIC_OF[subject], value), value)
-        print(schema.file, fingerprint(schema.path))
+        _write(f"{subject}.v{NEWEST[subject].version}", avro.encode(TOPIC_OF[subject], value), value)
     for name, value in STATES.items():
         _write(f"state_{name}.v{state.VERSION}", state.encode(value), value)
     if UNRELEASED:
@@ -233,4 +238,4 @@ def _write_format(version: int) -> None:
 
 
 if __name__ == "__main__":
-    register() if "--register" in sys.argv[1:] else main()
+    main()

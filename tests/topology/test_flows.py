@@ -30,6 +30,10 @@ def test_flows_that_share_a_table_are_co_partitioned_and_in_the_batch_lane() -> 
             assert flow.lane is Lane.BATCH
 
 
+def test_a_topic_is_written_by_flows_that_there_are() -> None:
+    assert {name for topic in TOPICS for name in topic.written_by} <= {flow.name for flow in FLOWS}
+
+
 def test_every_flow_can_dead_letter() -> None:
     assert all("dead.letters" in {topic.name for topic in flow.writes} for flow in FLOWS)
 
