@@ -34,6 +34,8 @@ class Up:
             "NEXTBEST_HTTP_PORT": str(self.http_port),
             "NEXTBEST_BOOTSTRAP": f"127.0.0.1:{self.kafka_port}",
             "COLUMNS": "200",
+            # What the pages show is a decision; how fast it comes on a busy machine is another matter.
+            "NEXTBEST_DEADLINE_MS": "2000",
         }
         self.log = folder / "up.log"
         command = [sys.executable, "-m", "pipeline.cli.main", "up", "--kafka-port", str(self.kafka_port)]
