@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import tracemalloc
+from itertools import repeat
 
 import httpx
 import pytest
 
-from pipeline.bridge.connections import HEAD_BYTES_MAX, Limits, with_descriptors
+from pipeline.bridge.connections import HEAD_BYTES_MAX, LINGER_BYTES_MAX, Limits, with_descriptors
 from tests.bridge.pipeline_double import BridgeDouble, served
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The event loop that a bridge runs on: others close connections otherwise."""
+    return "asyncio", {"use_uvloop": True}
 
 
 async def _raw(host: str, data: bytes, timeout_s: float = 5.0) -> bytes:
@@ -37,6 +46,120 @@ async def test_an_endless_head_is_refused_at_once(bridge: BridgeDouble) -> None:
             assert answer.startswith(b"HTTP/1.1 431 ") and b"/problems/headers-too-large" in answer, head[:60]
         async with httpx.AsyncClient(base_url=host) as client:
             assert (await client.get("/healthz", headers={"X": "y" * 30_000})).status_code == 200
+
+
+CHUNKED = (b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+           b"Transfer-Encoding: chunked\r\n\r\n")
+EVENT = b'{"type": "track", "userId": "u1", "event": "view", "properties": {"item_id": "boots"}}'
+
+
+async def _endless(host: str, begin: bytes, part: bytes, bytes_max: int = 24_000_000) -> tuple[int, bytes]:
+    """How much of it was taken before the connection was closed, and what was answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(host.rpartition(":")[2]))
+    answer = asyncio.create_task(reader.read())
+    sent = 0
+    try:
+        writer.write(begin)
+        for one in repeat(part, bytes_max // len(part)):
+            writer.write(one)
+            await writer.drain()
+            sent += len(one)
+        return sent, b"" if not answer.done() else await answer
+    except (ConnectionResetError, BrokenPipeError):
+        try:
+            return sent, await answer
+        except ConnectionResetError:
+            return sent, b""
+    finally:
+        answer.cancel()
+        writer.close()
+
+
+@pytest.mark.parametrize(("begin", "part"), [
+    (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X-A: y\r\n" * 8_000),
+    (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X-A: " + b"y" * 60_000 + b"\r\n"),
+    (CHUNKED + b"2\r\n{}\r\n0\r\nX-A: ", b"y" * 60_000),
+    (CHUNKED + b"5;", b"x" * 60_000),
+    (CHUNKED, b"0" * 60_000),
+    (CHUNKED, (b"1;" + b"x" * 100 + b"\r\n \r\n") * 600),
+], ids=["trailers", "large trailers", "one trailer", "a chunk extension", "a chunk's size", "many extensions"])
+async def test_what_comes_endlessly_and_is_no_body_is_refused_at_once(
+    bridge: BridgeDouble, begin: bytes, part: bytes
+) -> None:
+    async with served(bridge) as host:
+        tracemalloc.start()
+        sent, answer = await _endless(host, begin, part)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert sent < LINGER_BYTES_MAX + 8_000_000
+        assert most < 6_000_000
+        assert answer.startswith(b"HTTP/1.1 431 ") and b"/problems/headers-too-large" in answer
+
+
+async def test_chunks_of_a_byte_and_some_trailers_are_taken_and_trailers_are_no_headers(bridge: BridgeDouble) -> None:
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in EVENT + b" " * 20_000)
+    async with served(bridge) as host:
+        answer = await _raw(host, CHUNKED + chunks + b"0\r\nX-Tenant-Id: other\r\nContent-Encoding: br\r\n\r\n"
+                            b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 202 ") and b"HTTP/1.1 200 " in answer
+    assert [event.subject for event in bridge.events()] == [bridge.subject("u1")]
+
+
+async def test_a_body_that_stops_is_told_so(bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("BODY_S", 0.2), ("_LOOK_S", 0.05)):
+        monkeypatch.setattr(f"pipeline.bridge.connections.{name}", seconds)
+    async with served(bridge) as host:
+        for begun in (b"5;x", b"2\r\n{}\r\n0\r\nX-A: y\r\n", b"40\r\n{"):
+            assert (await _raw(host, CHUNKED + begun)).startswith(b"HTTP/1.1 408 ")
+        # An answer that is due to an earlier request is not mistaken for this one's.
+        bridge.wire.mode = "is silent"
+        first = (b"POST /personalization/decide HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                 b"X-Deadline-Ms: 1000\r\nContent-Length: 74\r\n\r\n"
+                 b'{"subject":{"id":"a"},"context":{"channel":"web","placement":"hero"}}     ')
+        assert b" 408 " not in await _raw(host, first + CHUNKED + b"5;x")
+
+
+@pytest.mark.parametrize("size", [600_000, 900_000, 3_000_000])
+async def test_who_sends_too_much_reads_the_answer(bridge: BridgeDouble, size: int) -> None:
+    head = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with served(bridge) as host:
+        port = int(host.rpartition(":")[2])
+        for framing in (b"Content-Length: %d\r\n\r\n" % size, b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % size):
+            answers = [await asyncio.to_thread(_blocking, port, head + framing, b" " * size) for _ in range(5)]
+            assert [answer[:13] for answer in answers] == [b"HTTP/1.1 413 "] * 5
+            assert all(b"/problems/body-too-large" in answer for answer in answers)
+
+
+def _blocking(port: int, head: bytes, body: bytes) -> bytes:
+    """As simple clients do: all is sent before anything is read."""
+    with socket.create_connection(("127.0.0.1", port), 10.0) as connection:
+        connection.sendall(head)
+        connection.sendall(body)
+        parts = []
+        while part := connection.recv(65_536):
+            parts.append(part)
+        return b"".join(parts)
+
+
+async def test_what_is_read_on_for_an_answers_sake_is_bounded(
+    bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Limits(10, 10)
+    head = (b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 999999999\r\n\r\n")
+    async with served(bridge, limits) as host:
+        sent, _ = await _endless(host, head, b" " * 60_000)
+        assert sent < LINGER_BYTES_MAX + 8_000_000
+        monkeypatch.setattr("pipeline.bridge.connections.LINGER_S", 0.2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(host.rpartition(":")[2]))
+        writer.write(head)
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        assert limits.count == 1
+        # It is closed although the client goes on holding it.
+        async with asyncio.timeout(5):
+            while limits.count:
+                await asyncio.sleep(0.01)
+        writer.close()
 
 
 async def test_connections_that_say_nothing_are_closed(bridge: BridgeDouble, monkeypatch: pytest.MonkeyPatch) -> None:
