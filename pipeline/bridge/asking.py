@@ -59,11 +59,16 @@ class RequestIdReusedError(RuntimeError):
 class _Waiting:
     """One request under way and everybody who waits for it."""
 
+    request_id: str
     decision_id: str
     digest: str
     futures: list[asyncio.Future[Answer]] = field(default_factory=list)
+    #: Once it came: whoever asks from then on asks the pipeline again, which remembers it.
+    answer: Answer | None = None
 
     def resolve(self, answer: Answer) -> None:
+        """Hand the answer to everybody; `Asker._resolve` forgets this then."""
+        self.answer = answer
         for future in self.futures:
             if not future.done():
                 future.set_result(answer)
@@ -111,7 +116,7 @@ class Asker:
             return await self._ask_new(request, decision_id, wait_ms, headers, after is not None)
         if waiting.digest != request.digest:
             raise RequestIdReusedError
-        return await self._wait(request.request_id, waiting, wait_ms)
+        return await self._wait(waiting, wait_ms)
 
     async def _ask_new(
         self, request: DecisionRequest, decision_id: str, wait_ms: float, headers: tuple[tuple[str, bytes], ...],
@@ -128,21 +133,23 @@ class Asker:
             asked = replaced(request, deadline_ms=int(wanted_by_ms), reply_partition=self._wire.reply_partition)
             data = avro.encode_checked(DECISION_REQUESTS, asked)
             record = Outbound(DECISION_REQUESTS.name, key, data, headers=headers)
-            waiting = _Waiting(decision_id, request.digest)
+            waiting = _Waiting(request.request_id, decision_id, request.digest)
             # Before it is sent: the thread that reads replies drops what nobody waits for, and may be faster than this.
             self._waiting.setdefault(request.request_id, []).append(waiting)
             try:
-                self._wire.send(record, lambda: waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE)))
+                self._wire.send(record, lambda: self._resolve(waiting, Unanswered(PIPELINE_UNAVAILABLE)))
             except WireFullError:
-                self._forget(request.request_id, waiting)
+                self._forget(waiting)
                 answer = Unanswered(PIPELINE_UNAVAILABLE)
             else:
-                answer = await self._wait(request.request_id, waiting, wait_ms)
+                answer = await self._wait(waiting, wait_ms)
         finally:
             self._judge(breaker, permit, answer, 0.0 if waits_for_events else wait_ms)
         return answer
 
-    async def _wait(self, request_id: str, waiting: _Waiting, wait_ms: float) -> Answer:
+    async def _wait(self, waiting: _Waiting, wait_ms: float) -> Answer:
+        if waiting.answer is not None:
+            return waiting.answer
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         timer = loop.call_later(wait_ms / 1_000, self._expire, future)
@@ -155,7 +162,7 @@ class Asker:
             timer.cancel()
             waiting.futures.remove(future)
             if not waiting.futures:
-                self._forget(request_id, waiting)
+                self._forget(waiting)
 
     def _expire(self, future: asyncio.Future[Answer]) -> None:
         if not future.done():
@@ -183,12 +190,17 @@ class Asker:
                 return waiting
         return None
 
-    def _forget(self, request_id: str, waiting: _Waiting) -> None:
-        others = [other for other in self._waiting.get(request_id, ()) if other is not waiting]
+    def _resolve(self, waiting: _Waiting, answer: Answer) -> None:
+        """Answer everybody who waits, and nobody who comes later: they would wait for what came already."""
+        self._forget(waiting)
+        waiting.resolve(answer)
+
+    def _forget(self, waiting: _Waiting) -> None:
+        others = [other for other in self._waiting.get(waiting.request_id, ()) if other is not waiting]
         if others:
-            self._waiting[request_id] = others
+            self._waiting[waiting.request_id] = others
         else:
-            self._waiting.pop(request_id, None)
+            self._waiting.pop(waiting.request_id, None)
 
     # -- the pipeline's side --------------------------------------------------------------------------------------
 
@@ -201,13 +213,12 @@ class Asker:
         for reply in replies:
             for waiting in self._waiting.get(reply.request_id, ()):
                 if waiting.decision_id == reply.decision_id:
-                    waiting.resolve(reply)
+                    self._resolve(waiting, reply)
             self.confirmations.confirm(reply.request_id, reply.decision_id)
 
     def broker_went_away(self) -> None:
         """See ReplyListener."""
         self.unanswered_s = self._clock.monotonic_s()
-        for same_id in self._waiting.values():
-            for waiting in same_id:
-                waiting.resolve(Unanswered(PIPELINE_UNAVAILABLE))
+        for waiting in [one for same_id in self._waiting.values() for one in same_id]:
+            self._resolve(waiting, Unanswered(PIPELINE_UNAVAILABLE))
         self.confirmations.give_up_waiting()

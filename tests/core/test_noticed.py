@@ -146,12 +146,12 @@ def test_a_bucket_holds_no_more_than_one_second_of_its_rate() -> None:
 
 def test_to_forget_one_caller_keeps_the_others_under_the_same_id() -> None:
     async def run() -> None:
-        one, other = _Waiting("d1", ""), _Waiting("d2", "")
+        one, other = _Waiting("r", "d1", ""), _Waiting("r", "d2", "")
         asker = Asker.__new__(Asker)
         asker._waiting = {"r": [one, other]}
-        asker._forget("r", one)
+        asker._forget(one)
         assert asker._find("r", "d2") is other and asker._find("r", "d1") is None
-        asker._forget("r", other)
+        asker._forget(other)
         assert asker._waiting == {}
 
     asyncio.run(run())
