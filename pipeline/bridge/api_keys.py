@@ -9,20 +9,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from pipeline import access
+from pipeline.access import ANY_TENANT, SCOPES
 from pipeline.bridge.problems import FORBIDDEN, UNAUTHORIZED, Problem
-from pipeline.core.identity.identifiers import IdentifierError, tenant_name
-
-DECIDE: Final = "decide"
-EVENTS_WRITE: Final = "events:write"
-PRIVACY: Final = "privacy"
-SCOPES: Final = (DECIDE, EVENTS_WRITE, PRIVACY)
-ANY_TENANT: Final = "*"
-_TENANT: Final = "tenant:"
-_HOW: Final = "key=scope scope tenant:name"
-
-
-class ApiKeysError(ValueError):
-    """The setting cannot be read; the text says where, without the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +38,9 @@ class ApiKeys:
     """The keys of one bridge. Without any the endpoints are open."""
 
     def __init__(self, setting: str, default_tenant: str) -> None:
-        """`key=scope scope tenant:name,…`; a key that names no tenant is the default one's. Raises ApiKeysError."""
-        self._grants: dict[bytes, Grant] = {}
-        if not setting.strip():
-            return
-        for number, entry in enumerate((part.strip() for part in setting.split(",")), 1):
-            if not entry:
-                raise ApiKeysError(f"API key {number} is empty: leave the comma out; scopes are {', '.join(SCOPES)}")
-            key, equals, said = entry.rpartition("=")
-            if not equals or not key.strip():
-                raise ApiKeysError(f"API key {number}: write it as {_HOW}; scopes are {', '.join(SCOPES)}")
-            self._grants[_digest(key.strip())] = _grant(number, said.split(), default_tenant)
+        """The setting as `pipeline.access` reads it. Raises ApiKeysError."""
+        self._grants = {_digest(one.key): Grant(one.scopes, one.tenant)
+                        for one in access.api_keys(setting, default_tenant)}
 
     @property
     def open(self) -> bool:
@@ -87,21 +68,6 @@ class ApiKeys:
         if scope not in granted.scopes:
             raise Problem(FORBIDDEN, f"The API key lacks the scope `{scope}`.")
         return granted
-
-
-def _grant(number: int, words: list[str], default_tenant: str) -> Grant:
-    tenants = [word.removeprefix(_TENANT) for word in words if word.startswith(_TENANT)]
-    scopes = frozenset(word for word in words if not word.startswith(_TENANT))
-    if not scopes or not scopes <= set(SCOPES):
-        unknown = ", ".join(sorted(scopes - set(SCOPES))) or "none at all"
-        raise ApiKeysError(f"API key {number} has {unknown} for scopes; there are {', '.join(SCOPES)}")
-    if len(tenants) > 1:
-        raise ApiKeysError(f"API key {number} belongs to one tenant, or with tenant:* to every one")
-    tenant = tenants[0] if tenants else default_tenant
-    try:
-        return Grant(scopes, tenant if tenant == ANY_TENANT else tenant_name(tenant))
-    except IdentifierError as error:
-        raise ApiKeysError(f"API key {number}: {error}") from error
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:

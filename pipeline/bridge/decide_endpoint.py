@@ -15,8 +15,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.access import DECIDE
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import DECIDE, ApiKeys, Grant
+from pipeline.bridge.api_keys import ApiKeys, Grant
 from pipeline.bridge.asking import Asker, RequestIdReusedError, TooManyInFlightError, Unanswered
 from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics

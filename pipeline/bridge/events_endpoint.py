@@ -22,8 +22,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.access import EVENTS_WRITE
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import EVENTS_WRITE, ApiKeys, Grant
+from pipeline.bridge.api_keys import ApiKeys, Grant
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.confirmations import Expected
 from pipeline.bridge.metrics import OTHER_TENANTS, BridgeMetrics

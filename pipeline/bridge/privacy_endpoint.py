@@ -16,8 +16,9 @@ from confluent_kafka import KafkaException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.access import ANY_TENANT, PRIVACY
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import ANY_TENANT, PRIVACY, ApiKeys, Grant
+from pipeline.bridge.api_keys import ApiKeys, Grant
 from pipeline.bridge.privacy_bodies import PrivacyBody, told
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.wire import Wire

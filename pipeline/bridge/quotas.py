@@ -7,36 +7,17 @@ somebody in a partition's log is worked on first. A bucket holds a second's wort
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline import access
+from pipeline.access import OTHERS, Quota
 from pipeline.bridge.problems import QUOTA_EXCEEDED, Problem
-from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 
-#: Every tenant that is not named.
-OTHERS: Final = "*"
 #: Tenants that are remembered without being named: the one heard of longest ago is forgotten.
 UNNAMED_MAX: Final = 1_000
-
-_HOW: Final = "write it as tenant=decisions:200 in_flight:64 events:1000, with * for every tenant that is not named"
-_PART: Final = re.compile(r"(decisions|events|in_flight):([1-9][0-9]{0,8})")
-
-
-class QuotasError(ValueError):
-    """The setting cannot be read; the text says where and how to write it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """One tenant's; None: without limit. Rates are per second."""
-
-    decisions: int | None = None
-    events: int | None = None
-    in_flight: int | None = None
-
 
 UNLIMITED: Final = Quota()
 
@@ -65,30 +46,12 @@ class _Usage:
     buckets: dict[str, _Bucket] = field(default_factory=dict)
 
 
-def parse(setting: str) -> dict[str, Quota]:
-    """The quotas by tenant. Raises QuotasError."""
-    quotas: dict[str, Quota] = {}
-    for number, entry in enumerate(filter(None, (part.strip() for part in setting.split(","))), 1):
-        name, equals, limits = (part.strip() for part in entry.partition("="))
-        found = [_PART.fullmatch(part) for part in limits.split()]
-        if not equals or not found or not all(found):
-            raise QuotasError(f"quota {number}: {_HOW}")
-        try:
-            tenant = name if name == OTHERS else tenant_name(name)
-        except IdentifierError as error:
-            raise QuotasError(f"quota {number}: {error}") from error
-        if tenant in quotas:
-            raise QuotasError(f"quota {number}: {tenant} has one already")
-        quotas[tenant] = Quota(**{match[1]: int(match[2]) for match in found if match is not None})
-    return quotas
-
-
 class Quotas:
     """The quotas of one bridge and what is used of them."""
 
     def __init__(self, setting: str, now_s: Callable[[], float]) -> None:
         """`now_s`: monotonic seconds. Raises QuotasError."""
-        self.by_tenant: Final = parse(setting)
+        self.by_tenant: Final = access.quotas(setting)
         self._now_s = now_s
         self._usage: dict[str, _Usage] = {}
 

@@ -19,7 +19,7 @@ from pipeline.adapters.follower import Follower
 from pipeline.adapters.interpreter import set_for_latency
 from pipeline.adapters.privacy_archive import open_archive
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
+from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.app import create
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded, with_descriptors
@@ -29,7 +29,7 @@ from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.operations import Endpoints
 from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
-from pipeline.bridge.quotas import Quotas, QuotasError
+from pipeline.bridge.quotas import Quotas
 from pipeline.bridge.readiness import KafkaWorkers, Readiness
 from pipeline.bridge.world import no_policy
 from pipeline.policy.directory import Directory
@@ -48,7 +48,6 @@ class Bridge:
     """One bridge: its parts, their start and their end."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ApiKeysError, QuotasError."""
         self._settings = settings
         clock = SystemClock()
         keys = ApiKeys(settings.api_keys.get_secret_value(), settings.tenant)
@@ -116,14 +115,7 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then finish what is under way; returns the exit code."""
-    try:
-        bridge = Bridge(settings)
-    except ApiKeysError as error:
-        _log.error("NEXTBEST_API_KEYS cannot be used: %s", error)
-        return FAILED
-    except QuotasError as error:
-        _log.error("NEXTBEST_TENANT_QUOTAS cannot be used: %s", error)
-        return FAILED
+    bridge = Bridge(settings)
     if bridge.open:
         _log.warning("no API keys are set (NEXTBEST_API_KEYS): every caller may do everything")
     limits = Limits(with_descriptors(settings.connections_max), settings.connections_per_address_max)

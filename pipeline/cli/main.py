@@ -83,15 +83,16 @@ def _for_operators(error: Exception) -> str | None:
     from pydantic import ValidationError
 
     from pipeline.runtime.errors import StartupError
+    from pipeline.settings import refusals
 
     if isinstance(error, StartupError):
         return f"Error: {error}"
     if isinstance(error, ValidationError) and error.title == "Settings":
+        inputs = {str(problem["loc"][0]): problem["input"] for problem in error.errors()}
         return "\n".join(
-            f"Error: NEXTBEST_{str(problem['loc'][0]).upper()} (or its option) cannot be "
-            f"{_shown(str(problem['loc'][0]), problem['input'])}: {problem['msg']}. `nextbest settings` shows every "
-            "setting and what it means"
-            for problem in error.errors()
+            f"Error: NEXTBEST_{name.upper()} (or its option) cannot be {_shown(name, inputs[name])}: {why}. "
+            "`nextbest settings` shows every setting and what it means"
+            for name, why in refusals(error).items()
         )
     return None
 

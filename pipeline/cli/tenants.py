@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.bridge.quotas import OTHERS, Quota, QuotasError, parse
+from pipeline import access
+from pipeline.access import OTHERS, Quota
 from pipeline.cli.cluster import AsJson, Bootstrap, settings_for
 from pipeline.cli.importing import followed
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
@@ -37,11 +38,7 @@ def list_(
 ) -> None:
     """Every tenant of which anything was published or a quota is set, with the usage that one bridge has counted."""
     settings = settings_for(bootstrap)
-    try:
-        quotas = parse(settings.tenant_quotas)
-    except QuotasError as error:
-        typer.secho(f"NEXTBEST_TENANT_QUOTAS cannot be used: {error}", fg="red", err=True)
-        raise typer.Exit(1) from error
+    quotas = access.quotas(settings.tenant_quotas)
     directory = followed(settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS))
     usage = _usage(f"{bridge or f'http://{settings.http_host}:{settings.http_port}'}/metrics")
     found = [

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.bridge.api_keys import ApiKeys, ApiKeysError
+from pipeline.access import ApiKeysError, QuotasError
+from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.metrics import TENANTS_SHOWN_MAX, BridgeMetrics
 from pipeline.bridge.problems import Problem
-from pipeline.bridge.quotas import UNNAMED_MAX, Quotas, QuotasError
+from pipeline.bridge.quotas import UNNAMED_MAX, Quotas
 from pipeline.ports import Outbound
 from tests.bridge.pipeline_double import BridgeDouble, WireDouble, decide_body
 from tests.support import shop
