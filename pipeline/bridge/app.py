@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -23,7 +23,7 @@ from pipeline.bridge.counting import CountingMiddleware
 from pipeline.bridge.openapi import Operation
 from pipeline.bridge.operations import Endpoints, table
 from pipeline.bridge.problems import Problem
-from pipeline.ingest.refusal import RefusedError
+from pipeline.ingest.refusal import FieldError, RefusedError, invalid
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -40,6 +40,8 @@ _DOCS: Final = f"""<!DOCTYPE html>
 <body><div id="ui"></div><script src="{_STATIC}/swagger-ui-bundle.js"></script>
 <script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", deepLinking: true}})</script></body></html>
 """
+
+_TWICE: Final = "is given more than once, with different values: send one"
 
 _log = logging.getLogger("nextbest.bridge")
 
@@ -72,10 +74,24 @@ def _routes(operations: Sequence[Operation]) -> list[Route]:
 
 
 def _endpoint(one: Operation) -> Callable[[Request], object]:
+    once = one.once
+
     async def endpoint(request: Request) -> Response:
+        _check_once(request, once, one.query_names)
         return await one.endpoint(request)
 
     return endpoint
+
+
+def _check_once(request: Request, headers: Mapping[bytes, str], query_names: Sequence[str]) -> None:
+    """Raises RefusedError for a header or parameter of several values of which one would be taken."""
+    seen: dict[bytes, bytes] = {}
+    for name, value in request.scope["headers"]:
+        if name in headers and seen.setdefault(name, value) != value:
+            raise invalid(FieldError(f"header:{headers[name]}", _TWICE))
+    for query_name in query_names:
+        if len(set(request.query_params.getlist(query_name))) > 1:
+            raise invalid(FieldError(f"query:{query_name}", _TWICE))
 
 
 def _documentation(operations: Sequence[Operation]) -> list[Route | Mount]:

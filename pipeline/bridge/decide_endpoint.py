@@ -23,6 +23,7 @@ from pipeline.bridge.decide_bodies import BODY_BYTES_MAX, DecideBody
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.problems import Kind, Problem
 from pipeline.bridge.quotas import Quotas
+from pipeline.bridge.tenant import named_tenant
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.world import World
 from pipeline.codecs.errors import CodecError
@@ -129,7 +130,7 @@ class DecideEndpoint:
     def _check(self, body: DecideBody, headers: Mapping[str, str], grant: Grant) -> _Asked:
         wait_ms = self._wait_ms(headers.get("x-deadline-ms"))
         request_id = _request_id(body.request_id, headers.get("idempotency-key"))
-        tenant = self._tenant(body, grant)
+        tenant = named_tenant(grant, headers, self._settings.tenant, body.subject.tenant_id)
         live = self._world.live(tenant)
         if live is None and not self._caught_up():
             raise Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
@@ -155,12 +156,6 @@ class DecideEndpoint:
         )
         refused = headers.get(GPC_HEADER, "").strip() == "1" and _needs(live, context.channel, placements)
         return _Asked(tenant, live, request, wait_ms, warnings, refused)
-
-    def _tenant(self, body: DecideBody, grant: Grant) -> str:
-        try:
-            return identifiers.tenant_name(grant.tenant_for(body.subject.tenant_id, self._settings.tenant))
-        except identifiers.IdentifierError as error:
-            raise invalid(FieldError("/subject/tenant_id", str(error))) from error
 
     def _subject(self, body: DecideBody, tenant: str, rules: IdentityRules) -> Identifier:
         at = "/subject/type"

@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -24,12 +24,13 @@ from starlette.responses import Response
 
 from pipeline.access import EVENTS_WRITE
 from pipeline.bridge import json_body, problems
-from pipeline.bridge.api_keys import ApiKeys, Grant
+from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.asking import Asker
 from pipeline.bridge.confirmations import Expected
 from pipeline.bridge.metrics import OTHER_TENANTS, BridgeMetrics
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.quotas import Quotas
+from pipeline.bridge.tenant import named_tenant
 from pipeline.bridge.tracing import headers_for
 from pipeline.bridge.wire import Wire
 from pipeline.bridge.world import World
@@ -132,7 +133,8 @@ class EventsEndpoint:
         headers = request.headers
         body = await json_body.read(request, BATCH_BYTES_MAX, plain=True)
         raw, head, single = _split(body, type_)
-        tenant = self._tenant(headers, self._keys.check(headers, EVENTS_WRITE, head.write_key))
+        grant = self._keys.check(headers, EVENTS_WRITE, head.write_key)
+        tenant = named_tenant(grant, headers, self._settings.tenant)
         live = self._world.live(tenant)
         shown = tenant if live else OTHER_TENANTS
         try:
@@ -156,12 +158,6 @@ class EventsEndpoint:
         for status, count in Counter(outcome.status for outcome in outcomes).items():
             self._metrics.of_tenant(shown, "event", status, count)
         return outcomes
-
-    def _tenant(self, headers: Mapping[str, str], grant: Grant) -> str:
-        try:
-            return identifiers.tenant_name(grant.tenant_for(headers.get("x-tenant-id"), self._settings.tenant))
-        except identifiers.IdentifierError as error:
-            raise invalid(FieldError("header:X-Tenant-Id", str(error))) from error
 
     def _map(
         self, mapper: EventMapper, data: msgspec.Raw, head: BatchHead, now_ms: int, trace: Headers, at: str

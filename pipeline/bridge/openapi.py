@@ -86,6 +86,15 @@ class Operation:
     #: Media types of the body.
     media_types: tuple[str, ...] = field(default=("application/json",))
 
+    @property
+    def once(self) -> dict[bytes, str]:
+        """The headers that say one thing, by their names as a request has them: given twice, one would be passed over.
+        """
+        names = [name for name, _, _ in self.headers]
+        names += ["Authorization", "X-Api-Key"] if self.keyed else []
+        names += ["Content-Type", "Content-Encoding"] if self.bodies else []
+        return {name.lower().encode(): name for name in names}
+
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the operations."""

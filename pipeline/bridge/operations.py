@@ -23,6 +23,7 @@ from pipeline.bridge.privacy_bodies import PrivacyBody, PrivacyJob
 from pipeline.bridge.privacy_endpoint import JOBS_PATH, PrivacyEndpoint
 from pipeline.bridge.problems import Problem
 from pipeline.bridge.readiness import Readiness
+from pipeline.bridge.tenant import HEADER as TENANT_HEADER
 from pipeline.ingest.event_bodies import Batch, EventsReply, SegmentEvent
 
 DECIDE_PATH: Final = "/personalization/decide"
@@ -38,18 +39,23 @@ SEGMENT_PATHS: Final[dict[str, str | None]] = {
 }
 
 _TEXT: Final = {"type": "string"}
+_TENANT: Final[Header] = (
+    TENANT_HEADER, "The tenant, if the body names none; the key's or the installation's default one where left out.",
+    _TEXT)
 _DECIDE_HEADERS: Final[tuple[Header, ...]] = (
     ("Idempotency-Key", "Your id of this request; the same as `request_id` in the body.", _TEXT),
     ("X-Deadline-Ms", "How long you wait; past it you get the declared fallback.", {"type": "integer", "minimum": 1}),
+    _TENANT,
     ("traceparent", "W3C trace context, passed on with the request.", _TEXT),
     ("Sec-GPC", "1: the browser's global privacy control; see the policy's consent.gpc.", _TEXT),
 )
 _EVENT_HEADERS: Final[tuple[Header, ...]] = (
-    ("X-Tenant-Id", "The tenant; the installation's default one where left out.", _TEXT),
+    _TENANT,
     ("traceparent", "W3C trace context, passed on with the events.", _TEXT),
     ("Sec-GPC", "1: the browser's global privacy control; see the policy's consent.gpc.", _TEXT),
 )
 _PRIVACY_HEADERS: Final[tuple[Header, ...]] = (
+    _TENANT,
     ("Idempotency-Key", "Your id of this question: asked again with it, it is the same job.", _TEXT),
 )
 _EVENT_PROBLEMS: Final = (
@@ -123,7 +129,7 @@ def _of_privacy(endpoints: Endpoints) -> list[Operation]:
         Operation("GET", JOBS_PATH + "{job_id}", endpoints.privacy.job, "privacy_job", "privacy",
                   "How far a job is, its receipts, and the document of an export", Success(200, "The job", PrivacyJob),
                   "", (), (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.UNKNOWN_JOB,
-                           problems.EVENTS_UNAVAILABLE), path_names=("job_id",)),
+                           problems.INVALID_REQUEST, problems.EVENTS_UNAVAILABLE), path_names=("job_id",)),
     ]
 
 
@@ -154,7 +160,8 @@ def _of_operators(endpoints: Endpoints) -> list[Operation]:
         Operation("GET", "/healthz", healthz, "healthz", tag, "Whether the process lives",
                   Success(200, "It does", Status), keyed=False),
         Operation("GET", "/readyz", readyz, "readyz", tag, "Whether a decision could be served now",
-                  Success(200, "It could", Status), problems=(problems.NOT_READY,), query_names=("tenant",),
+                  Success(200, "It could", Status), problems=(problems.INVALID_REQUEST, problems.NOT_READY),
+                  query_names=("tenant",),
                   keyed=False),
         Operation("GET", "/metrics", metrics, "metrics", tag, "Prometheus metrics", Success(200, "The metrics"),
                   keyed=False),

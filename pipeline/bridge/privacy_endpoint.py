@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ from pipeline.bridge import json_body, problems
 from pipeline.bridge.api_keys import ApiKeys, Grant
 from pipeline.bridge.privacy_bodies import PrivacyBody, told
 from pipeline.bridge.problems import Problem
+from pipeline.bridge.tenant import named_tenant
 from pipeline.bridge.wire import Wire
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
@@ -94,7 +95,7 @@ class PrivacyEndpoint:
         headers = request.headers
         grant = self._keys.check(headers, PRIVACY)
         body = json_text.parse(PrivacyBody, await json_body.read(request, BODY_BYTES_MAX))
-        tenant, known = self._subject(body, grant)
+        tenant, known = self._subject(body, headers, grant)
         subject = identifiers.key_of(tenant, known)
         repeat_key = headers.get("idempotency-key", "")
         if len(repeat_key) > _KEY_CHARS_MAX:
@@ -113,12 +114,9 @@ class PrivacyEndpoint:
             )
         return _json({"job_id": job_id, "status": "accepted"}, 202, {"Location": JOBS_PATH + job_id})
 
-    def _subject(self, body: PrivacyBody, grant: Grant) -> tuple[str, Identifier]:
+    def _subject(self, body: PrivacyBody, headers: Mapping[str, str], grant: Grant) -> tuple[str, Identifier]:
         who = body.subject
-        try:
-            tenant = identifiers.tenant_name(grant.tenant_for(who.tenant_id, self._settings.tenant))
-        except identifiers.IdentifierError as error:
-            raise invalid(FieldError("/subject/tenant_id", str(error))) from error
+        tenant = named_tenant(grant, headers, self._settings.tenant, who.tenant_id)
         try:
             return tenant, identifiers.identifier(self._settings.tenant_keys, tenant, who.type, who.id)
         except identifiers.IdentifierError as error:
