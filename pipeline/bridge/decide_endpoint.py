@@ -33,7 +33,7 @@ from pipeline.core.identity import identifiers
 from pipeline.core.identity.identity_rules import IdentityRules
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.model.definitions import Attribute
-from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, Identifier
+from pipeline.core.model.records import Chosen, DecisionReply, DecisionRequest, Identifier, Scalar
 from pipeline.ingest import json_text
 from pipeline.ingest.field_types import unfit
 from pipeline.ingest.personal_fields import kept, listed
@@ -46,6 +46,8 @@ from pipeline.settings import Settings
 GPC_HEADER: Final = "sec-gpc"
 
 _NAMES_SHOWN_MAX: Final = 50
+#: Past it there are no whole numbers here.
+_WHOLE_END: Final = 2.0**63
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _ERROR_KINDS: Final[Mapping[str, Kind]] = {
     "unknown_placement": problems.UNKNOWN_PLACEMENT,
@@ -148,7 +150,8 @@ class DecideEndpoint:
         key = identifiers.key_of(tenant, subject)
         # The same whichever keys a bridge lists.
         said = (identifiers.oldest_key(key, subject.earlier), context.channel, placements, context.scenario,
-                constraints.max_variants, constraints.require_consent, attributes)
+                constraints.max_variants, constraints.require_consent,
+                {name: _as_written_shortest(value) for name, value in attributes.items()})
         request = DecisionRequest(
             request_id, key, context.channel, placements, context.scenario, constraints.max_variants,
             constraints.require_consent, attributes, digest=digest(msgspec.json.encode(said, order="sorted").decode()),
@@ -187,6 +190,13 @@ def _needs(live: Live, channel: str, placements: list[str]) -> bool:
     refused = set(policy.gpc)
     usual = policy.channels[channel].purposes
     return any(refused.intersection(policy.placements[name].purposes or usual) for name in placements)
+
+
+def _as_written_shortest(value: Scalar) -> Scalar:
+    """20 of 20.0: equal numbers are one to JSON, and a repeat may be written by another library."""
+    if type(value) is float and value.is_integer() and -_WHOLE_END <= value < _WHOLE_END:
+        return int(value)
+    return value
 
 
 def _request_id(in_body: str | None, header: str | None) -> str:

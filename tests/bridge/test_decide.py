@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,28 @@ async def test_a_request_id_for_another_request_is_refused(
     await decide(client, Idempotency_Key="r1")
     other = await decide(client, other_body, Idempotency_Key="r1")
     assert (other.status_code, other.json()["type"]) == (422, "/problems/request-id-reused")
+
+
+SAME_NUMBERS = (("20", "20.0", "2e1", "200E-1"), ("0", "-0", "0.0", "-0.0"), ("-3", "-3.00"),
+                ("9007199254740993", ), ("9007199254740992.0", "9007199254740992"), ("1e300", "10.0e299"),
+                ("-9223372036854775807",), ("0.1", "1e-1"), ("true",), ("1", "1.0"), ("20.5",), ("null",), ('"20"',),
+                ("9223372036854775807",), ("9223372036854775808.0", "9.223372036854775808e18"),
+                ("-9223372036854775808", "-9223372036854775808.0"))
+
+
+async def test_numbers_that_are_equal_make_the_same_request_and_others_another(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    """However they are written; true is not 1."""
+    body = json.dumps(decide_body(attributes={"basket_value": "@", "page": "/"}))
+    seen: dict[str, int] = {}
+    for number, same in enumerate(SAME_NUMBERS):
+        for written in same:
+            reply = await client.post(PATH, content=body.replace('"@"', written), headers={
+                "Idempotency-Key": f"r{number}", "Content-Type": "application/json"})
+            assert reply.status_code == 200, (written, reply.text)
+            assert seen.setdefault(bridge.requests()[-1].digest, number) == number, written
+    assert len(seen) == len(SAME_NUMBERS)
 
 
 async def test_two_subjects_may_use_the_same_request_id_at_once(
