@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
+from pipeline.bridge.decide_bodies import DecideBody
+from pipeline.bridge.openapi import Operation
+from pipeline.bridge.operations import table
 from pipeline.core.model.records import FeedbackEvent
+from pipeline.core.rules import readers
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 from tests.support import shop
 
@@ -111,6 +116,40 @@ async def test_a_list_that_cannot_be_kept_is_refused_in_a_request_and_dropped_as
     [error] = reply.json()["errors"]
     assert reply.status_code == 422 and error["pointer"] == "/context/attributes/likes"
     assert f"traits.likes was dropped: {error['message']}" in trait.json()["events"][0]["warnings"]
+
+
+def test_every_whole_number_of_a_request_is_read_by_the_one_reader(bridge: BridgeDouble) -> None:
+    """1.0 is 1 to JSON, as it is in a trait and in an id; no text and no boolean is."""
+    found = 0
+    for model in models_of(table(bridge.endpoints)):
+        for name, field in model.model_fields.items():
+            if field.annotation is int or field.annotation == int | None:
+                found += 1
+                assert readers.whole in [getattr(one, "func", None) for one in field.metadata], (model, name)
+    assert found
+    for value in (1, 1.0, 2.0):
+        DecideBody.model_validate(decide_body() | {"constraints": {"max_variants": value}})
+    for odd in (1.5, "1", True, None, 51.0):
+        with pytest.raises(ValidationError):
+            DecideBody.model_validate(decide_body() | {"constraints": {"max_variants": odd}})
+
+
+def models_of(operations: list[Operation]) -> set[type[BaseModel]]:
+    """Every model within the bodies that are taken."""
+    found: set[type[BaseModel]] = set()
+    left = [body for one in operations for body in one.bodies]
+    while left:
+        model = left.pop()
+        if model not in found:
+            found.add(model)
+            left += [part for field in model.model_fields.values() for part in _within(field.annotation)]
+    return found
+
+
+def _within(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [part for one in get_args(annotation) for part in _within(one)]
 
 
 async def test_the_openapi_document_says_that_lists_are_taken(bridge: BridgeDouble) -> None:
