@@ -80,7 +80,8 @@ BODY_TOO_LARGE: Final = Kind(
     "body-too-large", 413, "The body is too large", "Send less at once; the detail names the limit."
 )
 UNSUPPORTED_MEDIA_TYPE: Final = Kind(
-    "unsupported-media-type", 415, "The body must be JSON", "Send `Content-Type: application/json`, uncompressed."
+    "unsupported-media-type", 415, "The body must be JSON",
+    "Send `Content-Type: application/json`, uncompressed or with `Content-Encoding: gzip`.",
 )
 INVALID_REQUEST: Final = Kind(
     "invalid-request", 422, "The request is not valid", "Correct the fields that `errors` names."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import AsyncIterator
@@ -15,10 +16,12 @@ from pipeline.access import ApiKeysError
 from pipeline.bridge import problems
 from pipeline.bridge.api_keys import ApiKeys
 from pipeline.bridge.problems import KINDS
+from pipeline.core.model.bounds import PROPERTIES_PER_EVENT_MAX, TRAITS_PER_EVENT_MAX
 from tests.bridge.pipeline_double import BridgeDouble, decide_body
 
 pytestmark = pytest.mark.anyio
 
+LIMITS = Path(__file__).parents[2] / "docs" / "limits.md"
 DECIDE, EVENTS = "/personalization/decide", "/v1/events"
 JSON = {"Content-Type": "application/json"}
 
@@ -72,6 +75,37 @@ async def test_a_body_past_the_limit_is_refused_however_it_is_sent(
     assert_problem(await client.post(path, content=chunks(), headers=JSON), problems.BODY_TOO_LARGE)
     odd = JSON | {"Content-Length": "1" * 5_000}
     assert_problem(await client.post(path, content=b"{}", headers=odd), problems.BODY_TOO_LARGE)
+
+
+async def test_of_more_fields_than_are_kept_the_first_are_and_the_rest_is_said(
+    bridge: BridgeDouble, client: httpx.AsyncClient
+) -> None:
+    row = next(line for line in LIMITS.read_text("utf-8").splitlines() if line.startswith("| over HTTP: "))
+    fields, attributes = (int(number) for number in re.findall(r"(\d+) (?:fields|attributes)", row))
+    assert fields < TRAITS_PER_EVENT_MAX and fields < PROPERTIES_PER_EVENT_MAX
+    many = {f"f{number}": number for number in range(fields + 1)}
+    for event in ({"type": "identify", "traits": many}, {"type": "track", "event": "Asked", "properties": many}):
+        reply = await client.post(EVENTS, json={"userId": "ann"} | event)
+        [told] = reply.json()["events"]
+        assert (reply.status_code, len(told["warnings"])) == (202, 1)
+        assert f"f{fields} was dropped: at most {fields} fields are kept" in told["warnings"][0]
+        sent = bridge.events()[-1]
+        assert len(sent.traits if event["type"] == "identify" else sent.properties) == fields
+    for number, status in ((attributes, 200), (attributes + 1, 422)):
+        body = decide_body(attributes=dict(list(many.items())[:number]))
+        assert (await client.post(DECIDE, json=body)).status_code == status
+
+
+async def test_what_is_said_of_a_media_type_is_taken(client: httpx.AsyncClient) -> None:
+    """What a problem and its row in the docs advise does work."""
+    advice = problems.UNSUPPORTED_MEDIA_TYPE.advice
+    said = dict(re.findall(r"`([\w-]+): ([^`]+)`", advice))
+    assert said == {"Content-Type": "application/json", "Content-Encoding": "gzip"} and "uncompressed" in advice
+    body = json.dumps(decide_body()).encode()
+    reply = await client.post(DECIDE, content=gzip.compress(body), headers=said)
+    assert reply.status_code == 200
+    del said["Content-Encoding"]
+    assert (await client.post(DECIDE, content=body, headers=said)).status_code == 200
 
 
 async def test_a_body_sent_in_chunks_is_taken(client: httpx.AsyncClient) -> None:
