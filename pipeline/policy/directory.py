@@ -148,13 +148,20 @@ class Directory:
 
     def problems(self, tenant: str) -> dict[str, str]:
         """What could not be used, by release or item, and why; the previous version is live instead. Of a chain of
-        `instead` past its bound: its first item; deciding follows the chain as far as the bound."""
+        `instead` past its bound: its first item; deciding follows the chain as far as the bound. Of a placement past
+        the bound of a decision: what costs so much, and the items that are left out for it."""
         with self._lock:
             known = self._tenants.get(tenant)
             if known is None:
                 return {}
             cut = {f"item {one.path[1]}": str(one) for one in chains.too_long(known.items)}
-            return cut | known.problems
+            problems = cut | known.problems
+        live = self.live(tenant)
+        if live is not None and live.left_out:
+            problems |= {f"placement {one.path[1]}": str(one) for one in live.problems}
+            problems |= {f"item {name}": "not live: decisions would take too long with it, see the problems of "
+                         "placements" for name in live.left_out}
+        return problems
 
 
 def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:

@@ -38,9 +38,26 @@ class Unreadable(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Tags plain scalars by YAML 1.2's core schema (section 10.3)."""
+    """Tags plain scalars by YAML 1.2's core schema (section 10.3); refuses what is nested too deep."""
 
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012  # the library's own name
+    _depth = 0
+
+    def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
+        return self._within(super().compose_sequence_node, anchor)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        return self._within(super().compose_mapping_node, anchor)
+
+    def _within(self, compose: Callable[[Any], _T], anchor: Any) -> _T:
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise Unreadable(f"nested deeper than {DEPTH_MAX} levels", "no policy needs that",
+                             mark.line + 1, mark.column + 1)
+        node = compose(anchor)
+        self._depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -70,7 +87,6 @@ def decoded(content: bytes) -> str:
 def composed(text: str) -> yaml.Node | None:
     """The document's nodes; None for an empty one. Raises Unreadable."""
     try:
-        _read(text, _check_depth)
         return _read(text, _Loader.get_single_node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -104,19 +120,6 @@ def _read(text: str, read: Callable[[_Loader], _T]) -> _T:
         raise Unreadable(f"not YAML: {str(error).lower()}", "", line, column) from error
     finally:
         loader.dispose()
-
-
-def _check_depth(loader: _Loader) -> None:
-    """By events, which needs no stack: the nodes are built one within the other."""
-    depth = 0
-    for event in iter(loader.get_event, None):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEPTH_MAX:
-                line, column = (event.start_mark.line, event.start_mark.column) if event.start_mark else (0, 0)
-                raise Unreadable(f"nested deeper than {DEPTH_MAX} levels", "no policy needs that", line + 1, column + 1)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 def scalar(node: yaml.Node, shown: bool = False) -> Any:

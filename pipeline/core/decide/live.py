@@ -26,9 +26,12 @@ from pipeline.core.model.definitions import (
     Suppression,
     Variant,
 )
+from pipeline.core.model.problems import Problem
 from pipeline.core.model.records import Account, DecisionRequest
 from pipeline.core.model.windows import Window
+from pipeline.core.release import work
 from pipeline.core.release.catalog import item_reads
+from pipeline.core.rules.cel.cost import DECISION_COST_MAX
 from pipeline.core.rules.rule import Rule, about
 from pipeline.core.subject import Person
 
@@ -72,6 +75,9 @@ class Slot:
     experiments: tuple[Experiment, ...]
     #: What a decision there can read of a profile.
     footprint: Footprint
+    #: Operations that it may take at worst, segments apart, and the share of each item.
+    cost: float
+    weights: tuple[work.Weight, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +99,20 @@ class Live:
     barred: frozenset[str]
     #: Account key → what was last published of it. Shared between the tenant's arrangements and kept up to date.
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    #: Placements whose decisions would take too long with every item, and the items that are not live because of that.
+    problems: tuple[Problem, ...] = ()
+    left_out: frozenset[str] = frozenset()
 
 
 def arrange(
     tenant: str, policy: Policy, items: Iterable[Item], catalog_version: int,
     accounts: Mapping[str, Account] | None = None,
 ) -> Live:
-    """The release and items as deciding wants them."""
+    """The release and items as deciding wants them.
+
+    Where decisions on a placement may take too long, its costliest items are left out, the same whatever order they
+    came in: a decision keeps to its time whoever publishes what.
+    """
     ordered = sorted(items, key=lambda item: item.id)
     policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
     limits = {cap.id: cap for cap in policy.caps}
@@ -108,12 +121,36 @@ def arrange(
         (placement.id, channel): _slot(policy, known, placement, channel, listed=channel in placement.channels)
         for placement in policy.placements.values() for channel in sorted(policy.channels)
     }
+    problems, left_out = _within_bounds(policy, known, slots)
     return Live(tenant, policy.release, catalog_version, catalog_digest(item.digest for item in ordered), policy,
                 known, slots,
                 limits, {one.id: one for one in policy.suppressions},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
                           if _weighs_too_much(limits[key.partition("|")[0]])),
-                {} if accounts is None else accounts)
+                {} if accounts is None else accounts, problems, left_out)
+
+
+def _within_bounds(
+    policy: Policy, known: dict[str, Item], slots: dict[tuple[str, str], Slot]
+) -> tuple[tuple[Problem, ...], frozenset[str]]:
+    """Take the costliest items out of `known`, and `slots` with them, until no decision may take too long."""
+    subject, problems, left_out = work.of_event(policy), dict[str, Problem](), set[str]()
+    while past := {name: slot for name, slot in slots.items() if subject + slot.cost > DECISION_COST_MAX}:
+        gone: set[str] = set()
+        for (placement, channel), slot in past.items():
+            cost = subject + slot.cost
+            problems.setdefault(placement, work.said(placement, channel, cost, subject, slot.weights))
+            gone.update(name for name, _ in work.costliest(slot.weights, cost - DECISION_COST_MAX))
+        if not gone:
+            break
+        left_out |= gone
+        for name in gone:
+            del known[name]
+        for (placement, channel), slot in slots.items():
+            if not gone.isdisjoint(one.item_id for one in slot.weights):
+                declared = policy.placements[placement]
+                slots[placement, channel] = _slot(policy, known, declared, channel, channel in declared.channels)
+    return tuple(problems.values()), frozenset(left_out)
 
 
 def read_by(
@@ -137,12 +174,15 @@ def _slot(policy: Policy, items: Mapping[str, Item], placement: Placement, chann
     )
     candidates = _sharing(candidates)
     there = {one.item.id: one for one in candidates}
-    reached = (there.get(item.id) or candidate_for(policy, item, placement, channel)
-               for item in reachable(items, there, placement))
+    reached = {item.id: one for item in reachable(items, there, placement)
+               if (one := there.get(item.id) or candidate_for(policy, item, placement, channel)) is not None}
+    again = [one for item in reachable(items, (), placement) if (one := reached.get(item.id)) is not None]
+    cost, weights = work.of_slot(policy, placement, channel, candidates,
+                                 [one for name, one in reached.items() if name not in there], again)
     tested = {one.id: one for candidate in candidates for one in candidate.experiments
               if any(arm.only or arm.without for arm in one.variations)}
     return Slot(candidates, frozenset().union(*(one.cap_keys for one in candidates)), tuple(tested.values()),
-                of_candidates(policy, placement, channel, filter(None, reached)))
+                of_candidates(policy, placement, channel, reached.values()), cost, tuple(weights))
 
 
 def _sharing(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

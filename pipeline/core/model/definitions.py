@@ -321,6 +321,9 @@ class Template:
     text: str
     parts: tuple[str | Slot, ...]
     reads: tuple[str, ...] = ()
+    #: Operations of filling it at worst; and whether it is filled whatever is known: each gap has a fixed default.
+    cost: float = 0.0
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

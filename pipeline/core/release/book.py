@@ -26,6 +26,7 @@ class RuleBook:
         self.reads: set[str] = set()
         self._types = types
         self._rules: dict[str, Rule] = {}
+        self._templates: dict[str, Template | None] = {}
         #: Every text that compiled, and where it stands first: what a second opinion is asked about.
         self.texts: dict[str, Path] = {}
 
@@ -62,11 +63,13 @@ class RuleBook:
 
     def template(self, path: Path, text: str) -> Template | None:
         """The compiled template; None where the text has no gap or is wrong (noted)."""
-        try:
-            template = compile_template(text, self._types)
-        except RuleError as error:
-            self.problems.rule(path, error)
-            return None
+        if text not in self._templates:
+            try:
+                self._templates[text] = compile_template(text, self._types)
+            except RuleError as error:
+                self.problems.rule(path, error)
+                return None
+        template = self._templates[text]
         if template is not None:
             self.reads.update(template.reads)
         return template

@@ -12,7 +12,7 @@ from pipeline.core.hashing import policy_digest
 from pipeline.core.identity.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.model.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials
+from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials, work
 from pipeline.core.release.book import Body, RuleBook
 from pipeline.core.rules.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.rules.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
@@ -79,6 +79,7 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     )
     _check_names(data, policy, problems)
     problems.found += thresholds.decided(book.texts, signals)
+    problems.found += work.too_much(policy)
     # What reads an attribute that is wrong itself would be reported twice.
     problems.found = [one for one in problems.found if not any(f"'{path}'" in one.message for path in unusable)]
     problems.stop(policy)

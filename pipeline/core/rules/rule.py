@@ -16,7 +16,7 @@ from typing import Any, Final
 from pipeline.core.model.values import Value
 from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, Builder, Facts, Fn
 from pipeline.core.rules.cel.constants import check_constants, check_finite
-from pipeline.core.rules.cel.cost import check_cost
+from pipeline.core.rules.cel.cost import COST_MAX, check_cost, cost_of
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
 from pipeline.core.rules.cel.syntax import Call, ListOf, Name, Node, RuleError, conjuncts, parse
 
@@ -34,6 +34,8 @@ class Clause:
     text: str
     fn: Fn
     reads: tuple[str, ...]
+    #: Operations of one evaluation at worst.
+    cost: float = 0.0
 
     @property
     def only_of_candidate(self) -> bool:
@@ -51,6 +53,11 @@ class Rule:
     of_candidate: bool
     of_time: bool
 
+    @property
+    def cost(self) -> float:
+        """Operations of one evaluation at worst."""
+        return sum(one.cost for one in self.clauses)
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -62,6 +69,8 @@ class Number:
     #: Whether it reads the item, and whether it reads nothing else.
     of_candidate: bool = False
     only_of_candidate: bool = False
+    #: Operations of one evaluation at worst.
+    cost: float = 0.0
 
 
 class Stop(Value, frozen=True):
@@ -78,11 +87,13 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
     whole = Builder(types).build(tree)
     if whole.type != "bool":
         raise RuleError(f"a rule is a condition, this is a {whole.type}", 0, "compare it, as profile.age >= 18")
-    check_cost(tree, types)
+    parts = [(node, cost_of(node, types)) for node in conjuncts(tree)]
+    if sum(1.0 + cost for _, cost in parts) > COST_MAX:
+        check_cost(tree, types)
     check_constants(tree)
     clauses = tuple(
-        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))))
-        for node in conjuncts(tree)
+        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))), cost)
+        for node, cost in parts
     )
     reads = frozenset(name for clause in clauses for name in clause.reads)
     return Rule(text, clauses, reads, any(name.startswith(CANDIDATE) for name in reads),
@@ -95,12 +106,12 @@ def compile_number(text: str, types: Mapping[str, str]) -> Number:
     whole = Builder(types).build(tree)
     if whole.type not in ("int", "double"):
         raise RuleError(f"a formula is a number, this is a {whole.type}", 0)
-    check_cost(tree, types)
+    cost = check_cost(tree, types)
     check_constants(tree)
     check_finite(tree)
     reads = tuple(dict.fromkeys(reads_of(tree, types)))
     of_candidate = [name.startswith(CANDIDATE) for name in reads]
-    return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate))
+    return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate), cost)
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:

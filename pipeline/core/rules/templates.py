@@ -26,7 +26,7 @@ from pipeline.core.rules.cel.build import Builder, Facts
 from pipeline.core.rules.cel.constants import check_constants
 from pipeline.core.rules.cel.cost import COST_MAX, check_cost
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
-from pipeline.core.rules.cel.syntax import Call, RuleError, parse
+from pipeline.core.rules.cel.syntax import Call, Literal, RuleError, parse
 from pipeline.core.rules.formats import FORMATS, LOCALE, locale_of
 from pipeline.core.rules.rule import reads_of
 
@@ -65,6 +65,7 @@ class _Found:
 
     reads: list[str] = field(default_factory=list)
     cost: float = 0.0
+    certain: bool = True
 
 
 def compile_template(text: str, types: Mapping[str, str]) -> Template | None:
@@ -88,7 +89,7 @@ def compile_template(text: str, types: Mapping[str, str]) -> Template | None:
         raise RuleError("{{ is never closed", text.index("{{", at), "close it with }}")
     if at < len(text):
         parts.append(text[at:])
-    return Template(text, tuple(parts), tuple(dict.fromkeys(found.reads)))
+    return Template(text, tuple(parts), tuple(dict.fromkeys(found.reads)), found.cost, found.certain)
 
 
 def _slot(text: str, offset: int, types: Mapping[str, str], found: _Found) -> Slot:
@@ -102,12 +103,14 @@ def _slot(text: str, offset: int, types: Mapping[str, str], found: _Found) -> Sl
     elif kind not in _SHOWN:
         raise RuleError(f"a {kind} cannot be shown", offset, "show a string, a number or a bool; a time with | date")
     if not more:
+        found.certain = False
         return Slot(fn, form=form)
     if len(more) > 1:
         raise RuleError("a value has one format and one default", offset + more[1][1], "take the last | away")
     default, at = more[0]
     # A formatted value is a text, and so is its default.
     other, other_kind = _at(offset + at, _compiled, default, types, found, _SHOWN)
+    found.certain = found.certain and isinstance(parse(default), Literal)
     if other_kind != ("string" if form is not None else kind):
         raise RuleError(f"the default is a {other_kind}, the value a {'string' if form else kind}", offset + at)
     return Slot(fn, other, form)

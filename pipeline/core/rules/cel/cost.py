@@ -25,6 +25,11 @@ LIST_ITEMS_MAX: Final = 256
 #: Operations that one evaluation of a rule may take at worst: tens of milliseconds, and a few MB.
 COST_MAX: Final = 250_000
 
+#: The same of all that one event makes a worker evaluate about a subject, and of all that one decision does on one
+#: placement, the former included: on a slow core 50 and 100 ms, so that neither keeps those behind it waiting.
+EVENT_COST_MAX: Final = 500_000
+DECISION_COST_MAX: Final = 1_000_000
+
 #: Lists of fewer elements are taken to have the longest of them at every place.
 _FEW: Final = 8
 #: For what a condition over a list sets up.
