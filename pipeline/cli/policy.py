@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -56,15 +56,7 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
 
     :param sweeping: whether it may remove a large part of the catalog.
     """
-    directory = Directory(loading=True)
-    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply, directory.loaded)
-    follower.start()
-    caught_up = follower.caught_up.wait(_ANSWER_S)
-    follower.stop()
-    if not caught_up:
-        _err.print(f"[red]{settings.bootstrap} did not answer within {_ANSWER_S:.0f} s[/]: is the broker running, "
-                   "and were the topics made (nextbest topics apply)?")
-        raise typer.Exit(1)
+    directory = _published(settings)
     publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser(),
                           directory.counted(tenant))
     if publication.sweeping and not sweeping:
@@ -82,6 +74,34 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
                    "publish again, nothing is half live: the activation comes last")
         raise typer.Exit(1)
     return publication
+
+
+def _published(settings: Settings) -> Directory:
+    """What the topics hold, nothing of it made live here: whatever is live, another release can replace it.
+
+    Waits as long as records keep coming. Exits with 1 where none do.
+    """
+    directory, read = Directory(loading=True), [0]
+
+    def take(*record: Any) -> None:
+        directory.apply(*record)
+        read[0] += 1
+
+    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), take)
+    follower.start()
+    before = -1
+    while not (caught_up := follower.caught_up.wait(_ANSWER_S)) and read[0] > before:
+        before = read[0]
+    follower.stop()
+    if caught_up:
+        return directory
+    if read[0]:
+        _err.print(f"[red]{settings.bootstrap} stopped answering[/]: {read[0]:,} records of {CATALOG_ITEMS.name} and "
+                   f"{POLICY_RELEASES.name} were read, then none for {_ANSWER_S:.0f} s; try again when it is well")
+    else:
+        _err.print(f"[red]{settings.bootstrap} did not answer within {_ANSWER_S:.0f} s[/]: is the broker running, "
+                   "and were the topics made (nextbest topics apply)?")
+    raise typer.Exit(1)
 
 
 def _load(folder: Path) -> Checked:

@@ -127,12 +127,16 @@ class Directory:
 
     def counted(self, tenant: str) -> dict[str, tuple[int, int]]:
         """Each behaviour key of the live release: when it began to be counted (epoch ms), and up to how many are kept;
-        empty where none is live."""
+        empty where none is live. While loading, of the newest activated release that this engine takes: what is wrong
+        with another never matters here."""
         with self._lock:
             known = self._tenants.get(tenant)
-            if known is None or known.policy is None:
+            if known is None:
                 return {}
-            since, signals = known.live_since, known.policy.signals
+            policy, since = (_newest_that_compiles(known) if self._loading else (known.policy, known.live_since))
+            if policy is None:
+                return {}
+            signals = policy.signals
             return {key: (since.get(key, 0), signal.up_to) for signal in signals for key in signal.keys}
 
     def accounts(self, tenant: str) -> dict[str, Account]:
@@ -185,6 +189,16 @@ def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> No
         tenant.activations = ()
         tenant.policy = tenant.compiler = None
         tenant.items.clear()
+
+
+def _newest_that_compiles(tenant: _Tenant) -> tuple[Policy | None, dict[str, int]]:
+    """Without items and trial decisions. Never raises, whatever was published."""
+    for release, since in tenant.activations:
+        try:
+            return compile_release(tenant.bodies[release], release, since), since
+        except Exception:  # noqa: S112  # as in `_activate`: it is not live
+            continue
+    return None, {}
 
 
 def _activate_newest(tenant: _Tenant) -> None:
