@@ -112,6 +112,9 @@ def csv_rows(lines: Iterable[str], found: Import, wrong: Callable[[list[str]], s
             if not columns:
                 columns = [cell.strip() for cell in cells]
                 repeated = len(set(columns)) < len(columns) or "" in columns
+                if len(columns) == 1 and ";" in columns[0]:
+                    found.errors.add(f"line {number}: the columns are separated by `;`: separate them by `,`")
+                    return
                 if said := wrong(columns) or ("every column has a name of its own" if repeated else ""):
                     found.errors.add(f"line {number}: {said}")
                     return

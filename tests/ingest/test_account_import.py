@@ -144,3 +144,8 @@ def test_without_a_live_policy_it_is_said_that_nothing_is_checked() -> None:
     [warning] = found.warnings.lines
     assert warning == ("the tenant shop has no live policy: names of purposes and channels, and the types of traits, "
                        "are not checked")
+
+
+def test_a_file_with_semicolons_says_so() -> None:
+    found = read("id;name\n1;Acme\n")
+    assert "the columns are separated by `;`: separate them by `,`" in str(found.errors)
