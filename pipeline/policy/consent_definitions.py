@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.core.model.words import Basis
-from pipeline.policy.values import Definition, Doc, Name, Names, Span, one_or_many
+from pipeline.policy.values import Definition, Doc, Name, Named, Names, Some, Span, one_or_many
 
 
 def _bases(value: object) -> object:
@@ -53,8 +53,8 @@ class TcfDefinition(Definition):
 
 class ConsentDefinition(Definition):
     purposes: dict[Name, PurposeDefinition]
-    tracking: str | None = None
-    categories: dict[str, Names] = {}
+    tracking: Named | None = None
+    categories: dict[Named, Some] = {}
     tcf: TcfDefinition | None = None
     #: The purposes that a browser's global privacy control refuses.
     gpc: Names = []

@@ -19,9 +19,13 @@ from pipeline.policy.values import (
     Lifetime,
     Moment,
     Name,
+    Named,
     Names,
+    Some,
+    SomeTags,
     Span,
     Tags,
+    Texts,
     TimeOfDay,
     Value,
     Weekday,
@@ -57,7 +61,7 @@ class AttributesDefinition(Definition):
 class QuietHoursDefinition(Definition):
     begin: Annotated[TimeOfDay, Field(alias="from")]
     end: Annotated[TimeOfDay, Field(alias="to")]
-    days: list[Weekday] = [1, 2, 3, 4, 5, 6, 7]
+    days: Annotated[list[Weekday], Field(min_length=1)] = [1, 2, 3, 4, 5, 6, 7]
     then: Literal["suppress", "defer"] = "suppress"
 
     @model_validator(mode="after")
@@ -85,11 +89,11 @@ class ChannelDefinition(Definition):
 
 class MatcherDefinition(Definition):
     kinds: Annotated[Kinds, Field(alias="event")] = []
-    names: Annotated[Names, Field(alias="name")] = []
-    items: Annotated[Names, Field(alias="item")] = []
-    tags: Annotated[Tags, Field(alias="tag")] = []
-    placements: Annotated[Names, Field(alias="placement")] = []
-    channels: Annotated[Names, Field(alias="channel")] = []
+    names: Annotated[Some, Field(alias="name")] = []
+    items: Annotated[Some, Field(alias="item")] = []
+    tags: Annotated[SomeTags, Field(alias="tag")] = []
+    placements: Annotated[Some, Field(alias="placement")] = []
+    channels: Annotated[Some, Field(alias="channel")] = []
 
 
 class SignalDefinition(Definition):
@@ -168,27 +172,27 @@ FixedValue = Annotated[Value, AfterValidator(_fixed)]
 
 
 class FallbackDefinition(Definition):
-    item: str
+    item: Named
     kind: Literal["action", "offer", "content"] = "content"
-    variant: str = "fallback"
+    variant: Named = "fallback"
     content: dict[Name, FixedValue] = {}
     ttl_ms: Annotated[Lifetime, Field(alias="ttl")] = 60_000
     chain: Names = []
 
 
 class DiversityDefinition(Definition):
-    per: str
+    per: Named
     at_most: int = Field(ge=1)
-    values: Names = []
+    values: Texts = []
 
 
 class PlacementDefinition(Definition):
-    channels: Names
+    channels: Some
     fallback: FallbackDefinition
     purposes: Names = []
     max_variants: int = Field(1, ge=1, le=100)
     ttl_ms: Annotated[Lifetime, Field(alias="ttl")] = 300_000
-    ranking: str | None = None
+    ranking: Named | None = None
     applicability: str | None = None
     diversity: list[DiversityDefinition] = []
     repeats: bool = False
@@ -204,10 +208,10 @@ class SliceDefinition(Definition):
 
 class VariationDefinition(Definition):
     weight: float = Field(1.0, ge=0)
-    ranking: str | None = None
-    only: Names = []
+    ranking: Named | None = None
+    only: Some = []
     without: Names = []
-    variants: dict[str, str] = {}
+    variants: dict[str, Named] = {}
 
 
 def _check_order(begin: str, begin_ms: int | None, end: str, end_ms: int | None) -> None:
@@ -219,7 +223,7 @@ class ExperimentDefinition(Definition):
     variations: dict[Id, VariationDefinition] = Field(min_length=1)
     reach: Annotated[ReachDefinition, Field(alias="for")] = ReachDefinition()
     target: str | None = None
-    layer: str | None = None
+    layer: Named | None = None
     slice: SliceDefinition = SliceDefinition()
     from_ms: Annotated[Moment | None, Field(alias="from")] = None
     until_ms: Annotated[Moment | None, Field(alias="until")] = None
@@ -256,8 +260,8 @@ class VariantDefinition(Definition):
     content: dict[Name, Value] = {}
     #: By field, where it is not as the channel says: a subject line is no HTML.
     escape: dict[Name, Literal["html", "url", "json", "none"]] = {}
-    channels: Names = []
-    placements: Names = []
+    channels: Some = []
+    placements: Some = []
     rule: str | None = None
 
     @model_validator(mode="after")
@@ -272,9 +276,9 @@ class ItemDefinition(Definition):
     kind: Literal["action", "offer", "content"]
     priority: int = 0
     tags: Tags = []
-    campaign: str = ""
-    placements: Names = []
-    channels: Names = []
+    campaign: Named = ""
+    placements: Some = []
+    channels: Some = []
     attributes: dict[Name, Value] = {}
     eligibility: str | None = None
     applicability: str | None = None
@@ -283,7 +287,7 @@ class ItemDefinition(Definition):
     valid_until_ms: Annotated[Moment | None, Field(alias="valid_until")] = None
     bypass: Names = []
     inventory: int | None = Field(None, ge=0)
-    instead: str = ""
+    instead: Named = ""
     variants: dict[Name, VariantDefinition] = Field(min_length=1)
     doc: Doc = ""
 
@@ -297,8 +301,8 @@ class GoldenDefinition(Definition):
     """One decision that must come out as written, or the release is not published."""
 
     at_ms: Annotated[Moment, Field(alias="at")]
-    channel: str
-    placement: str
+    channel: Named
+    placement: Named
     scenario: str = ""
     traits: dict[str, Value] = {}
     consent: Names = []
@@ -310,15 +314,15 @@ class GoldenDefinition(Definition):
     context: dict[str, Value] = {}
     require_consent: bool = True
     max_variants: int = 1
-    expect: Names
-    reason: str | None = None
+    expect: Some
+    reason: Named | None = None
 
 
 class PolicyDefinition(Definition):
     """Everything in a policy folder, its files put together."""
 
     attributes: AttributesDefinition = AttributesDefinition()
-    zone_attribute: str = ""
+    zone_attribute: Named = ""
     locale: Annotated[str, AfterValidator(_locale)] = "en"
     consent: ConsentDefinition
     channels: dict[Id, ChannelDefinition]

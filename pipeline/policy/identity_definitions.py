@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.core.identity.identity_rules import LINKS_MAX, MERGES_MAX
-from pipeline.policy.values import Definition, Doc, Names, Span
+from pipeline.policy.values import Definition, Doc, Names, Span, Texts
 
 
 class IdentifierDefinition(Definition):
@@ -17,7 +17,7 @@ class IdentifierDefinition(Definition):
     window_ms: Annotated[Span | None, Field(alias="window")] = None
     follows_latest_login: bool | None = None
     blocked: Names = []
-    blocked_patterns: Names = []
+    blocked_patterns: Texts = []
     doc: Doc = ""
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.model import windows
-from pipeline.policy.values import WEEKDAYS, Counted, Definition, Doc, Names, Outcome, Span, Tags, span_ms
+from pipeline.policy.values import WEEKDAYS, Counted, Definition, Doc, Outcome, Some, SomeTags, Span, span_ms
 
 
 class WindowDefinition(Definition):
@@ -52,12 +52,12 @@ class WindowDefinition(Definition):
 
 
 class ReachDefinition(Definition):
-    items: Annotated[Names, Field(alias="item")] = []
-    kinds: Annotated[Names, Field(alias="kind")] = []
-    tags: Annotated[Tags, Field(alias="tag")] = []
-    campaigns: Annotated[Names, Field(alias="campaign")] = []
-    placements: Annotated[Names, Field(alias="placement")] = []
-    channels: Annotated[Names, Field(alias="channel")] = []
+    items: Annotated[Some, Field(alias="item")] = []
+    kinds: Annotated[Some, Field(alias="kind")] = []
+    tags: Annotated[SomeTags, Field(alias="tag")] = []
+    campaigns: Annotated[Some, Field(alias="campaign")] = []
+    placements: Annotated[Some, Field(alias="placement")] = []
+    channels: Annotated[Some, Field(alias="channel")] = []
 
 
 class CapDefinition(Definition):

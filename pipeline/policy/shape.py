@@ -6,9 +6,10 @@ A part that is wrong is taken out, so that the rest can be checked in the same g
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -53,6 +54,11 @@ def shaped(source: Source) -> Shape:
     """Check the shape of everything; take out what is wrong until the rest is right."""
     shape = Shape(None, list(source.findings), unread=source.unread)
     data = copy.deepcopy(source.data)
+    for path in sorted(set(_empty(PolicyDefinition, data, ())), key=str):
+        if path not in source.wrong:
+            shape.findings.append(Finding(source.place(path), f"{'.'.join(map(str, path))} is empty",
+                                          "write a value, or leave it out"))
+        _take_out(data, path)
     for _ in range(_ROUNDS_MAX):
         try:
             shape.definition = PolicyDefinition.model_validate(data)
@@ -62,17 +68,54 @@ def shaped(source: Source) -> Shape:
         for one in problems:
             path = _written(one["loc"])
             finding = _finding(source, path, one)
-            unread = one["type"] == "missing" and len(path) == 1 and source.findings
-            # A section that seems to be missing may stand in the file that could not be read.
-            if finding not in shape.findings and not unread:
+            if finding not in shape.findings and not _said(source, shape, path, one, problems):
                 shape.findings.append(finding)
             cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] and path[0] in _NESTED else 2]
+            if one["type"] == "missing" and cut == path:
+                cut = path[:-1]
             if len(cut) < 2 and one["type"] != "extra_forbidden":
                 return shape
             if one["type"] != "extra_forbidden":
                 shape.removed.append(cut)
             _take_out(data, cut)
     return shape
+
+
+def _said(source: Source, shape: Shape, path: Path, one: Any, problems: Iterable[Any]) -> bool:
+    """Whether it only comes from something that is said already: one cause is one finding."""
+    if any(path[:len(wrong)] == wrong or (len(path) > 1 and wrong[:len(path)] == path) for wrong in source.wrong):
+        return True
+    if one["type"] != "missing":
+        return False
+    # A section that seems to be missing may stand in the file that could not be read.
+    if len(path) == 1 and source.findings:
+        return True
+    if any(cut[:len(path)] == path for cut in shape.removed):
+        return True
+    unknown = [_written(other["loc"]) for other in problems if other["type"] == "extra_forbidden"]
+    return any(other[:-1] == path[:-1] and nearest(str(other[-1]), [str(path[-1])]) for other in unknown)
+
+
+def _empty(model: Any, data: Any, path: Path) -> Iterator[Path]:
+    """What may be left out, and is written without a value."""
+    if _is_definition(model):
+        for name, field in model.model_fields.items() if isinstance(data, dict) else ():
+            below = (*path, field.alias or name)
+            if below[-1] not in data:
+                continue
+            if data[below[-1]] is not None:
+                yield from _empty(field.annotation, data[below[-1]], below)
+            elif not field.is_required():
+                yield below
+    elif get_origin(model) is dict and isinstance(data, dict):
+        for name, one in data.items():
+            yield from _empty(get_args(model)[1], one, (*path, name))
+    elif get_origin(model) is list and isinstance(data, list):
+        for index, one in enumerate(data):
+            yield from _empty(get_args(model)[0], one, (*path, index))
+    elif get_origin(model) in (UnionType, Union, Annotated):
+        for part in get_args(model):
+            yield from _empty(part, data, path)
 
 
 def _written(loc: tuple[int | str, ...]) -> Path:
@@ -136,6 +179,8 @@ def _fields(path: tuple[str | int, ...]) -> list[str]:
             model = next((one.annotation for name, one in fields if part in (name, one.alias)), None)
         else:
             model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
+        if get_origin(model) in (UnionType, Union):
+            model = next((one for one in get_args(model) if one is not NoneType), model)
     if not _is_definition(model):
         return []
     return [one.alias or name for name, one in model.model_fields.items()]

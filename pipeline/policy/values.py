@@ -7,7 +7,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.core.model.moments import millis
 from pipeline.core.model.records import COUNTED, FeedbackKind
@@ -77,7 +77,10 @@ def _outcome(value: object) -> object:
 
 
 def _among(value: object, known: tuple[str, ...]) -> object:
-    if value in known or (isinstance(value, str) and value.startswith("event:") and len(value) > 6):
+    if value in known:
+        return value
+    if isinstance(value, str) and value.startswith("event:") and len(value) > 6:
+        named(value.removeprefix("event:"))
         return value
     listed = ", ".join(known)
     raise ValueError(f"{value!r} cannot be counted: one of {listed}, or event:<name>{_meant(value, known)}")
@@ -92,6 +95,23 @@ def _kind(value: object) -> object:
     known = tuple(FeedbackKind)
     if value not in known:
         raise ValueError(f"{value!r} is no kind of event: one of {', '.join(known)}{_meant(value, known)}")
+    return value
+
+
+def named(value: str) -> str:
+    """A name as events, requests and other definitions have it: they come without white space around them."""
+    if not value.strip():
+        raise ValueError(f"{value!r} is no name: write one, or leave the field out")
+    if value != value.strip():
+        raise ValueError(f"{value!r} has white space around it, which no name has that it could match: write "
+                         f"{value.strip()!r}")
+    return value
+
+
+def some(value: list[str]) -> list[str]:
+    """Names that something is limited to: none of them would mean all."""
+    if not value:
+        raise ValueError("an empty list limits nothing: name at least one, or leave the field out")
     return value
 
 
@@ -122,9 +142,15 @@ TimeOfDay = Annotated[int, BeforeValidator(_time_of_day)]
 Weekday = Annotated[int, BeforeValidator(_weekday)]
 Counted = Annotated[str, BeforeValidator(_counted)]
 Outcome = Annotated[str, BeforeValidator(_outcome)]
-Names = Annotated[list[str], BeforeValidator(one_or_many)]
-Tags = Annotated[list[Annotated[str, BeforeValidator(_tag)]], BeforeValidator(one_or_many)]
-Kinds = Annotated[list[Annotated[str, BeforeValidator(_kind)]], BeforeValidator(one_or_many)]
+Named = Annotated[str, AfterValidator(named)]
+Names = Annotated[list[Named], BeforeValidator(one_or_many)]
+#: Names of which there has to be one: left out, they mean all.
+Some = Annotated[Names, AfterValidator(some)]
+Texts = Annotated[list[str], BeforeValidator(one_or_many)]
+Tags = Annotated[list[Annotated[str, AfterValidator(named), BeforeValidator(_tag)]], BeforeValidator(one_or_many)]
+SomeTags = Annotated[Tags, AfterValidator(some)]
+Kinds = Annotated[
+    list[Annotated[str, BeforeValidator(_kind)]], AfterValidator(some), BeforeValidator(one_or_many)]
 #: Words for people: they change nothing that is decided, so they are no part of a release.
 Doc = Annotated[str, Field(exclude=True)]
 #: A whole number past an Avro long is taken as a float.

@@ -44,6 +44,8 @@ class Source:
     findings: list[Finding] = field(default_factory=list)
     #: Whether some file could not be read.
     unread: bool = False
+    #: Where a value stands that could not be read, and is said.
+    wrong: set[DefinitionPath] = field(default_factory=set)
     _nodes: dict[DefinitionPath, tuple[str, yaml.Node]] = field(default_factory=dict)
     _texts: dict[str, list[str]] = field(default_factory=dict)
     folder: str = ""
@@ -136,6 +138,7 @@ class Source:
         if self._expanded > EXPANDED_MAX:
             return None
         if id(node) in self._open:
+            self.wrong.add(path)
             self._note(file, node, "an alias within what it stands for has no end", "write the value out")
             return None
         self._expanded += 1 + (len(node.value) // 64 if isinstance(node, yaml.ScalarNode) else 0)
@@ -157,10 +160,12 @@ class Source:
             result: dict[str, Any] = {}
             for key, child in node.value:
                 if not isinstance(key, yaml.ScalarNode):
+                    self.wrong.add(path)
                     self._no_key(file, key)
                     continue
                 name = key.value
                 if _HALF.search(name):
+                    self.wrong.add(path)
                     self._note(file, key, *_SAID_OF_HALF)
                     continue
                 below = (*path, name)
@@ -176,11 +181,13 @@ class Source:
         if isinstance(node, yaml.SequenceNode):
             return [self._build(file, (*path, index), child) for index, child in enumerate(node.value)]
         if _HALF.search(node.value):
+            self.wrong.add(path)
             self._note(file, node, *_SAID_OF_HALF)
             return None
         try:
             return scalar(node, shown="content" in path)
         except Unreadable as error:
+            self.wrong.add(path)
             self._note(file, node, str(error), error.suggestion)
             return None
 

@@ -17,6 +17,8 @@ DEPTH_MAX: Final = 40
 #: Values of a whole policy with all aliases written out; a long text counts as several.
 EXPANDED_MAX: Final = 200_000
 
+_KEY_CHARS_MAX: Final = 1_024
+
 _INT: Final = re.compile(r"[-+]?[0-9]+\Z")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
@@ -91,6 +93,9 @@ def composed(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        if mark and (key := _long_name(text[max(0, mark.index - mark.column):mark.index])):
+            raise Unreadable(f"not YAML: a name of {key:,} characters, at most {_KEY_CHARS_MAX:,} can stand before a "
+                             "colon", "shorten it", line, 1) from error
         hint = "look at the indentation of this line and the one before" if "block" in str(error.problem) else ""
         raise Unreadable(f"not YAML: {error.problem or error.context}", hint, line, column) from error
     except yaml.reader.ReaderError as error:
@@ -100,6 +105,12 @@ def composed(text: str) -> yaml.Node | None:
                          before.count("\n") + 1, error.position - before.rfind("\n")) from error
     except yaml.YAMLError as error:
         raise Unreadable(f"not YAML: {error}") from error
+
+
+def _long_name(before: str) -> int:
+    """The characters of what stands before a colon, where they are more than the library takes there; else 0."""
+    chars = len(before.rstrip().rstrip(":").split(": ")[-1].strip(" {,-?'\""))
+    return chars if chars > _KEY_CHARS_MAX else 0
 
 
 def _read(text: str, read: Callable[[_Loader], _T]) -> _T:

@@ -40,9 +40,11 @@ BASE: dict[str, Any] = {
 
 
 def made(policy: Mapping[str, Any] | None = None, items: Mapping[str, Any] | None = None, version: int = 1) -> Live:
-    """The base with sections joined to it. An item without variants gets an empty one."""
+    """The base with sections joined to it. An item without variants gets an empty one; names and lists of none of an
+    item are left out."""
     data = joined(BASE, policy or {})
-    data["items"] = {name: {"kind": "offer", "variants": {"default": {}}, **item}
+    data["items"] = {name: {"kind": "offer", "variants": {"default": {}},
+                            **{field: value for field, value in item.items() if value not in ("", [])}}
                      for name, item in (items or {}).items()}
     definition = PolicyDefinition.model_validate(data)
     body = release_body(definition)

@@ -69,7 +69,7 @@ def test_nor_does_a_default_of_the_context(attributes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["Asia/Tokio", "asia/tokyo", "GMT+9", "localtime", "../../etc/localtime", "", 9])
 def test_quiet_hours_keep_whoever_has_a_zone_that_is_none(name: Any) -> None:
     live = made({"channels": {"email": {"quiet_hours": {"from": "21:00", "to": "08:00"}}}},
-                {"a": {}, "b": {"eligibility": "local.hour >= 0"}})
+                {"a": {}, "b": {"eligibility": "local.hour >= 1 || local.hour < 1"}})
     profile = changed(agreed(), traits={"zone": Trait(name, 1)})
     result = decide(asked(channel="email"), profile, live, NOW_MS)
     assert result.fallback

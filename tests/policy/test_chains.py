@@ -70,7 +70,8 @@ def test_each_chain_past_the_bound_is_said(tmp_path: Path) -> None:
 
 def _followed(leads: dict[str, str]) -> Directory:
     """What a worker has whose catalog came item by item, past every check of a folder."""
-    items = {name: {"kind": "offer", "variants": UNBINDABLE, "instead": to} for name, to in leads.items()}
+    items = {name: {"kind": "offer", "variants": UNBINDABLE, **({"instead": to} if to else {})}
+             for name, to in leads.items()}
     definition = PolicyDefinition.model_validate({**BASE, "items": items})
     directory = Directory()
     directory.apply(POLICY_RELEASES.name, b"shop/r1", PolicyRelease("shop", "r1", release_body(definition), 0), 0)

@@ -133,6 +133,32 @@ def test_the_good_one_is_good(tmp_path: Path) -> None:
     ("variants: {default: {}}", "attributes: {valu: 1.0}, variants: {default: {}}",
      "there is no candidate attribute 'valu' — did you mean 'value'?"),
     ("variants: {default: {}}", "attributes: {value: high}, variants: {default: {}}", "'high' is no double"),
+    ("tracking: pers", "tracking: ~, gpc: pers", "consent.tracking is empty — write a value, or leave it out"),
+    ("ranking: value", "ranking:", "placements.hero.ranking is empty"),
+    ("eligibility: segment.adults", "eligibility: null", "items.a.eligibility is empty"),
+    ("plan: string", "x" * 5_000 + ": string", "a name of 5,000 characters, at most 1,024 can stand before a colon"),
+    ("count: decision", "count: 'event: x'", "caps.daily.count: ' x' has white space around it, which no name has"),
+    ("count: decision", "count: 'event:x '", "'x ' has white space around it"),
+    ("name: /x", "name: '/x '", "signals.views.count.name.0: '/x ' has white space around it"),
+    ("name: /x", "name: []", "signals.views.count.name: an empty list limits nothing"),
+    ("limit: 1,", "limit: 1, for: {placement: []},", "caps.daily.for.placement: an empty list limits nothing: name"),
+    ("limit: 1,", "limit: 1, for: {tag: ''},", "caps.daily.for.tag.0: '' is no name"),
+    ("variants: {default: {}}", "tags: [''], variants: {default: {}}", "items.a.tags.0: '' is no name"),
+    ("variants: {default: {}}", "campaign: '', variants: {default: {}}", "items.a.campaign: '' is no name"),
+    ("variants: {default: {}}", "instead: ' ', variants: {default: {}}", "items.a.instead: ' ' is no name"),
+    ("variants: {default: {}}", "variants: {default: {channels: []}}", "channels: an empty list limits nothing"),
+    ("item: welcome", "item: ''", "placements.hero.fallback.item: '' is no name"),
+    ("channels: web,", "channels: [],", "placements.hero.channels: an empty list limits nothing"),
+    ("tracking: pers", "categories: {personalization: [personalization, marketing]}, tracking: pers",
+     "personalization is a purpose too: a yes to it would permit personalization, marketing"),
+    ("tracking: pers", "categories: {'': personalization}, tracking: pers", "'' is no name"),
+    ("profile.age >= 18", "local.hour == 24", "this is never so: local.hour goes from 0 to 23 — compare"),
+    ("profile.age >= 18", "local.weekday == 8", "this is never so: local.weekday goes from 1, Monday, to 7, Sunday"),
+    ("profile.age >= 18", "local.weekday == 0", "this is never so: local.weekday"),
+    ("profile.age >= 18", "'local.weekday in [0, 6]'", "local.weekday is never 0: it goes from 1, Monday,"),
+    ("profile.age >= 18", "local.minute >= 60", "this is never so: local.minute goes from 0 to 59"),
+    ("profile.age >= 18", "profile.spent < 1e400", "this number is larger than any there is — the largest is"),
+    ("profile.age >= 18", "1e400 > 1.0", "this number is larger than any there is"),
     ("items:", "caps: {}\nitems:", ":14:1: caps is given twice — the first one"),
     ("items: {a:", "items: {a: {kind: offer, variants: {default: {}}}, a:", "items.a is given twice — the first one"),
     ("consent: {", "consent: [", ":6:"),
@@ -164,6 +190,35 @@ def test_a_mistake_is_said_where_it_stands(tmp_path: Path, old: str, new: str, s
 ])
 def test_a_mistake_in_what_is_added(tmp_path: Path, more: str, said: str) -> None:
     found = findings(tmp_path, GOOD + more + "\n")
+    assert len(found) == 1 and said in found[0], found
+
+
+@pytest.mark.parametrize("rule", [
+    "local.weekday == 7", "local.hour == 23 && local.minute == 59", "'local.hour in [0, 23]'", "profile.spent < 1.7e308"])
+def test_what_the_clock_can_say_is_fine(tmp_path: Path, rule: str) -> None:
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("profile.age >= 18", rule), "utf-8")
+    assert load(tmp_path).items
+
+
+def test_a_category_may_be_named_as_the_purpose_that_it_stands_for(tmp_path: Path) -> None:
+    text = GOOD.replace("tracking: pers", "categories: {personalization: personalization}, tracking: pers")
+    (tmp_path / "policy.yaml").write_text(text, "utf-8")
+    assert load(tmp_path).items
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("limit: 1", "limit: 1_000", "'1_000' is no whole number"),
+    ("limit: 1", "limit: 0x10", "0x10 is read as one number here and as another elsewhere"),
+    ("limit: 1", "limit: !!int x", "'x' is no int"),
+    ("within: 7d", "within: 010", "010 is read as one number here"),
+    ("{event: page, name: /x}", ".inf", ".inf is no number"),
+    ("tracking: pers", "tcf: {vendor: 7, purposes: {personalization: [12]}}, tracking: pers", "equal to 11"),
+    ("tracking: pers", "tcf: {vendor: 7, purpose: {personalization: [1]}}, tracking: pers", "did you mean 'purposes'"),
+    ("tracking: pers", "tcf: {vendor: 0x7, purposes: {personalization: [1]}}, tracking: pers", "0x7 is read as one"),
+    ("limit: 1", "limits: 1", "'limits' is not known here — did you mean 'limit'?"),
+])
+def test_one_cause_is_one_finding(tmp_path: Path, old: str, new: str, said: str) -> None:
+    found = findings(tmp_path, GOOD.replace(old, new, 1))
     assert len(found) == 1 and said in found[0], found
 
 

@@ -21,6 +21,10 @@ def categories(book: RuleBook, data: Body) -> dict[str, tuple[str, ...]]:
     """Another system's categories, and the purposes (or purpose/channel) that each stands for."""
     declared = data["consent"].get("categories", {})
     for category, names in declared.items():
+        if category in data["consent"]["purposes"] and list(names) != [category]:
+            book.problems.add(
+                ("consent", "categories", category), f"{category} is a purpose too: a yes to it would permit "
+                f"{', '.join(names)}", "call the category as the other system does, or leave it out")
         for index, name in enumerate(names):
             path = ("consent", "categories", category, index)
             purpose, _, channel = name.partition("/")

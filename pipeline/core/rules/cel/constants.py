@@ -30,6 +30,8 @@ def check_finite(tree: Node) -> None:
 def _value(node: Node) -> Any:
     """The value of a constant; `_OPEN` for anything else."""
     if isinstance(node, Literal):
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            raise RuleError("this number is larger than any there is", node.at, "the largest is 1.7e308")
         return node.value
     values = [_value(part) for part in parts_of(node)]
     if isinstance(node, ListOf):
