@@ -64,11 +64,13 @@ def shaped(source: Source) -> Shape:
             shape.definition = PolicyDefinition.model_validate(data)
             return shape
         except ValidationError as error:
-            problems = error.errors(include_url=False)
+            problems = sorted(error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden")
         for one in problems:
             path = _written(one["loc"])
             finding = _finding(source, path, one)
-            if finding not in shape.findings and not _said(source, shape, path, one, problems):
+            # Something is always said.
+            said = bool(shape.findings) and _said(source, shape, path, one, problems)
+            if finding not in shape.findings and not said:
                 shape.findings.append(finding)
             cut = path if one["type"] == "extra_forbidden" else path[:3 if path[:1] and path[0] in _NESTED else 2]
             if one["type"] == "missing" and cut == path:

@@ -194,7 +194,8 @@ def test_a_mistake_in_what_is_added(tmp_path: Path, more: str, said: str) -> Non
 
 
 @pytest.mark.parametrize("rule", [
-    "local.weekday == 7", "local.hour == 23 && local.minute == 59", "'local.hour in [0, 23]'", "profile.spent < 1.7e308"])
+    "local.weekday == 7", "local.hour == 23 && local.minute == 59", "'local.hour in [0, 23]'",
+    "profile.spent < 1.7e308"])
 def test_what_the_clock_can_say_is_fine(tmp_path: Path, rule: str) -> None:
     (tmp_path / "policy.yaml").write_text(GOOD.replace("profile.age >= 18", rule), "utf-8")
     assert load(tmp_path).items
