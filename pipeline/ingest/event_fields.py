@@ -75,7 +75,7 @@ class Said:
                 self.warnings.append(f"a consent category was dropped: its name holds {inside}")
                 continue
             for purpose, channel in of_category(category, policy.categories if policy else {}):
-                if not purpose or "#" in category or "/" in (channel or ""):
+                if not purpose or "#" in category or channel == "" or "/" in (channel or ""):
                     at = pointer_of(("context", part, "categoryPreferences", category))
                     wrong.append(FieldError(at, "name a purpose, or a purpose/channel"))
                     continue

@@ -17,9 +17,10 @@ _BY_CONSENT_ONLY = frozenset((1, 3, 4, 5, 6))
 
 
 def of_category(category: str, categories: Mapping[str, Sequence[str]]) -> list[tuple[str, str | None]]:
-    """Our purposes, each with its channel if any, that another system's category stands for; by default itself."""
+    """Our purposes, each with its channel or None for every one, that another system's category stands for; by default
+    itself. A channel that is empty stands for none: `letters/` is no way to write `letters`."""
     places = [name.partition("/") for name in categories.get(category, (category,))]
-    return [(purpose, channel or None) for purpose, _, channel in places]
+    return [(purpose, channel if slash else None) for purpose, slash, channel in places]
 
 
 def of_tc_string(text: str, tcf: Tcf, purposes: Mapping[str, Purpose], now_ms: int) -> list[ConsentGrant]:
