@@ -131,7 +131,7 @@ class _Reader:
     def segment(self, row: Row, warnings: list[str]) -> _Said | None:
         """An event of any kind, or an object without one: only what it says about the person's consent."""
         context = row.get("context")
-        if not isinstance(context, dict) or not context.get("consent"):
+        if not isinstance(context, dict) or not (context.get("consent") or context.get("consentManagement")):
             return None
         if row.get("type") in ("group", "alias", "unmerge") and not (row.get("userId") or row.get("anonymousId")):
             warnings.append(f"was left out: this {row['type']} names no person by userId or anonymousId; what accounts "

@@ -13,8 +13,8 @@ from pydantic.alias_generators import to_snake
 from pipeline.core.identity import identifiers
 from pipeline.core.model.bounds import NAME_CHARS_MAX
 from pipeline.core.rules import readers
-from pipeline.ingest.event_bodies import Moment, Statement, id_text
-from pipeline.ingest.field_types import impersonal
+from pipeline.ingest.consent_bodies import Statement
+from pipeline.ingest.field_types import Moment, id_text, impersonal
 from pipeline.ingest.json_text import parse
 from pipeline.ingest.line_file import Row, Rows
 from pipeline.ingest.refusal import FieldError, RefusedError, invalid

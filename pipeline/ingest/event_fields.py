@@ -21,7 +21,8 @@ from pipeline.core.model.records import (
     IdentityKind,
     Scalar,
 )
-from pipeline.ingest.event_bodies import EventContext, NoesOnly, NoText, SegmentEvent, Statement
+from pipeline.ingest.consent_bodies import READ, Consent, NoesOnly, NoText, Statement
+from pipeline.ingest.event_bodies import EventContext, SegmentEvent
 from pipeline.ingest.field_types import id_of
 from pipeline.ingest.json_text import pointer_of
 from pipeline.ingest.personal_texts import found_in, masked
@@ -58,39 +59,52 @@ class Said:
     ) -> list[ConsentGrant]:
         """The statements made with this event, by the policy's mapping; kept without one too, under their own names.
 
-        Where several categories stand for one purpose, all of them must be allowed. A TC string that cannot be used is
-        a warning: what else the event says is applied. Beside a category that is wrong, only what refuses is. Raises
-        RefusedError where nothing does.
+        Where several categories or objects speak of one purpose, all of them must allow it. A TC string that cannot be
+        used is a warning: what else the event says is applied. Beside a category that is wrong, only what refuses is.
+        Raises RefusedError where nothing does.
         """
-        context = self.event.context
-        said = context.consent if part == "consent" else context.account_consent
-        stated_of = said.category_preferences if said else {}
         wrong: list[FieldError] = []
-        if isinstance(stated_of, NoesOnly):
-            at, why = stated_of.wrong
-            wrong.append(FieldError(pointer_of(("context", part, "categoryPreferences")) + at, why))
         grants: dict[tuple[str, str | None], ConsentGrant] = {}
-        for category, stated in stated_of.items():
+        of_strings: list[ConsentGrant] = []
+        for name, said in self.event.context.consents(part):
+            if said.silent:
+                self.warnings.append(f"context.{name} says nothing here: what is read of it is {READ}")
+            self._categories(said, name, policy, grants, wrong)
+            of_strings += self._of_tc_string(said.tc_string, policy, name)
+        stated = [*grants.values(), *of_strings]
+        return self._noes_beside(wrong, stated) if wrong else stated
+
+    def _categories(
+        self, said: Consent, name: str, policy: Policy | None, grants: dict[tuple[str, str | None], ConsentGrant],
+        wrong: list[FieldError],
+    ) -> None:
+        """Add what the categories of one object say, and what is wrong with them."""
+        pointer = ("context", name, "categoryPreferences")
+        if isinstance(said.category_preferences, NoesOnly):
+            at, why = said.category_preferences.wrong
+            wrong.append(FieldError(pointer_of(pointer) + at, why))
+        for category, stated in said.category_preferences.items():
             if inside := found_in(category):
                 self.warnings.append(f"a consent category was dropped: its name holds {inside}")
                 continue
             for purpose, channel in of_category(category, policy.categories if policy else {}):
                 if not purpose or "#" in category or channel == "" or "/" in (channel or ""):
-                    at = pointer_of(("context", part, "categoryPreferences", category))
-                    wrong.append(FieldError(at, "name a purpose, or a purpose/channel"))
+                    wrong.append(FieldError(pointer_of((*pointer, category)), "name a purpose, or a purpose/channel"))
                     continue
-                if policy is not None and purpose not in policy.purposes:
-                    known = ", ".join(sorted(policy.purposes)) or "none"
-                    name = purpose[:NAME_CHARS_MAX]
-                    self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
-                elif policy is not None and channel is not None and channel not in policy.channels:
-                    known, name = ", ".join(sorted(policy.channels)), channel[:NAME_CHARS_MAX]
-                    self.warnings.append(f"consent for {purpose}/{name}: no channel of the live policy ({known})")
+                self._doubt(purpose, channel, policy)
                 before = grants.get((purpose, channel))
                 if before is None or before.granted:
                     grants[purpose, channel] = self._grant(purpose, channel, stated)
-        stated_in_all = [*grants.values(), *self._of_tc_string(said.tc_string if said else None, policy, part)]
-        return self._noes_beside(wrong, stated_in_all) if wrong else stated_in_all
+
+    def _doubt(self, purpose: str, channel: str | None, policy: Policy | None) -> None:
+        """A purpose or channel that the live policy does not have is probably misspelt."""
+        if policy is not None and purpose not in policy.purposes:
+            known = ", ".join(sorted(policy.purposes)) or "none"
+            name = purpose[:NAME_CHARS_MAX]
+            self.warnings.append(f"consent for {name}: no purpose of the live policy ({known})")
+        elif policy is not None and channel is not None and channel not in policy.channels:
+            known, name = ", ".join(sorted(policy.channels)), channel[:NAME_CHARS_MAX]
+            self.warnings.append(f"consent for {purpose}/{name}: no channel of the live policy ({known})")
 
     def _noes_beside(self, wrong: list[FieldError], grants: list[ConsentGrant]) -> list[ConsentGrant]:
         """Of statements beside which something is wrong, those that refuse: a clear no is not lost with it. Raises
@@ -98,7 +112,7 @@ class Said:
         noes = [one for one in grants if not one.granted]
         if not noes:
             raise invalid(*wrong)
-        self.warnings.extend(f"{one.pointer[1:].replace('/', '.')} was dropped: {one.message}" for one in wrong)
+        self.warnings.extend(f"{one.pointer[1:].replace('/', '.')} is wrong: {one.message}" for one in wrong)
         self.warnings.append("consent is taken where it refuses only, as something beside it is wrong: correct it, and "
                              "send all of it under a new messageId")
         return noes

@@ -37,7 +37,7 @@ from pipeline.ingest.field_types import id_of
 from pipeline.ingest.group_mapping import account_event
 from pipeline.ingest.personal_fields import kept
 from pipeline.ingest.personal_texts import found_in
-from pipeline.ingest.refusal import FieldError, invalid
+from pipeline.ingest.refusal import FieldError, RefusedError, invalid
 
 #: Track names that are feedback on an item, lower-cased; the kinds' own names are among them.
 FEEDBACK_NAMES: Final[Mapping[str, FeedbackKind]] = {
@@ -57,6 +57,9 @@ CONSENT_UPDATED: Final = "segment consent preference updated"
 #: Orders with a list of products, each of which is a conversion.
 ORDERS: Final = frozenset(("order completed", "completed order"))
 PRODUCTS_MAX: Final = 50
+
+#: The types whose record goes to somebody else than the person whom userId or anonymousId names.
+_OF_OTHERS: Final = frozenset(("alias", "unmerge", "logout", "reset"))
 
 #: What is named as the source of a refusal by a browser's global privacy control.
 GPC_SOURCE: Final = "gpc"
@@ -94,14 +97,28 @@ class EventMapper:
     def map(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
         """One event. Raises RefusedError naming what is wrong with it."""
         mapped = self._mapped(event, received_ms, made_up_id)
-        subject = mapped.events[-1].subject
-        if self._refused and event.type not in ("alias", "unmerge", "logout", "reset") and not is_account(subject):
-            first = mapped.events[-1]
-            grants = [ConsentGrant(name, False, received_ms, source=GPC_SOURCE) for name in self._refused]
-            no = IdentityEvent(f"{first.event_id}/gpc", subject, IdentityKind.CONSENT, received_ms, consent=grants,
-                               source=GPC_SOURCE, earlier=first.earlier)
-            mapped.events = [no, *mapped.events]
+        first = mapped.events[-1]
+        if self._refused:
+            who = self._person(event, []) if event.type in _OF_OTHERS else None
+            subject, earlier = (self._key(who), who.earlier) if who is not None else (first.subject, first.earlier)
+            if not is_account(subject):
+                no = IdentityEvent(f"{first.event_id}/gpc", subject, IdentityKind.CONSENT, received_ms,
+                                   consent=self._of_browser(received_ms), source=GPC_SOURCE, earlier=earlier)
+                mapped.events = [no, *mapped.events]
         return mapped
+
+    def _of_browser(self, received_ms: int) -> list[ConsentGrant]:
+        return [ConsentGrant(name, False, received_ms, source=GPC_SOURCE) for name in self._refused]
+
+    def _person(self, event: SegmentEvent, warnings: list[str]) -> Identifier | None:
+        """Whom userId or anonymousId, or the traits of an identify, name; None where none of them does."""
+        traits = dict(event.traits) if event.type == "identify" else None
+        if event.user_id is None and event.anonymous_id is None and not traits:
+            return None
+        try:
+            return self._subjects.of(event, warnings, traits)[0]
+        except RefusedError:
+            return None
 
     def _mapped(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
         warnings: list[str] = []
@@ -118,7 +135,7 @@ class EventMapper:
                  "identify": self._identify}.get(event.type)
         if event.type == "group":
             return Mapped(self._group(said), warnings)
-        if event.context.account_consent is not None:
+        if any(event.context.consents("accountConsent")):
             warnings.append("context.accountConsent is taken of group events only: nothing of it is applied")
         if alone is not None:
             return Mapped([*self._consent_beside(said), alone(said)], warnings)
@@ -132,7 +149,7 @@ class EventMapper:
         """What the person allows, where an event about something else says it too: consent platforms put it into every
         call. Before that event, which may be learnt or not by it."""
         event = said.event
-        if event.context.consent is None or event.type == "identify" or _updates_consent(event):
+        if not any(event.context.consents()) or event.type == "identify" or _updates_consent(event):
             return []
         grants = said.consent(self._policy)
         if not grants:
@@ -211,7 +228,7 @@ class EventMapper:
                                         consent=said.consent(self._policy)))
         elif event.membership is not None:
             raise invalid(FieldError("/membership", "whose is it? send userId or anonymousId with it"))
-        elif event.context.consent is not None:
+        elif any(event.context.consents()):
             said.warnings.append("context.consent is a person's, and none is named: what the account allows goes into "
                                  "context.accountConsent")
         if not events:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
 from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
+from pipeline.core.rules import readers
 from pipeline.ingest.personal_texts import found_in
 
 INT_MAX: Final = 2**63 - 1
@@ -19,6 +21,24 @@ def impersonal(value: str) -> str:
     if inside := found_in(value):
         raise ValueError(f"holds {inside}: send a text without personal data")
     return value
+
+
+def empty_is_none(value: Any) -> Any:
+    """Absent, as forms write it."""
+    return None if value == "" else value
+
+
+def no_object(value: Any) -> Any:
+    """Absent, as clients write it: null, and PHP's empty array for an empty object."""
+    return {} if value is None or value == [] else value
+
+
+def _moment(value: Any) -> Any:
+    return None if value is None or value == "" else readers.moment(value)
+
+
+#: A moment that may be left out.
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
 
 def id_text(value: Any) -> Any:

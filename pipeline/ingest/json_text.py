@@ -55,6 +55,21 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def either(one: Any, other: Any) -> Any:
+    """What two things said under one name say together, where only a no must not be lost: objects by their names, lists
+    together, else false or the object. Of anything else that differs neither."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {**one, **{name: either(one[name], value) if name in one else value for name, value in other.items()}}
+    if isinstance(one, list) and isinstance(other, list):
+        return one + other
+    if one is False or other is False:
+        return False
+    for said in (one, other):
+        if isinstance(said, dict | list):
+            return said
+    return one if type(one) is type(other) and one == other else None
+
+
 def pointer_of(location: Iterable[int | str]) -> str:
     """A JSON pointer (RFC 6901)."""
     return "".join("/" + str(part)[:_PART_CHARS_MAX].replace("~", "~0").replace("/", "~1") for part in location)

@@ -373,7 +373,8 @@ def test_what_an_account_allows_is_taken_of_group_events_only_and_warned_of_else
 
 WRONG_BESIDE: tuple[dict[str, Any], ...] = (
     {"zz#": True}, {"a/b/c": True}, {"x" * 129: True}, {"marketing": None}, {"marketing": "yes"},
-    {"marketing": {"granted": "no"}}, {"marketing": {"granted": True, "expiresAt": "soon"}}, {"/web": True}, {"marketing/": True},
+    {"marketing": {"granted": "no"}}, {"marketing": {"granted": True, "expiresAt": "soon"}}, {"/web": True},
+    {"marketing/": True},
     {f"c{number}": True for number in range(60)},
 )
 

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.core.model.moments import millis
 from pipeline.core.rules import readers
 from pipeline.core.rules.cel.functions import EvaluationError, parse_duration
-from pipeline.ingest.event_bodies import Moment as EndpointMoment
 from pipeline.ingest.event_fields import epoch_ms
+from pipeline.ingest.field_types import Moment as EndpointMoment
 from pipeline.policy.definitions import ItemDefinition
 from pipeline.policy.limit_definitions import WindowDefinition
 from pipeline.policy.values import SPAN_MS_MAX, Moment, Span
