@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -36,16 +36,19 @@ from pipeline.bridge.wire import Wire
 from pipeline.bridge.world import World
 from pipeline.codecs import avro, positions
 from pipeline.codecs.errors import CodecError
+from pipeline.core.consent.answers import key_of
 from pipeline.core.identity import identifiers
 from pipeline.core.identity.identity_rules import DEFAULT
 from pipeline.core.keys import is_account
 from pipeline.core.model.records import FeedbackEvent, IdentityEvent
 from pipeline.core.model.values import replaced
-from pipeline.ingest import json_text
+from pipeline.ingest import body_parts, json_text
+from pipeline.ingest.body_parts import Parts
+from pipeline.ingest.clear_noes import refusing
 from pipeline.ingest.event_bodies import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX, BatchHead, SegmentEvent
 from pipeline.ingest.event_mapping import EventMapper
 from pipeline.ingest.group_mapping import account_of
-from pipeline.ingest.refusal import FieldError, NotJsonError, RefusedError, invalid, malformed
+from pipeline.ingest.refusal import FieldError, RefusedError, invalid
 from pipeline.ports import Clock, Outbound
 from pipeline.settings import Settings
 from topics.catalog import FEEDBACK_EVENTS, IDENTITY_EVENTS
@@ -62,19 +65,24 @@ CONFIRMED_WITHIN_S: Final = 2.0
 _RETRY_AFTER_S: Final = "2"
 _ERRORS_MAX: Final = 20
 
-_SHAPE: Final = 'send one event, or {"batch": [event, …]}'
-
 Headers = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """One event on its way; without records it was rejected."""
+    """One event on its way. Of a rejected one, `records` are what it clearly refuses: see `pipeline.ingest.clear_noes`.
+    """
 
     type: str
     message_id: str | None
     records: tuple[Outbound, ...] = ()
     errors: tuple[FieldError, ...] = ()
+    #: Why it is rejected, None where it is not.
+    refused: RefusedError | CodecError | Problem | None = None
+    #: Whether that is so of the whole body.
+    whole: bool = False
+    #: Of a rejected one, the purposes that it refuses.
+    noes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     taken: bool = False
     #: Topic, partition and offset of each record that the broker has taken.
@@ -86,11 +94,11 @@ class _Outcome:
 
     @property
     def status(self) -> str:
-        if not self.records:
-            return REJECTED
-        if not self.taken:
+        if self.records and not self.taken:
             return NOT_TAKEN
-        return ACCEPTED if self.confirmed or self.speaks is None else NOT_IN_FORCE
+        if self.speaks is not None and not self.confirmed:
+            return NOT_IN_FORCE
+        return ACCEPTED if self.refused is None else REJECTED
 
     def told(self) -> dict[str, Any]:
         body: dict[str, Any] = {"message_id": self.message_id, "status": self.status}
@@ -98,6 +106,8 @@ class _Outcome:
             body["errors"] = [{"pointer": one.pointer, "message": one.message} for one in self.errors]
         if self.warnings:
             body["warnings"] = self.warnings
+        if self.noes:
+            body["applied"] = self.noes
         return body
 
 
@@ -132,15 +142,15 @@ class EventsEndpoint:
     async def _taken(self, request: Request, type_: str | None) -> list[_Outcome]:
         headers = request.headers
         body = await json_body.read(request, BATCH_BYTES_MAX, plain=True)
-        raw, head, single = _split(body, type_)
-        grant = self._keys.check(headers, EVENTS_WRITE, head.write_key)
-        tenant = named_tenant(grant, headers, self._settings.tenant)
+        parts = body_parts.parts(body, type_)
+        head, wrong = _head(parts, len(body))
+        tenant = named_tenant(self._keys.check(headers, EVENTS_WRITE, head.write_key), headers, self._settings.tenant)
         live = self._world.live(tenant)
         shown = tenant if live else OTHER_TENANTS
         try:
-            self._quotas.sending(tenant, len(raw))
+            self._quotas.sending(tenant, len(parts.events))
         except Problem:
-            self._metrics.of_tenant(shown, "event", "over_quota", len(raw))
+            self._metrics.of_tenant(shown, "event", "over_quota", len(parts.events))
             raise
         rules = live.policy.identity if live else DEFAULT
         mapper = EventMapper(
@@ -151,35 +161,58 @@ class EventsEndpoint:
         now_ms = self._clock.now_ms()
         trace = headers_for(headers.get("traceparent"))
         outcomes = [
-            self._map(mapper, data, head, now_ms, trace, "" if single else f"/batch/{index}")
-            for index, data in enumerate(raw)
+            self._map(mapper, data, parts, head, wrong, now_ms, trace, "" if parts.single else f"/batch/{index}")
+            for index, data in enumerate(parts.events[:BATCH_EVENTS_MAX])
         ]
         await self._publish(outcomes)
         for status, count in Counter(outcome.status for outcome in outcomes).items():
             self._metrics.of_tenant(shown, "event", status, count)
+        if wrong is not None and not any(outcome.noes for outcome in outcomes):
+            raise wrong
         return outcomes
 
     def _map(
-        self, mapper: EventMapper, data: msgspec.Raw, head: BatchHead, now_ms: int, trace: Headers, at: str
+        self, mapper: EventMapper, data: bytes, parts: Parts, head: BatchHead, wrong: RefusedError | Problem | None,
+        now_ms: int, trace: Headers, at: str,
     ) -> _Outcome:
+        """One event. `wrong`: what is wrong with all of the body. Of what is not accepted, what it refuses is."""
         outcome = _Outcome("unknown", None)
         try:
-            if len(memoryview(data)) > EVENT_BYTES_MAX:
+            if wrong is not None:
+                raise wrong
+            if len(data) > EVENT_BYTES_MAX:
                 raise invalid(FieldError("", f"an event has at most {EVENT_BYTES_MAX} bytes"))
-            event = head.completed(json_text.parse(SegmentEvent, bytes(data)))
+            event = head.completed(json_text.parse(SegmentEvent, data))
             outcome.type = event.type
             outcome.message_id = event.message_id or _made_up_id()
             mapped = mapper.map(event, now_ms, outcome.message_id)
             outcome.warnings = mapped.warnings
             outcome.records = tuple(self._record(event, trace, outcome) for event in mapped.events)
-        except RefusedError as refused:
-            if isinstance(refused, NotJsonError) and not at:
-                raise
-            errors = refused.errors or (FieldError("", refused.detail),)
-            outcome.errors = tuple(FieldError(at + one.pointer, one.message) for one in errors)
-        except CodecError as error:
-            outcome.errors = (FieldError(at, error.detail),)
+        except (RefusedError, CodecError, Problem) as refused:
+            errors = () if isinstance(refused, CodecError) else refused.errors
+            outcome.errors = tuple(FieldError(at + one.pointer if refused is not wrong else one.pointer, one.message)
+                                   for one in errors) or (FieldError(at, refused.detail),)
+            outcome.refused = refused
+            outcome.whole = parts.single or refused is wrong
+            self._apply_noes(mapper, data, parts, now_ms, trace, outcome)
         return outcome
+
+    def _apply_noes(
+        self, mapper: EventMapper, data: bytes, parts: Parts, now_ms: int, trace: Headers, outcome: _Outcome
+    ) -> None:
+        outcome.speaks, outcome.records = None, ()
+        left = refusing(data, b"{}" if parts.single else parts.head)
+        if left is None:
+            return
+        mapped = mapper.noes(left, now_ms, outcome.message_id or _made_up_id())
+        outcome.records = tuple(self._record(event, trace, outcome) for event in mapped.events)
+        outcome.noes = list(dict.fromkeys(
+            key_of(one.purpose, one.channel) for event in mapped.events if isinstance(event, IdentityEvent)
+            for one in event.consent))
+        if outcome.noes:
+            outcome.message_id = outcome.message_id or left.message_id
+            outcome.warnings = [*mapped.warnings, "what the event clearly refuses was applied, and nothing else of it: "
+                                "correct it, and send it again"]
 
     async def _publish(self, outcomes: Sequence[_Outcome]) -> None:
         confirmations = self._asker.confirmations
@@ -241,63 +274,42 @@ class EventsEndpoint:
                 headers={"Retry-After": _RETRY_AFTER_S}, extra=told,
             )
         if counts[REJECTED] == len(outcomes):
-            errors = [error for outcome in outcomes for error in outcome.errors]
-            raise invalid(*errors[:_ERRORS_MAX])
+            raise _refusal(outcomes, told)
         if status == OK:
             told["success"] = True
         return Response(msgspec.json.encode(told), status, media_type="application/json")
 
 
-def _split(body: bytes, type_: str | None) -> tuple[list[msgspec.Raw], BatchHead, bool]:
-    """The events as they stand in the body, what holds for all of them, and whether it is a single one."""
+def _head(parts: Parts, body_bytes: int) -> tuple[BatchHead, RefusedError | Problem | None]:
+    """What holds for every event, and why none of the body may be accepted, None where they may."""
+    wrong: RefusedError | Problem | None = parts.wrong
+    head = BatchHead()
     try:
-        top, events = _parts(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        top, events = _parts_leniently(body)
-    if events is None:
-        if len(body) > EVENT_BYTES_MAX:
-            raise Problem(problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
-        if type_ is not None:
-            top = {"type": msgspec.Raw(msgspec.json.encode(type_)), **top}
-            body = msgspec.json.encode(top)
-        head = json_text.parse(BatchHead, msgspec.json.encode({
-            name: value for name, value in top.items() if name == "writeKey"}))
-        return [msgspec.Raw(body)], head, True
-    if not 1 <= len(events) <= BATCH_EVENTS_MAX:
-        raise invalid(FieldError("/batch", f"has {len(events)} events: send 1 to {BATCH_EVENTS_MAX}"))
-    return events, json_text.parse(BatchHead, msgspec.json.encode(top)), False
+        head = json_text.parse(BatchHead, parts.head)
+    except RefusedError as error:
+        wrong = wrong or error
+        with suppress(RefusedError):
+            head = BatchHead(write_key=json_text.parse(BatchHead, parts.key).write_key)
+    if parts.single and body_bytes > EVENT_BYTES_MAX:
+        wrong = wrong or Problem(
+            problems.BODY_TOO_LARGE, f"An event has at most {EVENT_BYTES_MAX} bytes; send a batch.")
+    elif not parts.single and not 1 <= len(parts.events) <= BATCH_EVENTS_MAX:
+        wrong = wrong or invalid(
+            FieldError("/batch", f"has {len(parts.events)} events: send 1 to {BATCH_EVENTS_MAX}"))
+    return head, wrong
 
 
-_Parts = tuple[dict[str, msgspec.Raw], list[msgspec.Raw] | None]
-
-
-def _parts(body: bytes) -> _Parts:
-    """The body's members but `batch`, and the events of that, all as they stand in it."""
-    pointer = ""
-    try:
-        top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        pointer = "/batch"
-        return top, msgspec.json.decode(top.pop("batch"), type=list[msgspec.Raw]) if "batch" in top else None
-    except msgspec.ValidationError as error:
-        raise invalid(FieldError(pointer, _SHAPE)) from error
-
-
-def _parts_leniently(body: bytes) -> _Parts:
-    """The same of a body in which something is no strict JSON, most often a cut-off emoji: the one event that has it
-    shall be refused, not all of them."""
-    try:
-        top = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise malformed(str(error)) from error
-    if not isinstance(top, dict):
-        raise invalid(FieldError("", _SHAPE))
-    events = top.pop("batch", None)
-    if events is not None and not isinstance(events, list):
-        raise invalid(FieldError("/batch", _SHAPE))
-    return (
-        {name: msgspec.Raw(json.dumps(value).encode()) for name, value in top.items()},
-        None if events is None else [msgspec.Raw(json.dumps(event).encode()) for event in events],
-    )
+def _refusal(outcomes: Sequence[_Outcome], told: Mapping[str, Any]) -> Problem:
+    """The problem of a body of which nothing is accepted; with what was applied of it, where something was."""
+    first = outcomes[0].refused
+    if isinstance(first, Problem):
+        problem = first
+    elif outcomes[0].whole and isinstance(first, RefusedError):
+        problem = problems.of_refused(first)
+    else:
+        errors = [error for outcome in outcomes for error in outcome.errors]
+        problem = problems.of_refused(invalid(*errors[:_ERRORS_MAX]))
+    return replace(problem, extra=told) if any(outcome.noes for outcome in outcomes) else problem
 
 
 def _said(event: IdentityEvent) -> bytes:

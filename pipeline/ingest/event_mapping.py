@@ -6,16 +6,17 @@ Raw identifiers are hashed and personal fields dropped here; nothing of either i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from pipeline.core.consent.answers import ANSWERS_MAX
 from pipeline.core.hashing import digest
 from pipeline.core.identity.identifiers import key_of
 from pipeline.core.identity.identity_rules import DEFAULT, USER_ID
 from pipeline.core.keys import is_account
-from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.bounds import CONSENTS_PER_EVENT_MAX, NAME_CHARS_MAX
 from pipeline.core.model.definitions import Policy
 from pipeline.core.model.records import (
     COUNTED,
@@ -106,6 +107,44 @@ class EventMapper:
                                    consent=self._of_browser(received_ms), source=GPC_SOURCE, earlier=earlier)
                 mapped.events = [no, *mapped.events]
         return mapped
+
+    def noes(self, event: SegmentEvent, received_ms: int, made_up_id: str) -> Mapped:
+        """Of what `clear_noes.refusing` left of an event that cannot be accepted: what is refused in it, of whom it can
+        be told; nothing that permits. No event where nothing is."""
+        id_ = event.message_id or made_up_id
+        if len(id_) > NAME_CHARS_MAX or found_in(id_):
+            id_ = digest("event", id_)
+        try:
+            at_ms = moment_ms(event, received_ms, [])
+        except RefusedError:
+            at_ms = received_ms
+        warnings: list[str] = []
+        said = Said(event, id_, at_ms, source_of(event.context, []), warnings)
+        events: list[IdentityEvent | FeedbackEvent] = []
+        who = self._person(event, warnings)
+        if who is not None:
+            grants = [*self._noes_of(said, "consent"), *self._of_browser(received_ms)]
+            events += [one.identity(self._tenant, who, IdentityKind.CONSENT, consent=some)
+                       for one, some in _apart(said, grants)]
+        if event.type == "group" and event.group_id is not None:
+            grants = self._noes_of(said, "accountConsent")
+            try:
+                account = self._account_of(event.group_id, "/groupId")
+            except RefusedError:
+                grants = []
+            for one, some in _apart(replace(said, id=f"{id_}/account"), grants):
+                of_account = account_event(one.id, self._tenant, account, {}, some, at_ms, said.source, [])
+                events += [of_account] if of_account is not None else []
+        return Mapped(events, warnings)
+
+    def _noes_of(self, said: Said, part: Literal["consent", "accountConsent"]) -> list[ConsentGrant]:
+        """As many as a profile keeps; those of the live policy's purposes first, as others bind nobody."""
+        try:
+            grants = [one for one in said.consent(self._policy, part) if not one.granted]
+        except RefusedError:
+            return []
+        known = self._policy.purposes if self._policy is not None else {}
+        return sorted(grants, key=lambda one: one.purpose not in known)[:ANSWERS_MAX]
 
     def _of_browser(self, received_ms: int) -> list[ConsentGrant]:
         return [ConsentGrant(name, False, received_ms, source=GPC_SOURCE) for name in self._refused]
@@ -309,6 +348,15 @@ class EventMapper:
             if name is not None and name not in known:
                 said.warnings.append(f"properties.{what} is none of the live policy ({', '.join(sorted(known)[:20])}): "
                                      "the decision's own is taken, where it is remembered")
+
+
+def _apart(said: Said, grants: list[ConsentGrant]) -> Iterator[tuple[Said, list[ConsentGrant]]]:
+    """Statements in as many events as they need, each with an id of its own: what it says is part of it, so that the
+    event itself, sent again once it is corrected, is another."""
+    for start in range(0, len(grants), CONSENTS_PER_EVENT_MAX):
+        some = grants[start : start + CONSENTS_PER_EVENT_MAX]
+        content = "".join(sorted(f"{one.purpose}/{one.channel}/{one.basis}/" for one in some))
+        yield replace(said, id=f"{said.id}/no/{digest('noes', content)[:16]}"), some
 
 
 def _updates_consent(event: SegmentEvent) -> bool:

@@ -177,12 +177,13 @@ async def test_a_wrong_field_is_named(
 
 
 async def test_what_is_said_twice_is_refused(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
-    """Of a no and a yes the last one would win."""
+    """Of a no and a yes the last one would win; the no is applied, as whatever is in doubt is one."""
     body = ('{"type": "identify", "userId": "a", "context": {"consent": {"categoryPreferences": '
             '{"personalization": false, "personali\\u007aation": true}}}}')
     reply = await client.post(PATH, content=body, headers={"content-type": "application/json"})
     assert reply.status_code == 422 and "names 'personalization' twice" in reply.json()["detail"]
-    assert bridge.wire.published == []
+    [no] = bridge.events()
+    assert [(one.purpose, one.granted) for one in no.consent] == [("personalization", False)]
 
 
 async def test_an_oversized_event_in_a_batch_is_rejected_alone(client: httpx.AsyncClient) -> None:
