@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipeline.codecs import positions
 from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.rules import readers
-from pipeline.ingest.field_types import Id, Name, id_text, impersonal, unfit
+from pipeline.ingest.field_types import Id, Name, id_text, impersonal, no_object, unfit
 
 #: The most a decision request may hold; generous for a page, small beside a record's limit.
 BODY_BYTES_MAX: Final = 65_536
@@ -44,6 +44,7 @@ def _plain(attributes: dict[str, Any]) -> dict[str, Any]:
 Scalars = Annotated[
     dict[Name, Any],
     AfterValidator(_plain),
+    BeforeValidator(no_object),
     Field(max_length=ATTRIBUTES_MAX),
     WithJsonSchema({
         "type": "object",

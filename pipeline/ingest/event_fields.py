@@ -149,10 +149,11 @@ class Said:
         rest = dict(properties)
         item_id = next((self._id(rest, key) for key in ITEM_IDS if rest.get(key) not in (None, "")), None)
         decision_id, placement, channel = (self._id(rest, key) for key in ABOUT_IT)
-        value = rest.get("value", rest.get("revenue"))
+        worth = "value" if "value" in rest else "revenue"
+        value = rest.get(worth)
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         if number is None and value is not None:
-            self.warnings.append("properties.value is kept as a property only: it is not a number")
+            self.warnings.append(f"properties.{worth} is kept as a property only: it is not a number")
         return FeedbackEvent(
             self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
             rest, self.source, who.earlier,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pipeline.core.model.bounds import NAME_CHARS_MAX
+from pipeline.core.model.bounds import NAME_CHARS_MAX, TEXT_CHARS_MAX
 from pipeline.core.model.definitions import Attribute
 from pipeline.core.model.records import Scalar
 from pipeline.core.rules.readers import shape
@@ -87,7 +87,11 @@ def listed(value: Any, attribute: Attribute | None) -> Any:
         raise ValueError("a list is kept where the live policy declares a list(string), and nowhere else")
     if not all(isinstance(one, str) and "," not in one and one.strip() for one in value):
         raise ValueError("a list(string) takes texts that are not empty and have no commas")
-    return ", ".join(value)
+    text = ", ".join(value)
+    if len(text) > TEXT_CHARS_MAX:
+        raise ValueError(f"the texts of a list(string) have at most {TEXT_CHARS_MAX} characters in all, counting two "
+                         "between one and the next")
+    return text
 
 
 def _refused(name: str, value: Any, personal: frozenset[str], so_far: int) -> str | None:

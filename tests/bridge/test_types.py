@@ -106,7 +106,7 @@ async def test_a_list_of_texts_is_the_same_as_a_trait_and_in_a_request(
     assert request.attributes == {"likes": kept}
 
 
-@pytest.mark.parametrize("sent", [[1], ["a,b"], [" "], [["a"]], ["x" * 2_000]])
+@pytest.mark.parametrize("sent", [[1], ["a,b"], [" "], [["a"]], ["x" * 2_000], ["x" * 9] * 200])
 async def test_a_list_that_cannot_be_kept_is_refused_in_a_request_and_dropped_as_a_trait(
     bridge: BridgeDouble, sent: Any
 ) -> None:
@@ -115,6 +115,7 @@ async def test_a_list_that_cannot_be_kept_is_refused_in_a_request_and_dropped_as
         reply = await client.post("/personalization/decide", json=decide_body(attributes={"likes": sent}))
     [error] = reply.json()["errors"]
     assert reply.status_code == 422 and error["pointer"] == "/context/attributes/likes"
+    assert "a text has" not in error["message"], "it is a list"
     assert f"traits.likes was dropped: {error['message']}" in trait.json()["events"][0]["warnings"]
 
 
@@ -157,3 +158,26 @@ async def test_the_openapi_document_says_that_lists_are_taken(bridge: BridgeDoub
         document = (await client.get("/openapi.json")).json()
     attributes = document["components"]["schemas"]["Situation"]["properties"]["attributes"]
     assert "array" in [one["type"] for one in attributes["additionalProperties"]["anyOf"]]
+
+
+async def test_attributes_that_are_not_there_are_none_however_that_is_written(bridge: BridgeDouble) -> None:
+    absent: list[Any] = [None, [], {}]
+    async with bridge.client() as client:
+        for number, nothing in enumerate(absent):
+            body = decide_body(attributes=nothing) | {"request_id": f"r{number}"}
+            assert (await client.post("/personalization/decide", json=body)).status_code == 200
+        for wrong in ([1], "a", 5):
+            reply = await client.post("/personalization/decide", json=decide_body(attributes=wrong))
+            assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "/context/attributes")
+            for name in ("traits", "properties"):
+                event = {"type": "identify", "userId": "ann", name: wrong}
+                assert (await client.post("/v1/events", json=event)).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["value", "revenue"])
+async def test_a_worth_that_is_no_number_is_warned_of_by_its_name(bridge: BridgeDouble, name: str) -> None:
+    async with bridge.client() as client:
+        reply = await client.post("/v1/events", json={
+            "type": "track", "event": "Paid", "userId": "ann", "properties": {name: "much"}})
+    assert reply.json()["events"][0]["warnings"] == [
+        f"properties.{name} is kept as a property only: it is not a number"]
