@@ -17,10 +17,24 @@ __all__ = ["found_in", "masked"]
 _DECODED_MAX: Final = 3
 
 _PART: Final = r"[^\s@,;:<>()\[\]\"'&=?/]"
-_EMAIL: Final = re.compile(rf"(\"[^\"@]{{1,64}}\"|{_PART}{{1,64}})@{_PART}{{1,253}}\.[^\W\d_][\w-]{{1,62}}")
+#: From its first character and never tried again from another: linear however long a text is.
+_LOCAL: Final = rf"(\"[^\"@]{{1,64}}\"|(?<!{_PART}){_PART}++)"
+#: With a domain; with a host of one name (three letters at least: `logo@2x` and `a@b` are none) or a literal address.
+_EMAIL: Final = re.compile(
+    rf"{_LOCAL}(?:(?:@+|\s{{1,2}}@+\s{{1,2}}){_PART}{{1,253}}\.[^\W\d_][\w-]{{1,62}}"
+    r"|@+(?:\[[0-9A-Za-z:.]{2,45}\]|[^\W\d_][\w-]{2,62}))")
+#: How the sign of an address is written where it must not be seen.
+_AT: Final = re.compile(r"\s?[(\[{]\s?(?:at|@)\s?[)\]}]\s?|=40(?=[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2})", re.IGNORECASE)
+_DOT: Final = re.compile(r"\s?[(\[{]\s?(?:dot|punkt|point|punto)\s?[)\]}]\s?", re.IGNORECASE)
+#: A character by its number, as JavaScript and others write it.
+_ESCAPE: Final = re.compile(r"(?:%u|\\u)([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 #: With the country's code, or with an area code set apart: digits alone are ids.
 _PHONE: Final = re.compile(
-    r"(?<![\w.+-])(?:\+|00|tel:\+?)[1-9][\d ()./-]{6,20}\d|(?<![\w.+-])\(?0\d{2,5}\)?[ /-]\d[\d -]{4,10}\d(?![\w-])")
+    r"(?<![\w.+-])(?:\+|00|tel:\+?)[1-9][\d ()./-]{6,20}\d|(?<![\w.+-])\(?0\d{2,5}\)?[ /-]\d[\d .-]{4,12}\d(?![\w-])")
+#: But for the mobile numbers of some countries, with their code and no sign before it.
+_MOBILE: Final = re.compile(
+    r"(?<![\w.+-])(?:49(?:15\d|16[023]|17\d)\d{7,8}|436[5-9]\d{7,9}|417[4-9]\d{7}|33[67]\d{8}|447\d{9}|393[1-9]\d{7,8}"
+    r"|34[67]\d{8}|316\d{8}|324[5-9]\d{7}|48[5-8]\d{8})(?![\w-]|\.\d)")
 _DATE: Final = re.compile(r"00?\d{0,2}[-/. ]\d\d?[-/. ]\d{2,4}")
 #: How long a bank account's number is, by its country (the registry of ISO 13616): those of SEPA and a few more.
 _IBAN_CHARS: Final = {
@@ -35,8 +49,11 @@ _IBAN: Final = {
     country: re.compile(rf"(?:[A-Z0-9] ?){{{chars - 1}}}[A-Z0-9](?![A-Za-z0-9])")
     for country, chars in _IBAN_CHARS.items()
 }
-#: In groups, as they are printed, and with its check digit right (ISO 7812): sixteen digits in a row are an id.
-_CARD: Final = re.compile(r"(?<![\w-])\d{4}([ -])(?:\d{4}\1\d{4}\1\d{1,7}|\d{6}\1\d{4,5})(?![\w-])")
+#: With its check digit right (ISO 7812): in groups, as they are printed; in a row where it begins as those of a large
+#: scheme do and is as long (Visa, Mastercard, American Express, Discover). Any other digits in a row are an id.
+_CARD: Final = re.compile(
+    r"(?<![\w-])(?:\d{4}([ -])(?:\d{4}\1\d{4}\1\d{1,7}|\d{6}\1\d{4,5})|4\d{15}|5[1-5]\d{14}"
+    r"|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}|6(?:011|5\d\d)\d{12})(?![\w-])")
 
 
 def found_in(text: str) -> str:
@@ -50,6 +67,8 @@ def found_in(text: str) -> str:
         return "a bank account's number"
     if any(_is_card(one.group()) for one in _CARD.finditer(plain)):
         return "a card's number"
+    if any(not _is_ean(one.group()) for one in _MOBILE.finditer(plain)):
+        return "a phone number"
     return "a phone number" if any(not _DATE.fullmatch(one.group()) for one in _PHONE.finditer(plain)) else ""
 
 
@@ -59,6 +78,7 @@ def masked(text: str) -> str:
         return text
     plain = _EMAIL.sub("[email]", _plain(text))
     plain = _CARD.sub(lambda one: "[card]" if _is_card(one.group()) else one.group(), _without_ibans(plain))
+    plain = _MOBILE.sub(lambda one: one.group() if _is_ean(one.group()) else "[phone]", plain)
     return _PHONE.sub("[phone]", plain)
 
 
@@ -82,10 +102,22 @@ def _is_card(text: str) -> bool:
     return sum(digits[::2]) % 10 == -sum(sum(divmod(2 * one, 10)) for one in digits[1::2]) % 10
 
 
+def _is_ean(digits: str) -> bool:
+    """Whether they are an article's number (GTIN of 12 to 14 digits), by the check digit."""
+    weighed = sum(int(one) * (3 if place % 2 else 1) for place, one in enumerate(reversed(digits)))
+    return 12 <= len(digits) <= 14 and weighed % 10 == 0
+
+
 def _plain(text: str) -> str:
     plain = unicodedata.normalize("NFKC", text)
     for _ in range(_DECODED_MAX):
-        if "%" not in plain:
+        if "%" not in plain and "\\" not in plain:
             break
+        plain = _ESCAPE.sub(lambda one: chr(int(one[1] or one[2], 16)), plain)
         plain = unicodedata.normalize("NFKC", unquote(plain))
-    return unescape(plain) if "&" in plain else plain
+    plain = unescape(plain) if "&" in plain else plain
+    if "=40" in plain or any(sign in plain for sign in "([{"):
+        found = _AT.sub("@", plain)
+        # What may be the end of a sentence, or an abbreviation, is as it was where it makes no address.
+        plain = _DOT.sub(".", found) if found != plain else plain
+    return plain

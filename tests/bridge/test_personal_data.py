@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.bridge.operations import table
 from pipeline.ingest import account_import, consent_import
+from pipeline.ingest.consent_bodies import Statement
 from pipeline.ingest.consent_import import Format
 from pipeline.ingest.personal_texts import found_in, masked
 from tests.bridge.pipeline_double import BridgeDouble
@@ -32,6 +34,16 @@ SPELLINGS = {
     "phone in a text": f"Call {PHONE} now", "phone in a path": f"/u/{PHONE}/x", "entity": "ada.planted&#64;example.com",
     "account": "DE89370400440532013000", "account in groups": "pay to GB12 DE89 3704 0044 0532 0130 00 ABC",
     "card": "4111 1111 1111 1111", "card in a text": "by 4111-1111-1111-1111.",
+}
+#: How else the same is written.
+MORE = {
+    "host": "ada.planted@localhost", "host of one name": "ada.planted@example", "literal": "ada.planted@[10.0.0.1]",
+    "two signs": "ada.planted@@example.com", "apart": "ada.planted @ example.com",
+    "hidden": "ada.planted(at)example.com", "hidden more": "ada.planted [at] example [dot] com",
+    "quoted-printable": "ada.planted=40example.com", "script": "ada.planted%u0040example.com",
+    "JSON twice": "ada.planted\\u0040example.com", "C": "ada.planted\\x40example.com", "dots": "0151-234.567.84",
+    "no sign": "4915123456785", "British": "447911123456", "card in a row": "4111111111111111",
+    "Amex": "378282246310005", "Mastercard": "2221000000000009",
 }
 #: What must be nowhere, however it was spelt.
 PLANTED = ("planted", "15123456789", "370400440532", "3704 0044 0532", "1111 1111", "1111-1111")
@@ -157,9 +169,21 @@ def test_nothing_personal_goes_on_by_an_import(said: str) -> None:
     "Order Completed", "/products/12345678", "2026-01-31", "2026-01-31T08:00:00Z", "v1.2.3", "m-4711-0815",
     "00000000-0000-0000-0000-000000000001", "sku 0815 4711", "a@b", "x @ y", "1.234.567,89", "10:30 - 11:45",
     "user-17", "550e8400-e29b-41d4-a716-446655440000", "100% cotton", "%zz", "@handle", "50+ offers", "+1", "++",
-    "DE89370400440532013001", "4111 1111 1111 1112", "4111111111111111", "AB12CD34EF56GH78", "a&amp;b", "DE89"])
+    "DE89370400440532013001", "4111 1111 1111 1112", "4111111111111112", "4006381333931",
+    "4912345678904", "1700000000000", "1234567890123456", "100000000000017", "2026013112345678", "logo@2x",
+    "a[0] (at home)", "{at}", "width=40px", "w=40", "C:\\users\\x40", "meet (at 5)", "GA1.2.1234567890.1700000000",
+    "491512345678-1", "AB12CD34EF56GH78", "a&amp;b", "DE89"])
 def test_ordinary_texts_are_not_taken_for_personal_ones(text: str) -> None:
     assert found_in(text) == "" and masked(text) == text
+
+
+@pytest.mark.parametrize("text", list(MORE.values()))
+def test_other_spellings_are_found_and_masked(text: str) -> None:
+    for whole in (text, f"to {text} now", f"/u/{text}/x"):
+        assert found_in(whole), whole
+        assert found_in(masked(whole)) == "" and text not in masked(whole), masked(whole)
+    with pytest.raises(ValidationError):
+        Statement.model_validate({"granted": True, "proof": text})
 
 
 @given(st.text(max_size=30), st.sampled_from(list(SPELLINGS.values())), st.text(max_size=30))
