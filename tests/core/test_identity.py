@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
@@ -60,6 +61,39 @@ def test_a_key_is_the_tenant_and_a_truncated_hmac() -> None:
 def test_what_stands_for_nobody_is_refused(value: str) -> None:
     with pytest.raises(IdentifierError, match=r"stands for nobody|is empty"):
         subject_key(KEY, "shop", "user_id", value)
+
+
+@pytest.mark.parametrize("value", [
+    "@@UID@@", "##uid##", "|UID|", "||uid||", "~id~", "$1", "$12", "YOUR_USER_ID", "your-id-here", "Insert user id",
+    "enter your email here", "user", "Customer", "test", "demo", "xxx", "XXXX-XXXX", "undefined undefined", "null-null",
+    "undefined/null", "11111111-1111-1111-1111-111111111111", "AAAAAAAA-AAAA-AAAA-AAAA-AAAAAAAAAAAA",
+    "{11111111-1111-1111-1111-111111111111}", "123e4567-e89b-12d3-a456-426614174000", "0x0", "0X00", "0e0", "0.0E+00",
+    "1970-01-01", "1970-01-01T00:00:00Z", "0001-01-01 00:00:00", "function", "function () { return id }", "() => id",
+    "System.Object", "java.lang.Object@1b6d3586", "sha256()", "getUserId()", "md5(email)", "crypto.randomUUID()",
+    hashlib.sha256(b"test").hexdigest(),
+])
+@pytest.mark.parametrize("type_", ["user_id", "anonymous_id", "device", "crm_id", "external_id"])
+def test_what_is_to_be_filled_in_or_computed_is_nobody(type_: str, value: str) -> None:
+    with pytest.raises(IdentifierError, match="stands for nobody"):
+        normalised(type_, value)
+
+
+@pytest.mark.parametrize("value", [
+    "user-1", "test1", "test-user-17", "usher", "tester-ann", "xx7", "xavier", "max", "$", "~ann", "a|b", "|",
+    "your-shop-1", "11111111", "11111111-1111-1111-1111-111111111112", "0x1f", "0e1f", "1970-01-02", "1970-01-01-17",
+    "functional", "systems.ann", "ann(1)", "sha256", "com.shop.user17", "null-17", "id-user17", "unknown pleasures",
+    "entertainment-id", "1.5", "17.01", "1.0.0",
+])
+def test_what_may_be_somebody_s_id_is_taken(value: str) -> None:
+    assert normalised("user_id", value) == value
+
+
+@pytest.mark.parametrize("value", ["8990378.0", "17,00", "+17.0", "0017.000"])
+@pytest.mark.parametrize("type_", ["user_id", "device", "crm_id"])
+def test_a_number_that_a_spreadsheet_wrote_out_says_what_to_write(type_: str, value: str) -> None:
+    with pytest.raises(IdentifierError, match="whole number with decimals") as caught:
+        normalised(type_, value)
+    assert value not in str(caught.value)
 
 
 @pytest.mark.parametrize(("type_", "value", "says"), [

@@ -11,7 +11,9 @@ from pipeline.codecs import avro
 from pipeline.core.identity.accounts import account_key
 from pipeline.core.model.records import FeedbackEvent
 from pipeline.core.model.values import astuple
-from pipeline.ingest import account_import
+from pipeline.ingest import account_import, consent_import
+from pipeline.ingest.consent_import import Format
+from pipeline.ingest.refusal import RefusedError
 from tests.ingest.test_event_mapping import KEY, NOW_MS, hash_of, identified, mapped
 from topics.catalog import FEEDBACK_EVENTS
 
@@ -76,3 +78,17 @@ def test_what_is_no_id_is_told_wherever_it_stands(given: Any) -> None:
 ])
 def test_what_has_no_id_is_told(body: dict[str, Any], said: str) -> None:
     assert any(one.startswith(said) for one in mapped(**body).warnings)
+
+
+@pytest.mark.parametrize("given", ["8990378.0", "8.99E+06", "8990378,00"])
+def test_a_number_that_a_spreadsheet_wrote_is_nobody_s_id_wherever_it_comes_in(given: str) -> None:
+    row = {"id": given, "type": "user_id", "purpose": "ads", "granted": "no", "at": "2023-07-22T04:26:40Z"}
+    in_csv = [",".join(row) + "\n", ",".join(f'"{cell}"' for cell in row.values()) + "\n"]
+    for lines, form in ((in_csv, Format.CSV), ([json.dumps(row)], Format.JSONL)):
+        found = consent_import.read(lines, form, False, KEY, "shop", None, NOW_MS)
+        assert found.records == [] and found.errors.lines[0].startswith("line") and given not in found.errors.lines[0]
+    lines = ["id,plan\n", f'"{given}",pro\n']
+    assert account_import.read(lines, True, KEY, "shop", None, NOW_MS).records == []
+    for body in ({"userId": given}, {"userId": None, "anonymousId": given}, {"type": "group", "groupId": given}):
+        with pytest.raises(RefusedError):
+            mapped(**body)

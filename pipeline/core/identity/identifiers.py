@@ -43,15 +43,41 @@ _BLOCKED: Final = frozenset({
     "placeholder", "todo", "infinity", "+infinity", "-infinity", "inf", "+inf", "-inf", "-nan", "#n/a", "#nv", "#ref!",
     "#name?", "#value!", "#getting_data", "%s", "%d", '""', "''", '"null"',
 })
+#: Words of forms and tests that stand for anybody. Not in an address: test@example.com may be a tester's.
+_ANYBODY: Final = frozenset({
+    "user", "visitor", "customer", "client", "member", "test", "tester", "testing", "testuser", "demo", "dummy",
+    "sample", "example", "foo", "bar", "foobar", "qwerty", "asdf", "object", "function", "array", "class", "symbol",
+    "promise",
+})
 #: The same hashed by who hashed what they did not have.
 _HASHED: Final = frozenset(
     hashlib.new(name, word.encode()).hexdigest() for name in ("md5", "sha1", "sha256", "sha512")
-    for one in ("", " ", "0", *_BLOCKED) for word in (one, one.upper(), one.capitalize())
+    for one in ("", " ", "0", *_BLOCKED, *_ANYBODY) for word in (one, one.upper(), one.capitalize())
 )
-_ZEROS: Final = re.compile(r"[0\-_.\s]*")
+#: Zeros, also in other writings of a number.
+_ZEROS: Final = re.compile(r"[0\-_.\s]*|[+-]?0x0+|[+-]?0[.,]?0*e[+-]?\d+", re.IGNORECASE)
+#: Somebody's name for what is to be filled in, and a row of one letter that stands for it.
+_TO_FILL_IN: Final = re.compile(
+    r"(?:your|insert|enter)[\s_-]+(?:[a-z]+[\s_-]+){0,4}(?:id|uid|uuid|guid|userid|user|name|email|phone|value|here)"
+    r"|your(?:user)?id|x{2,32}|x{1,12}(?:[-_.\s]x{1,12}){1,8}", re.IGNORECASE)
+#: Code where its result should be: a call without arguments or of a function that makes ids, a function's text, the
+#: name of a type or an object's address.
+_CODE: Final = re.compile(
+    r"[a-z_$][\w.$]*\(\)|(?:sha\d+|md5|hash|hex|uuid|guid|lower|upper|trim|concat|get\w*)\(.*\)|function\s*\w*\(.*"
+    r"|\(?\w*\)?\s*=>.*|(?:system|java|javax|kotlin|org|com)(?:\.\w+)*\.(?:object|string|guid|uuid|int32|int64|nullable\S*)"
+    r"(?:@[0-9a-f]+)?|\w+(?:\.\w+)+@[0-9a-f]{5,8}", re.IGNORECASE)
+#: A day that is the first there is to a computer: a date that was never set.
+_FIRST_DAY: Final = re.compile(r"(?:1970|0001)-01-01(?:[T ]00:00(?::00(?:\.0+)?)?\s?(?:Z|[+-]00:?00)?)?", re.IGNORECASE)
+#: A GUID of one digit or letter alone, and the ones that documentation shows.
+_SHOWN_GUID: Final = re.compile(
+    r"([0-9a-f])\1{7}(?:-\1{4}){3}-\1{12}|12345678-1234-1234-1234-1234567890(?:12|ab)|123e4567-e89b-12d3-a456-426614174000",
+    re.IGNORECASE)
+#: A whole number as a spreadsheet or a data frame writes it out.
+_DECIMAL: Final = re.compile(r"[+-]?\d+[.,]0+")
 #: A template that nobody filled in, a language's way to print nothing, a report's word for it.
 _PLACEHOLDER: Final = re.compile(
-    r"(\{.*\}|[$#@]\{.*\}|[$#@]?\[.*\]|%+[^%]*%+|<.*>|\(.*\)|\*\|.*\|\*|__.*__|\$[A-Za-z_].*|:[A-Za-z_]+|optional\(.*\)|some\(.*\))",
+    r"(\{.*\}|[$#@]\{.*\}|[$#@]?\[.*\]|%+[^%]*%+|<.*>|\(.*\)|\*\|.*\|\*|__.*__|(@@|##|\|\||!!|\|).+\2|~[A-Za-z_ ]+~"
+    r"|\$\d+|\$[A-Za-z_].*|:[A-Za-z_]+|optional\(.*\)|some\(.*\))",
     re.IGNORECASE)
 #: A format that nobody filled in (`%s`, `%1$d`, `%(name)s`), and what a spreadsheet shows in place of a value: an error
 #: (`#REF!`), a column that is too narrow, a number of which it has lost the digits (`1.5E+12`).
@@ -117,6 +143,10 @@ def normalised(type_: str, value: str, rules: IdentityRules = DEFAULT) -> str:
     if not text:
         raise IdentifierError("the value is empty: send the identifier, or leave the field out")
     _require_somebody(type_, text)
+    if _DECIMAL.fullmatch(text) and type_ not in (PHONE, EMAIL):
+        raise IdentifierError(
+            "the value is a whole number with decimals, as a spreadsheet or a data frame writes it: send it without "
+            "them, and keep the column as text")
     if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text):
         raise IdentifierError(
             "the value has control or invisible characters, or half a surrogate pair: send plain text")
@@ -148,7 +178,12 @@ def _stands_for_nobody(text: str, type_: str) -> bool:
         return True
     if _PLACEHOLDER.fullmatch(text) and not (type_ == DEVICE and _GUID.fullmatch(text)):
         return True
+    if any(one.fullmatch(text) for one in (_TO_FILL_IN, _CODE, _FIRST_DAY, _SHOWN_GUID)):
+        return True
     lowered = text.lower()
+    parts = re.split(r"[\s_\-/|,;:.]+", lowered)
+    if lowered in _ANYBODY or (len(parts) > 1 and all(one in _BLOCKED and one.isalpha() for one in parts)):
+        return True
     local, at, domain = lowered.partition("@")
     name = domain.rpartition(".")[0]
     return lowered in _BLOCKED or lowered in _HASHED or (
