@@ -32,6 +32,8 @@ from pipeline.ingest.refusal import FieldError, invalid
 ITEM_IDS: Final = ("item_id", "offer_id", "content_id", "action_id", "product_id", "promotion_id")
 #: What else is said about an item's showing.
 ABOUT_IT: Final = ("decision_id", "placement", "channel")
+#: What it is worth, the first that is there.
+WORTH: Final = ("value", "revenue")
 _SOURCE_CHARS_MAX: Final = 64
 
 
@@ -147,17 +149,27 @@ class Said:
     ) -> FeedbackEvent:
         """The event with what it says about an item moved from its properties to its own fields."""
         rest = dict(properties)
-        item_id = next((self._id(rest, key) for key in ITEM_IDS if rest.get(key) not in (None, "")), None)
+        named = [key for key in ITEM_IDS if rest.get(key) not in (None, "")]
+        self._synonyms_agree(rest, named)
+        item_id = self._id(rest, named[0]) if named else None
         decision_id, placement, channel = (self._id(rest, key) for key in ABOUT_IT)
-        worth = "value" if "value" in rest else "revenue"
-        value = rest.get(worth)
+        worth = [key for key in WORTH if rest.get(key) is not None]
+        self._synonyms_agree(rest, worth)
+        value = rest[worth[0]] if worth else None
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         if number is None and value is not None:
-            self.warnings.append(f"properties.{worth} is kept as a property only: it is not a number")
+            self.warnings.append(f"properties.{worth[0]} is kept as a property only: it is not a number")
         return FeedbackEvent(
             self.id, key_of(tenant, who), kind, self.at_ms, name, item_id, decision_id, placement, channel, number,
             rest, self.source, who.earlier,
         )
+
+    def _synonyms_agree(self, properties: dict[str, Scalar], named: list[str]) -> None:
+        """Of properties that say the same thing the first is taken; a warning where another says something else."""
+        for other in named[1:]:
+            if properties[other] != properties[named[0]]:
+                self.warnings.append(f"properties.{other} differs from properties.{named[0]}, which is taken: send one "
+                                     "of them, or both the same")
 
     def _id(self, properties: dict[str, Scalar], name: str) -> str | None:
         """Take an id out of the properties; what is none stays there, with a warning."""

@@ -136,6 +136,23 @@ async def test_an_alias_goes_to_the_identifier_given_up(bridge: BridgeDouble, cl
     assert event.alias_of == bridge.subject("ann")
 
 
+@pytest.mark.parametrize(("properties", "taken", "warned"), [
+    ({"offer_id": "b", "item_id": "a"}, ("a", None), ["properties.offer_id differs from properties.item_id"]),
+    ({"product_id": "b", "promotion_id": "c"}, ("b", None), ["properties.promotion_id differs"]),
+    ({"item_id": "a", "offer_id": "a", "content_id": ""}, ("a", None), []),
+    ({"item_id": "a", "revenue": 2, "value": 1}, ("a", 1.0), ["properties.revenue differs from properties.value"]),
+    ({"item_id": "a", "revenue": 1, "value": 1.0}, ("a", 1.0), []),
+])
+async def test_of_synonyms_that_contradict_each_other_the_answer_says_which_was_taken(
+    bridge: BridgeDouble, client: httpx.AsyncClient, properties: dict[str, Any], taken: tuple[str, float | None],
+    warned: list[str],
+) -> None:
+    reply = await client.post(PATH, json={"type": "track", "event": "click", "userId": "ann", "properties": properties})
+    [told], [event] = reply.json()["events"], bridge.events()
+    assert (reply.status_code, event.item_id, event.value) == (202, *taken)
+    assert [one[:len(said)] for one, said in zip(told.get("warnings", []), warned, strict=True)] == warned
+
+
 async def test_another_tenants_events_go_under_its_own_keys(bridge: BridgeDouble, client: httpx.AsyncClient) -> None:
     await client.post(PATH, json=click(), headers={"X-Tenant-Id": "bank"})
     assert bridge.events()[0].subject == bridge.subject("ann", tenant="bank")
