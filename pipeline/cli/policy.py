@@ -56,7 +56,7 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
 
     :param sweeping: whether it may remove a large part of the catalog.
     """
-    directory = _published(settings)
+    directory = published(settings)
     publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser(),
                           directory.counted(tenant))
     if publication.sweeping and not sweeping:
@@ -76,7 +76,7 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
     return publication
 
 
-def _published(settings: Settings) -> Directory:
+def published(settings: Settings) -> Directory:
     """What the topics hold, nothing of it made live here: whatever is live, another release can replace it.
 
     Waits as long as records keep coming. Exits with 1 where none do.

@@ -89,21 +89,7 @@ def prepare(settings: Settings, policy: Path | None) -> None:
             topic_admin.ensure_topics(settings)
         except topic_admin.TopicsError as error:
             raise fail(str(error)) from error
-        if policy is not None or not has_live_policy(settings):
+        if policy is not None or not policies.published(settings).activated(settings.tenant):
             # Standard output is for the ready line alone.
             with contextlib.redirect_stdout(sys.stderr):
                 policies.publish(policy or EXAMPLE_POLICY, settings.tenant, settings.bootstrap)
-
-
-def has_live_policy(settings: Settings) -> bool:
-    """Whether the tenant has one. Blocks until everything published was read."""
-    from pipeline.adapters.follower import Follower
-    from pipeline.policy.directory import Directory
-    from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
-
-    directory = Directory(loading=True)
-    follower = Follower(settings, (CATALOG_ITEMS, POLICY_RELEASES), directory.apply, directory.loaded)
-    follower.start()
-    follower.caught_up.wait(15)
-    follower.stop()
-    return directory.live(settings.tenant) is not None

@@ -125,6 +125,12 @@ class Directory:
                 return "", ()
             return known.policy.release if known.policy else "", tuple(known.bodies)
 
+    def activated(self, tenant: str) -> bool:
+        """Whether somebody made a release live, also one that is not there yet or cannot be used."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            return known is not None and bool(known.activations)
+
     def counted(self, tenant: str) -> dict[str, tuple[int, int]]:
         """Each behaviour key of the live release: when it began to be counted (epoch ms), and up to how many are kept;
         empty where none is live. While loading, of the newest activated release that this engine takes: what is wrong

@@ -100,6 +100,19 @@ def test_a_release_that_cannot_be_compiled_is_replaced(
     assert producer.sent
 
 
+def test_what_was_made_live_stands_whatever_became_of_it(
+        tmp_path: Path, producer: _Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nextbest up` publishes the example only where nobody has made anything live."""
+    assert not command.published(Settings()).activated("shop")
+    records = [one for one in _decoded(checked(tmp_path)) if one[1] == b"shop/@active"]
+    monkeypatch.setattr(_Follower, "records", records)
+    there = command.published(Settings())
+    assert there.activated("shop") and not there.activated("other")
+    monkeypatch.setattr(_Follower, "ends", False)
+    with pytest.raises(typer.Exit):
+        command.published(Settings())
+
+
 def test_signals_go_on_from_the_newest_release_that_could_be_live(tmp_path: Path) -> None:
     one = checked(tmp_path)
     [key] = [key for signal in one.policy.signals for key in signal.keys]
