@@ -104,8 +104,10 @@ def test_what_was_made_live_stands_whatever_became_of_it(
         tmp_path: Path, producer: _Producer, monkeypatch: pytest.MonkeyPatch) -> None:
     """`nextbest up` publishes the example only where nobody has made anything live."""
     assert not command.published(Settings()).activated("shop")
-    records = [one for one in _decoded(checked(tmp_path)) if one[1] == b"shop/@active"]
-    monkeypatch.setattr(_Follower, "records", records)
+    everything = _decoded(checked(tmp_path))
+    monkeypatch.setattr(_Follower, "records", [one for one in everything if one[1] != b"shop/@active"])
+    assert not command.published(Settings()).activated("shop")
+    monkeypatch.setattr(_Follower, "records", [one for one in everything if one[1] == b"shop/@active"])
     there = command.published(Settings())
     assert there.activated("shop") and not there.activated("other")
     monkeypatch.setattr(_Follower, "ends", False)
