@@ -5,6 +5,7 @@ One thread applies records; others read. A bad record keeps the previous version
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,11 @@ from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
+
+_log = logging.getLogger(__name__)
+
+#: Of items that are left out, so many are named in the log.
+_NAMED_MAX: Final = 10
 
 #: How the name of a release begins in what is told of problems.
 _RELEASE: Final = "release "
@@ -98,6 +104,7 @@ class Directory:
                 if known.policy is not None and known.live is None:
                     known.live = arrange(tenant, known.policy, known.items.values(), known.version,
                                          known.accounts)
+                    _say_left_out(known.live)
                 live = known.live
         return live
 
@@ -172,6 +179,15 @@ class Directory:
             problems |= {f"item {name}": "not live: decisions would take too long with it, see the problems of "
                          "placements" for name in live.left_out}
         return problems
+
+
+def _say_left_out(live: Live) -> None:
+    """What nobody who published by `nextbest policy publish` meets: its check refuses it."""
+    if live.left_out:
+        named = sorted(live.left_out)[:_NAMED_MAX]
+        _log.error("release %s of %s: %d items are not live, as decisions would take too long with them (%s%s): %s",
+                   live.release, live.tenant, len(live.left_out), ", ".join(named),
+                   ", …" if len(named) < len(live.left_out) else "", "; ".join(map(str, live.problems)))
 
 
 def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:

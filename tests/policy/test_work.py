@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from pipeline.core.decide.decision import decide
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import CatalogItem, PolicyRelease
 from pipeline.core.release import work
-from pipeline.core.rules.cel.cost import COST_MAX, DECISION_COST_MAX, EVENT_COST_MAX
+from pipeline.core.rules.cel.cost import DECISION_COST_MAX, EVENT_COST_MAX
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
 from pipeline.policy.definitions import PolicyDefinition
@@ -154,11 +153,15 @@ def test_a_release_past_the_bound_is_not_activated_by_a_worker() -> None:
     assert "for one event, more than" in directory.problems("shop")["release r2"]
 
 
-def test_items_past_the_bound_are_not_live_and_told_in_whatever_order_they_come() -> None:
+def test_items_past_the_bound_are_not_live_and_told_in_whatever_order_they_come(
+        caplog: pytest.LogCaptureFixture) -> None:
     items = {**_items(40), "small": {"eligibility": "profile.age > 3"}}
     lives = [_followed({}, items, names) for names in (list(items), [*items][::-1])]
     for directory in lives:
+        caplog.clear()
         live = directory.live("shop")
+        assert directory.live("shop") is live and len(caplog.messages) == 1, "said once"
+        assert "items are not live, as decisions would take too long with them (x" in caplog.text
         assert live is not None and "small" in live.items and 25 < len(live.items) < 32
         assert all(slot.cost <= DECISION_COST_MAX for slot in live.slots.values())
         told = directory.problems("shop")
@@ -175,15 +178,10 @@ def test_what_a_chain_leads_to_counts_and_goes() -> None:
     assert [one.path[1] for one in live.problems] == ["hero"] and 10 < len(live.items) < 32
 
 
-def test_what_is_allowed_takes_no_longer_than_a_decision_may() -> None:
-    """Measured: the worst that passes, with values that make it work, in time of this process."""
+def test_what_is_just_allowed_is_decided() -> None:
+    """With values that make it work as hard as it may."""
     live = made(_segments(14), _items(15))
     assert not live.problems and work.of_event(live.policy) > 0.9 * EVENT_COST_MAX
     traits = {"interests": Trait(",".join("x" for _ in range(256)), 1), "age": Trait(99, 1)}
-    profile = changed(agreed(), traits=traits)
-    took = []
-    for _ in range(3):
-        began = process_time()
-        decide(asked(), profile, live, 1_790_000_000_000)
-        took.append(process_time() - began)
-    assert min(took) < 0.5, f"a decision at the bound of {COST_MAX} took {min(took):.3f} s"
+    result = decide(asked(), changed(agreed(), traits=traits), live, 1_790_000_000_000)
+    assert result.error is None and len(result.candidates) == 15
