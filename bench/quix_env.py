@@ -20,22 +20,29 @@ def ensure(say: Callable[[str], None]) -> str:
     """Make the environment where it is missing or its lock has changed; returns its Python. Raises BenchError."""
     python = HOME / "bin" / "python"
     stamp = HOME / _STAMP
-    if stamp.exists() and stamp.read_bytes() == LOCK.read_bytes() and python.exists():
-        return str(python)
-    say(f"Making {HOME.name} for Quix Streams, once, about a minute")
-    shutil.rmtree(HOME, ignore_errors=True)
-    venv.create(HOME, symlinks=True, with_pip=False)
-    done = subprocess.run(
-        [
+    if not (stamp.exists() and stamp.read_bytes() == LOCK.read_bytes() and python.exists()):
+        say(f"Making {HOME.name} for Quix Streams, once, about a minute")
+        shutil.rmtree(HOME, ignore_errors=True)
+        venv.create(HOME, symlinks=True, with_pip=False)
+        said = _failed(
             sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input",
             "install", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", str(LOCK),
-        ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    if done.returncode != 0:
-        raise BenchError(f"{HOME.name} could not be made, see below; or run with --no-quix\n{done.stdout[-2_000:]}")
-    shutil.copyfile(LOCK, stamp)
+        )
+        if said is not None:
+            raise BenchError(f"{HOME.name} could not be made, see below; or run with --no-quix\n{said}")
+        shutil.copyfile(LOCK, stamp)
+    # What the app imports of ours may have come to need more: said now, not after a quarter of an hour.
+    said = _failed(str(python), "-c", "import bench.quix_app")
+    if said is not None:
+        raise BenchError(f"{LOCK.name} lacks something: add it to requirements-quix.in and run `make lock`\n{said}")
     return str(python)
+
+
+def _failed(*command: str) -> str | None:
+    """What a command said last before it failed; None: it did not."""
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+    return done.stdout[-2_000:] if done.returncode else None
 
 
 def version() -> str:
