@@ -18,6 +18,7 @@ COPY pipeline pipeline
 COPY topics topics
 COPY connectors connectors
 COPY replay_log replay_log
+COPY analysis analysis
 COPY schemas schemas
 COPY policy policy
 RUN tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir wheels . \
