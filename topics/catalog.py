@@ -212,6 +212,19 @@ SEGMENT_CHANGES: Final = Topic(
     doc="A profile entered or left a segment.",
 )
 
+JOURNEY_CHANGES: Final = Topic(
+    "journey.changes",
+    "subject's pseudonym",
+    "journey_change",
+    SUBJECT_PARTITIONS,
+    90 * DAY_MS,
+    segment_ms=DAY_MS,
+    awaited=False,
+    encrypted=True,
+    written_by=("inbox", "identity", "feedback", "requests"),
+    doc="A profile entered, went on in, or left a journey.",
+)
+
 #: Every version of policy and catalog that a kept audit names is kept with it. An audit may be written late: a crashed
 #: worker's, once another has taken over. By the broker's clock: by a producer's, a version could be gone at once.
 VERSIONS_MS: Final = DECISION_AUDIT.kept_ms_max + LATE_AUDIT_MS
@@ -288,6 +301,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     DECISIONS,
     DECISION_AUDIT,
     SEGMENT_CHANGES,
+    JOURNEY_CHANGES,
     CATALOG_ITEMS,
     POLICY_RELEASES,
     ACCOUNTS,

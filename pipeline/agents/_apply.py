@@ -13,6 +13,7 @@ from pipeline.core.decide.decision import ENGINE, DecisionResult, decide
 from pipeline.core.decide.live import Live, read_by
 from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import erasure, links, rotation
+from pipeline.core.journeys.advance import Change, Move
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model.records import (
     AuditRecord,
@@ -27,13 +28,13 @@ from pipeline.core.model.records import (
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    JourneyChange,
     Lease,
     LinkKind,
     LinkStep,
     SegmentChange,
 )
 from pipeline.core.model.values import replaced
-from pipeline.core.rules.segments import Change
 from pipeline.core.sections import memberships, retries
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
@@ -54,6 +55,7 @@ from topics.catalog import (
     DECISION_REPLIES,
     DECISIONS,
     ERASURE_RECEIPTS,
+    JOURNEY_CHANGES,
     PROFILE_INBOX,
     PROFILES_BY_ID,
     SEGMENT_CHANGES,
@@ -80,7 +82,7 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Person | None, 
         after, wanted, left_out = links.identified(after, event, rules_of(profile_id, ctx), ctx.now_ms)
         reason = Reason.IDENTIFIER_LIMITED if left_out else reason
     release = live.release if live else ""
-    emits = segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms)
+    emits = changes_told(profile_id, changes, event.event_id, release, ctx.now_ms)
     told = (not_held(event.event_id, profile_id, one, event.at_ms, event.source, cause) for one, cause in left_out)
     return Accept(reason, after, (*_confirmation(event), *emits, *claims(event, profile_id, wanted), *told))
 
@@ -107,7 +109,7 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Person | None, 
         return Drop(Reason.NO_CONSENT)
     after, changes = learnt
     release = live.release if live else ""
-    return Accept(Reason.APPLIED, after, segment_changes(profile_id, changes, event.event_id, release, ctx.now_ms))
+    return Accept(Reason.APPLIED, after, changes_told(profile_id, changes, event.event_id, release, ctx.now_ms))
 
 
 def apply_account(event: IdentityEvent, key: str, state: Account | None, ctx: Context) -> Outcome:
@@ -203,7 +205,7 @@ def _decided(
             request.scenario, result.decisions, result.fallback, result.reason, live.release, live.policy.digest,
             live.catalog_version, live.catalog_digest, [f"{name}:{arm}" for name, arm in result.exposures])),
         Emit(DECISION_AUDIT, profile_id, _audit(request, profile_id, state, result, live, now_ms, lease)),
-        *segment_changes(profile_id, result.changes, request.request_id, live.release, now_ms),
+        *changes_told(profile_id, result.changes, request.request_id, live.release, now_ms),
         *back,
         *settlement(account, lease, f"{result.decision_id}.{lease.lease_id if lease else now_ms}", profile_id, now_ms,
                     result.counted, before.accounts[account].earlier if account else ()),
@@ -274,15 +276,22 @@ def forward_event(record: InboxRecord, redirect: Person | Redirect) -> Outcome:
     return Accept(Reason.FORWARDED, seen, (emit,))
 
 
-def segment_changes(
+def changes_told(
     profile_id: str, changes: tuple[Change, ...], cause: str, release: str, now_ms: int
 ) -> tuple[Emit, ...]:
-    """One record for each segment entered or left."""
+    """One record for each segment entered or left, and for each move in a journey."""
     return tuple(
+        Emit(JOURNEY_CHANGES, profile_id, _journey_change(profile_id, change, cause, release, now_ms))
+        if isinstance(change, Move) else
         Emit(SEGMENT_CHANGES, profile_id,
              SegmentChange(profile_id, change.segment, change.entered, now_ms, cause, release))
         for change in changes
     )
+
+
+def _journey_change(profile_id: str, move: Move, cause: str, release: str, now_ms: int) -> JourneyChange:
+    return JourneyChange(tenant_of(profile_id), move.journey, move.was, move.to, move.how, now_ms, move.since_ms,
+                         move.started_ms, move.goal, release, profile_id, cause)
 
 
 def _receipt(

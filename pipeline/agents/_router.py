@@ -20,19 +20,19 @@ from pipeline.agents._apply import (
     apply_identity,
     apply_request,
     begin_again,
+    changes_told,
     forget_the_given,
     forward_event,
     forward_request,
-    segment_changes,
 )
 from pipeline.agents._leasing import serve
 from pipeline.core import routing
 from pipeline.core.identity import accounts, erasure, links, merge, rotation
+from pipeline.core.journeys import advance
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model.records import InboxRecord, LinkKind, LinkStep
 from pipeline.core.model.values import replaced
 from pipeline.core.routing import Payload, Route
-from pipeline.core.rules import segments
 from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import SETTLE_TIMER, Erased, Person, Redirect, Subject, lasting_name, remember_event, timed
@@ -225,14 +225,14 @@ def _end_undo(event: InboxRecord, redirect: Redirect, ctx: Context) -> Outcome:
 def _look_again(event: InboxRecord, state: Person, ctx: Context) -> Outcome:
     """Recompute what time alone changes. Asked for twice, it changes nothing the second time."""
     after: Person = _undo.end_undo(state, ctx.now_ms)
-    changes: tuple[segments.Change, ...] = ()
+    changes: tuple[advance.Change, ...] = ()
     live = ctx.live(tenant_of(event.profile_id))
     if live is not None:
-        after, changes = segments.refresh(after, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
+        after, changes = advance.refresh(after, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
     if after is state:
         return Drop(Reason.NOTHING_DUE)
-    return Accept(Reason.APPLIED, after, segment_changes(event.profile_id, changes, event.event_id,
-                                                         live.release if live is not None else "", ctx.now_ms))
+    return Accept(Reason.APPLIED, after, changes_told(event.profile_id, changes, event.event_id,
+                                                      live.release if live is not None else "", ctx.now_ms))
 
 
 def _forward_given(event: InboxRecord, redirect: Redirect, ctx: Context) -> Outcome:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pipeline.agents._apply import segment_changes
+from pipeline.agents._apply import changes_told
 from pipeline.agents._links import LOGOUT, leads, mentioned, rules_of, to_inbox
 from pipeline.core.identity import accounts, merge, undo
 from pipeline.core.identity.identifiers import key_of
 from pipeline.core.identity.links import settled
+from pipeline.core.journeys import advance
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model.records import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
 from pipeline.core.model.values import replaced
-from pipeline.core.rules import segments
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import UNDO_TIMER, Person, Redirect, Subject, remember_event, timed
@@ -153,11 +153,11 @@ def _without_undo(state: _S) -> _S:
 def refreshed(
     reason: Reason, event: InboxRecord, profile: Person, ctx: Context, emits: tuple[Emit, ...]
 ) -> Outcome:
-    """The profile with its segments computed anew."""
+    """The profile with its segments and journeys computed anew."""
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(reason, profile, emits)
     account = accounts.of(profile, live.accounts)
-    after, changes = segments.refresh(profile, live.policy, ctx.now_ms, None, account=account)
-    return Accept(reason, after, (*emits, *segment_changes(event.profile_id, changes, event.event_id, live.release,
-                                                          ctx.now_ms)))
+    after, changes = advance.refresh(profile, live.policy, ctx.now_ms, None, account=account)
+    return Accept(reason, after, (*emits, *changes_told(event.profile_id, changes, event.event_id, live.release,
+                                                       ctx.now_ms)))

@@ -40,7 +40,7 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     """Show the profile that an identifier belongs to, and its links with their evidence."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, known = _key(settings, who, tenant)
+        key, known = subject_key(settings, who, tenant)
         earlier = [beside(key, name) for name in known.earlier]
         found = profile_reader.read(settings, [key, *earlier])
     chain = _chain(next((name for name in (key, *earlier) if name in found), key), found)
@@ -102,7 +102,7 @@ def unmerge(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_jso
     """Take an identifier, with what it brought, out of the profile it belongs to."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, known = _key(settings, who, tenant)
+        key, known = subject_key(settings, who, tenant)
         event = IdentityEvent(f"unmerge-{os.urandom(8).hex()}", key, IdentityKind.UNMERGE, SystemClock().now_ms(),
                               source="cli", subject_type=known.type, earlier=known.earlier)
         producer = kafka.producer(settings, "identity")
@@ -151,7 +151,7 @@ def _tell(lines: list[Line], summary: dict[str, Any]) -> None:
     out.print(f"{summary['profiles']} profiles, {summary['aliases']} aliases; {told}")
 
 
-def _key(settings: Settings, who: str, tenant: str | None) -> tuple[str, Identifier]:
+def subject_key(settings: Settings, who: str, tenant: str | None) -> tuple[str, Identifier]:
     """The subject key meant, and what is known of its identifier."""
     type_, colon, value = who.partition(":")
     if not colon:

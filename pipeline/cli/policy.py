@@ -13,6 +13,8 @@ from pipeline.adapters import kafka
 from pipeline.adapters.follower import Follower
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import Bootstrap, settings_for
+from pipeline.core.journeys.succession import displaced
+from pipeline.core.model.definitions import Policy
 from pipeline.policy.directory import Directory
 from pipeline.policy.load import Checked, PolicyError, load
 from pipeline.policy.publish import Publication, prepare
@@ -23,14 +25,25 @@ app = typer.Typer(help="Check and publish the policy: segments, caps, placements
 
 _ANSWER_S = 15.0
 _Folder = Annotated[Path, typer.Argument(help="The folder with the policy's YAML files.")]
+_Tenant = Annotated[str | None, typer.Option(help="The tenant it is for; default: the configured one.")]
 _out = Console(soft_wrap=True, highlight=False)
 _err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 @app.command()
-def check(folder: _Folder = Path("policy")) -> None:
-    """Compile everything and run the golden decisions; say every problem with its file, line and column."""
+def check(
+    folder: _Folder = Path("policy"), tenant: _Tenant = None,
+    bootstrap: Annotated[str | None, typer.Option(
+        "--bootstrap", metavar="HOST:PORT", help="Also compare with what is live there.")] = None,
+) -> None:
+    """Compile everything and run the golden decisions; say every problem with its file, line and column.
+
+    With a cluster: also which stages of journeys disappear, and what becomes of the people in them.
+    """
     checked = _load(folder)
+    if bootstrap is not None:
+        settings = settings_for(bootstrap)
+        _tell_displaced(published(settings).newest(tenant or settings.tenant), checked.policy)
     _out.print(f"{folder} is fine: release {checked.release}, {len(checked.policy.placements)} placements, "
                f"{len(checked.policy.segments)} segments, {len(checked.policy.caps)} caps, {len(checked.items)} items, "
                f"{checked.golden} golden decisions")
@@ -39,9 +52,10 @@ def check(folder: _Folder = Path("policy")) -> None:
 @app.command()
 def publish(
     folder: _Folder = Path("policy"),
-    tenant: Annotated[str | None, typer.Option(help="The tenant it is for; default: the configured one.")] = None,
+    tenant: _Tenant = None,
     bootstrap: Bootstrap = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Also where it removes a large part of the catalog.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Also where it removes a large part of the catalog, or people "
+                                      "would leave a journey without the policy saying so.")] = False,
 ) -> None:
     """Check, then make it live: the release, the catalog's changes, and the activation."""
     checked = _load(folder)
@@ -54,9 +68,15 @@ def publish(
 def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping: bool = True) -> Publication:
     """Send what makes a checked policy live and wait for the broker. Exits with 1 where it does not answer.
 
-    :param sweeping: whether it may remove a large part of the catalog.
+    :param sweeping: whether it may remove a large part of the catalog, and stages without saying what becomes of the
+        people in them.
     """
     directory = published(settings)
+    undeclared = _tell_displaced(directory.newest(tenant), checked.policy)
+    if undeclared and not sweeping:
+        _err.print(f"[red]not published[/]: the policy does not say what becomes of the people in {undeclared} stages. "
+                   "Write `was: {old: new}` or `gone: leave` in the journey; if they are to leave, --yes does it too")
+        raise typer.Exit(1)
     publication = prepare(checked, tenant, directory.items(tenant), SystemClock().now_ms(), getpass.getuser(),
                           directory.counted(tenant))
     if publication.sweeping and not sweeping:
@@ -74,6 +94,18 @@ def publish_checked(checked: Checked, settings: Settings, tenant: str, sweeping:
                    "publish again, nothing is half live: the activation comes last")
         raise typer.Exit(1)
     return publication
+
+
+def _tell_displaced(live: Policy | None, new: Policy) -> int:
+    """Say which stages of journeys disappear, and what becomes of the people in them. How many the new release does
+    not speak of."""
+    found = displaced(live, new) if live is not None else ()
+    for one in found:
+        fate = f"go to {one.to}" if one.to else "leave the journey"
+        said = "" if one.declared else ", which the policy does not say"
+        _err.print(f"journeys.{one.journey}: the stage {one.stage} disappears; whoever is in it will {fate}{said}",
+                   markup=False)
+    return sum(not one.declared for one in found)
 
 
 def published(settings: Settings) -> Directory:

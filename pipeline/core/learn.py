@@ -1,4 +1,4 @@
-"""What an event teaches about a subject: traits, consent, behaviour, counted caps, and the segments that follow."""
+"""What an event teaches about a subject: traits, consent, behaviour, counted caps; and what follows from that."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pipeline.core.consent import answers, permission
 from pipeline.core.decide import caps
 from pipeline.core.decide.live import Live
 from pipeline.core.identity import accounts
+from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
 from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
 from pipeline.core.model.values import Value, replaced
-from pipeline.core.rules import segments, signals
+from pipeline.core.rules import signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
@@ -20,7 +21,7 @@ from pipeline.core.sections.timestamps import appended
 from pipeline.core.sections.traits import Trait, newer
 from pipeline.core.subject import Account, Person, remember_event
 
-Learnt = tuple[Person, tuple[segments.Change, ...]]
+Learnt = tuple[Person, tuple[advance.Change, ...]]
 _S = TypeVar("_S", Person, Account)
 
 #: More traits than this on one profile are refused: it must stay a small value.
@@ -73,8 +74,8 @@ def identity(profile: Person, event: IdentityEvent, live: Live | None, now_ms: i
     paths = {policy.traits[name].path for name in touched if name in policy.traits}
     if policy.zone_trait in touched:
         paths.add("zone")
-    return segments.refresh(after, policy, now_ms, None if event.membership is not None else paths,
-                            account=accounts.of(after, live.accounts))
+    return advance.refresh(after, policy, now_ms, None if event.membership is not None else paths,
+                           account=accounts.of(after, live.accounts))
 
 
 def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
@@ -107,7 +108,8 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     after = changed(known, **heard, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     suppressions=profile.suppressions if suppressions is None else _running(suppressions, now_ms))
-    return segments.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts))
+    return advance.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts),
+                           happened=advance.Happened(event, item.tags, at_ms))
 
 
 def _running(suppressions: dict[str, int], now_ms: int) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pipeline.core.sections.behaviour import HEARD, SIGNALS
 from pipeline.core.sections.consent import CONSENT
 from pipeline.core.sections.counters import COUNTERS, SUPPRESSIONS, Counter
 from pipeline.core.sections.experiments import ASSIGNMENTS
+from pipeline.core.sections.journeys import JOURNEYS, Position
 from pipeline.core.sections.lifecycle import SEGMENTS, SEGMENTS_ACCOUNT, SEGMENTS_RELEASE, STAGES, Stage
 from pipeline.core.sections.links import LINKS, MENTIONS, Link
 from pipeline.core.sections.memberships import MEMBERSHIPS, Member
@@ -55,6 +56,8 @@ _NAME: Final[Section[str]] = Section("", read=whole)
 
 #: Timers of a person: when time alone may change memberships next; when a merge can be undone no longer.
 SEGMENTS_TIMER: Final = "segments"
+#: When a time-out of a journey, or the end of a pause before its next entry, is due.
+JOURNEYS_TIMER: Final = "journeys"
 UNDO_TIMER: Final = "undo"
 #: Of somebody erased: what still waited to be sent is to go from the table too.
 SETTLE_TIMER: Final = "settle"
@@ -78,6 +81,8 @@ class Person(State, tag=1):
     segments_account: int = section(default=SEGMENTS_ACCOUNT)
     #: Oldest first; the last one is the present stage.
     stages: tuple[Stage, ...] = section(default=STAGES)
+    #: Journey → where in it, or how it ended.
+    journeys: dict[str, Position] = section(default=JOURNEYS)
     #: Behaviour signal → its newest timestamps, ascending.
     behaviour: dict[str, tuple[int, ...]] = section(default=SIGNALS)
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than

@@ -10,19 +10,18 @@ from pipeline.core.rules.formats import locale_of
 from pipeline.core.sections.sessions import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
-from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
+from pipeline.policy.journey_definitions import JourneyDefinition
+from pipeline.policy.limit_definitions import CapDefinition, MatcherDefinition, ReachDefinition, SuppressionDefinition
 from pipeline.policy.values import (
     Definition,
     Doc,
     Id,
-    Kinds,
     Lifetime,
     Moment,
     Name,
     Named,
     Names,
     Some,
-    SomeTags,
     Span,
     Tags,
     Texts,
@@ -85,15 +84,6 @@ class ChannelDefinition(Definition):
     do_not_contact: str | None = None
     session_ms: Annotated[Span, AfterValidator(_pause), Field(alias="session")] = GAP_MS
     doc: Doc = ""
-
-
-class MatcherDefinition(Definition):
-    kinds: Annotated[Kinds, Field(alias="event")] = []
-    names: Annotated[Some, Field(alias="name")] = []
-    items: Annotated[Some, Field(alias="item")] = []
-    tags: Annotated[SomeTags, Field(alias="tag")] = []
-    placements: Annotated[Some, Field(alias="placement")] = []
-    channels: Annotated[Some, Field(alias="channel")] = []
 
 
 class SignalDefinition(Definition):
@@ -311,6 +301,8 @@ class GoldenDefinition(Definition):
     account: dict[str, Value] | None = None
     account_consent: Names = []
     roles: Names = []
+    #: Journey → the stage the subject is in, since that moment.
+    journeys: dict[str, Named] = {}
     context: dict[str, Value] = {}
     require_consent: bool = True
     max_variants: int = 1
@@ -334,6 +326,7 @@ class PolicyDefinition(Definition):
     rankings: dict[Id, RankingDefinition] = {}
     identity: IdentityDefinition = IdentityDefinition()
     lifecycle: LifecycleDefinition = LifecycleDefinition()
+    journeys: dict[Name, JourneyDefinition] = {}
     experiments: dict[Id, ExperimentDefinition] = {}
     holdouts: dict[Id, HoldoutDefinition] = {}
     items: dict[Id, ItemDefinition] = {}

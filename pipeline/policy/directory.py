@@ -138,6 +138,15 @@ class Directory:
             known = self._tenants.get(tenant)
             return known is not None and bool(known.activations)
 
+    def newest(self, tenant: str) -> Policy | None:
+        """The live release, compiled; None where none is live. While loading, the newest activated one that this
+        engine takes."""
+        with self._lock:
+            known = self._tenants.get(tenant)
+            if known is None:
+                return None
+            return _newest_that_compiles(known)[0] if self._loading else known.policy
+
     def counted(self, tenant: str) -> dict[str, tuple[int, int]]:
         """Each behaviour key of the live release: when it began to be counted (epoch ms), and up to how many are kept;
         empty where none is live. While loading, of the newest activated release that this engine takes: what is wrong

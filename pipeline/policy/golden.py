@@ -9,9 +9,10 @@ from typing import Final
 from pipeline.core.consent import answers
 from pipeline.core.decide.decision import decide
 from pipeline.core.decide.live import Live
+from pipeline.core.journeys import advance
 from pipeline.core.model.problems import Problem
 from pipeline.core.model.records import Account, ConsentGrant, DecisionRequest, OptIn
-from pipeline.core.rules import segments
+from pipeline.core.sections.journeys import Position
 from pipeline.core.sections.memberships import Member
 from pipeline.core.sections.section import changed
 from pipeline.core.sections.traits import Trait
@@ -65,5 +66,12 @@ def _profile(case: GoldenDefinition, live: Live) -> Person:
         consent=answers.recorded({}, grants, known, case.at_ms),
         accounts={} if case.account is None else {_ACCOUNT: Member(tuple(case.roles), case.at_ms)},
     )
-    profile, _ = segments.refresh(profile, live.policy, case.at_ms, None, account=live.accounts.get(_ACCOUNT))
-    return changed(profile, segments={**profile.segments, **dict.fromkeys(case.segments, case.at_ms)})
+    profile, _ = advance.refresh(profile, live.policy, case.at_ms, None, account=live.accounts.get(_ACCOUNT))
+    return changed(profile, segments={**profile.segments, **dict.fromkeys(case.segments, case.at_ms)},
+                   journeys={**profile.journeys, **_placed(case, live)})
+
+
+def _placed(case: GoldenDefinition, live: Live) -> dict[str, Position]:
+    places = {one.id: one.places for one in live.policy.journeys}
+    return {name: Position(stage, case.at_ms, case.at_ms, places[name][stage], 1)
+            for name, stage in case.journeys.items()}

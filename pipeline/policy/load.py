@@ -15,7 +15,7 @@ from pipeline.core.model.problems import Path as DefinitionPath
 from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.second_opinion import disagreements
-from pipeline.policy import golden, names, trial
+from pipeline.policy import golden, journey_definitions, names, trial
 from pipeline.policy.definitions import (
     ItemDefinition,
     PolicyDefinition,
@@ -149,6 +149,8 @@ def release_body(definition: PolicyDefinition) -> str:
         for names in [getattr(definition.attributes, space)]
     }
     data["signals"] = {name: _signal(one) for name, one in definition.signals.items()}
+    if definition.journeys:
+        data["journeys"] = {name: journey_definitions.body(one, dump) for name, one in definition.journeys.items()}
     for name, cap in definition.caps.items():
         data["caps"][name]["window"] = cap.window.body()
     return canonical(data)

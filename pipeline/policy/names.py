@@ -114,5 +114,8 @@ def _check_golden(path: Path, case: GoldenDefinition, definition: PolicyDefiniti
         problems.known((*path, "context", name), name, declared.context, "context attribute")
     for index, name in enumerate(case.consent):
         problems.known((*path, "consent", index), name, definition.consent.purposes, "purpose")
+    for name, stage in case.journeys.items():
+        if problems.known((*path, "journeys", name), name, definition.journeys, "journey"):
+            problems.known((*path, "journeys", name), stage, definition.journeys[name].stages, f"stage of {name}")
     for index, name in enumerate(case.segments):
         problems.known((*path, "segments", index), name, definition.segments, "segment")

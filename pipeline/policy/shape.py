@@ -47,7 +47,7 @@ class Shape:
         quoted = {part for index, part in enumerate(problem.message.split("'")) if index % 2}
         if problem.missing and self.unread:
             return True
-        return any(part in names or part.rpartition(".")[2] in names for part in quoted)
+        return any(part in names or not names.isdisjoint(part.split(".")) for part in quoted)
 
 
 def shaped(source: Source) -> Shape:

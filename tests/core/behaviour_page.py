@@ -19,7 +19,8 @@ to everything, and `a`, `b`, `c` are items of the catalog. `→ a` means that `a
 the placement's fallback and its reason. `time` looks at the subject's segments at that moment, `wait` lets the worker
 look whenever a look has become due meanwhile, `release` makes a changed policy live.
 The subject `joins` and `leaves` a firm, in roles; `firm` says what is so of one; a `colleague` is another member of
-the subject's firms.
+the subject's firms. `journey` says where in one the subject is: its stage, and in parentheses how it ended; `renamed`
+makes a release live that calls the stages `a` and `b` otherwise, `without` one without that section.
 """
 
 
@@ -60,7 +61,8 @@ def _story(row: dict[str, Any]) -> str:
 
 def _step(step: list[Any]) -> str:
     when, what, *details = step
-    came = next((f" → {one or 'nobody'}" for one in details if isinstance(one, str)), "")
+    nothing = "outside" if what.startswith("journey ") else "nobody"
+    came = next((f" → {one or nothing}" for one in details if isinstance(one, str)), "")
     options = next((f" {_code(one)}" for one in details if isinstance(one, dict)), "")
     return f"{when} {what}{options}{came}"
 

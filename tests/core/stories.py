@@ -14,6 +14,7 @@ from pipeline.agents import feedback, identity, inbox, requests
 from pipeline.core.decide.live import Live
 from pipeline.core.decide.replay import decided_again, differences
 from pipeline.core.identity import accounts
+from pipeline.core.journeys import advance
 from pipeline.core.keys import is_account
 from pipeline.core.model.records import (
     CandidateAudit,
@@ -28,9 +29,8 @@ from pipeline.core.model.records import (
     Membership,
 )
 from pipeline.core.model.values import replaced
-from pipeline.core.rules import segments
 from pipeline.core.sections.section import changed
-from pipeline.core.subject import SEGMENTS_TIMER, Account, Person
+from pipeline.core.subject import Account, Person
 from pipeline.flow import EVERYTHING_KNOWN, Accept
 from tests.support.beside import Beside
 from topics.catalog import DECISION_AUDIT, DECISION_REPLIES, PROFILE_INBOX
@@ -105,6 +105,7 @@ class Story:
             "ask": self._asks, "trait": self._trait, "consent": self._consent, "joins": self._joins,
             "leaves": self._leaves, "firm": self._firm, "colleague": self._colleague, "time": self._time,
             "release": self._release, "wait": self._wait, "stage": self._stage,
+            "journey": self._journey, "renamed": self._renamed, "without": self._without,
         }
         if verb not in steps:
             raise ValueError(f"no such step: {what}")
@@ -137,8 +138,8 @@ class Story:
 
     def _time(self, _: str, _details: list[Any]) -> str:
         known = self.profile or Person(profile_id=SUBJECT)
-        self.profile, _changed = segments.refresh(known, self._live.policy, self.now_ms,
-                                                  account=accounts.of(known, self._live.accounts))
+        self.profile, _changed = advance.refresh(known, self._live.policy, self.now_ms,
+                                                 account=accounts.of(known, self._live.accounts))
         return ",".join(sorted(self.profile.segments))
 
     def _release(self, _: str, details: list[Any]) -> str:
@@ -147,6 +148,31 @@ class Story:
 
     def _stage(self, _: str, _details: list[Any]) -> str:
         return self.profile.stages[-1].name if self.profile and self.profile.stages else ""
+
+    def _journey(self, rest: str, _details: list[Any]) -> str:
+        """Where they are in one: its stage, or how it ended; "": they never entered."""
+        position = self.profile.journeys.get(rest) if self.profile else None
+        if position is None:
+            return ""
+        return f"{position.stage} ({position.ended})".strip() if position.ended else position.stage
+
+    def _renamed(self, _: str, details: list[Any]) -> str:
+        """A release in which the stages `a` and `b` of every journey are called `first` and `second`."""
+        data = json.loads(json.dumps(self._both["policy"]))
+        names = {"a": "first", "b": "second"}
+        for one in data["journeys"].values():
+            one["stages"] = {names.get(stage, stage): {**said, **({"next": {
+                names.get(to, to): way for to, way in said["next"].items()}} if "next" in said else {})}
+                             for stage, said in one["stages"].items()}
+            one["was"] = details[0]
+        self._live = made(data, self._both.get("items"))
+        return ""
+
+    def _without(self, section: str, _details: list[Any]) -> str:
+        """A release without a section."""
+        data = {name: said for name, said in self._both["policy"].items() if name != section}
+        self._live = made(data, self._both.get("items"))
+        return ""
 
     def _firm(self, rest: str, details: list[Any]) -> str:
         """What is so of a firm, by trait; consent apart."""
@@ -184,7 +210,7 @@ class Story:
     def _wait(self, _: str, _details: list[Any]) -> str:
         """What the owner of the profile does about time: every look that has become due by now, each at its moment."""
         until_ms = self.now_ms
-        while (due_ms := (self.profile or Person()).timers.get(SEGMENTS_TIMER, until_ms + 1)) <= until_ms:
+        while (due_ms := min((self.profile or Person()).timers.values(), default=until_ms + 1)) <= until_ms:
             self.now_ms = due_ms
             self._take(inbox.handle(InboxRecord(f"due-{due_ms}", SUBJECT, SUBJECT, due_ms=due_ms), self.profile, self))
         self.now_ms = until_ms

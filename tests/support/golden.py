@@ -21,6 +21,7 @@ from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core.model import records
 from pipeline.core.model.values import Value, packed
 from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.journeys import Position
 from pipeline.core.sections.lifecycle import Stage
 from pipeline.core.sections.links import Link
 from pipeline.core.sections.memberships import Member
@@ -62,6 +63,7 @@ PROFILE = Person(
     segments={"regulars": AT_MS},
     segments_release="rel-1",
     segments_account=2,
+    journeys={"onboarding": Position("explore", AT_MS, 1, 1, 2, "timeout", AT_MS)},
     stages=(Stage("new", 1), Stage("active", AT_MS)),
     behaviour={"view": (1, 2, AT_MS)},
     heard_ms=AT_MS,
@@ -140,6 +142,9 @@ VALUES: Final[dict[str, Any]] = {
         POLICY_DIGEST, 77, CATALOG_DIGEST, "0.1.0", ACCOUNT, LEASE,
     ),
     "segment_change": records.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
+    "journey_change": records.JourneyChange(
+        "default", "onboarding", "welcome", "explore", "event", AT_MS, AT_MS - 5_000, AT_MS - 9_000, False, "rel-1",
+        SUBJECT, "evt-1"),
     "catalog_item": records.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
     "policy_release": records.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
     "account": ACCOUNT,

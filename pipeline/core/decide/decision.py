@@ -18,12 +18,12 @@ from pipeline.core.decide.choosing import choose, default, fallen_back, ranked
 from pipeline.core.decide.gates import DecisionContext
 from pipeline.core.decide.live import Candidate, Live
 from pipeline.core.identity import accounts
+from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import ASSIGNMENTS_KEPT_MAX
 from pipeline.core.model.definitions import Placement, Policy, Ranking
 from pipeline.core.model.records import Account, CandidateAudit, Chosen, DecisionRequest, Lease
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.rules import facts as fact
-from pipeline.core.rules import segments
 from pipeline.core.rules.rule import stop_of
 from pipeline.core.sections import memberships, sessions
 from pipeline.core.sections.section import changed
@@ -54,7 +54,7 @@ class DecisionResult(Value, frozen=True):
     profile: Person | None
     candidates: list[CandidateAudit]
     consent: str
-    changes: tuple[segments.Change, ...] = ()
+    changes: tuple[advance.Change, ...] = ()
     exposures: tuple[tuple[str, str], ...] = ()
     error: str | None = None
     account: Account | None = None
@@ -92,7 +92,7 @@ def decide(
         return DecisionResult(decision_id, [default(one) for one in placements], True, "no_consent", profile, [],
                               proof, account=account)
     facts = fact.of_profile(own, policy, now_ms, account)
-    own, changes = segments.refresh(own, policy, now_ms, facts=facts, account=account)
+    own, changes = advance.refresh(own, policy, now_ms, facts=facts, account=account)
     fact.add_context(facts, policy, request.attributes, request.channel, request.scenario)
     going_on = sessions.after(own.sessions, policy.channels, channel.id, now_ms)
     ctx = DecisionContext(request, decision_id, live, own, now_ms, facts, channel, going_on,

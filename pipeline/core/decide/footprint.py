@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pipeline.core.journeys import advance
 from pipeline.core.model.definitions import Experiment, Item, Placement, Policy, Ranking
+from pipeline.core.model.journeys import paths
 from pipeline.core.model.records import Account
 from pipeline.core.model.values import Value
 from pipeline.core.release.catalog import item_reads
-from pipeline.core.rules import segments
 from pipeline.core.rules.rule import Rule
 from pipeline.core.sections.section import whole
 from pipeline.core.subject import Person
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """Fact paths, counter keys, suppression keys and experiment names within reach; the purposes asked for; and which
-    traits, behaviour keys and segments the facts come from. No segments: all of them."""
+    traits, behaviour keys, segments and journeys the facts come from. No segments: all of them."""
 
     facts: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
@@ -40,6 +41,7 @@ class Footprint:
     #: Traits and behaviour keys that are also read where memberships are worked out anew.
     all_traits: frozenset[str] = frozenset()
     all_behaviour: frozenset[str] = frozenset()
+    journeys: frozenset[str] = frozenset()
 
     def __or__(self, other: Footprint) -> Footprint:
         own, others = self.segments, other.segments
@@ -48,7 +50,7 @@ class Footprint:
                          self.traits | other.traits,
                          self.behaviour | other.behaviour, None if own is None or others is None else own | others,
                          self.purposes | other.purposes, self.all_traits | other.all_traits,
-                         self.all_behaviour | other.all_behaviour)
+                         self.all_behaviour | other.all_behaviour, self.journeys | other.journeys)
 
 
 def of_candidates(policy: Policy, placement: Placement, channel: str, reached: Iterable[Candidate]) -> Footprint:
@@ -75,7 +77,8 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
                          name for name, path in policy.segment_paths.items() if path in facts),
                      frozenset(placement.purposes or policy.channels[channel].purposes),
                      traits | _traits(policy, policy.segment_reads),
-                     behaviour | _behaviour(policy, policy.segment_reads))
+                     behaviour | _behaviour(policy, policy.segment_reads),
+                     frozenset(one.id for one in policy.journeys if not facts.isdisjoint(paths(one.id))))
 
 
 def _traits(policy: Policy, facts: Set[str]) -> frozenset[str]:
@@ -102,14 +105,15 @@ def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Place
 
 
 class View(Value, frozen=True):
-    """What one decision can read of a profile: the footprint there, with the traits, behaviour keys and memberships
-    (None: all) that are within reach at that moment."""
+    """What one decision can read of a profile: the footprint there, with the traits, behaviour keys, memberships and
+    journeys (None: all) that are within reach at that moment."""
 
     footprint: Footprint
     channel: str
     traits: frozenset[str]
     behaviour: frozenset[str]
     segments: frozenset[str] | None
+    journeys: frozenset[str] | None
 
 
 def read_of(
@@ -117,12 +121,13 @@ def read_of(
 ) -> Person:
     """The profile reduced to what a decision on the channel can read: `decide()` gives the same over it.
 
-    Where memberships are worked out anew, what segments and stages read is part of it.
+    Where memberships are worked out anew, what segments, stages and journeys read is part of it.
     """
-    if policy.timed or segments.stale(profile, policy, now_ms, account):
-        view = View(footprint, channel, footprint.all_traits, footprint.all_behaviour, None)
+    if policy.timed or advance.stale(profile, policy, now_ms, account):
+        view = View(footprint, channel, footprint.all_traits, footprint.all_behaviour, None, None)
     else:
-        view = View(footprint, channel, footprint.traits, footprint.behaviour, footprint.segments)
+        view = View(footprint, channel, footprint.traits, footprint.behaviour, footprint.segments,
+                    footprint.journeys)
     # What is empty is so in what can be read of it.
     return Person(**{name: value if read is whole else read(value, view)
                       for name, read in _READ if (value := getattr(profile, name))})

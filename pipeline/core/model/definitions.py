@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.model.journeys import Journey as Journey
 from pipeline.core.model.terms import Purpose as Purpose
 from pipeline.core.model.terms import Tcf as Tcf
 from pipeline.core.model.windows import Window
@@ -383,12 +384,16 @@ class Policy:
     reads: frozenset[str]
     #: Every rule and formula, and where it stands first in the definition.
     texts: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
-    #: Whether some segment or stage changes by the clock alone, what they read, and the signals with windows they read.
+    #: Whether some segment, stage or journey changes by the clock alone, what they read, and the signals with windows
+    #: among that.
     timed: bool = False
     segment_reads: frozenset[str] = frozenset()
     windowed: tuple[Signal, ...] = ()
     #: Whether some segment or stage reads the account or the membership.
     account_segments: bool = False
+    journeys: tuple[Journey, ...] = ()
+    #: What the conditions of journeys read, the paths of their segments included.
+    journey_reads: frozenset[str] = frozenset()
     #: What other systems call our purposes (`purpose`, or `purpose/channel`), and how TC strings speak of them.
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tcf: Tcf | None = None

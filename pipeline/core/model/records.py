@@ -236,6 +236,30 @@ class SegmentChange(Value, frozen=True):
     encrypted: bytes | None = None
 
 
+class JourneyChange(Value, frozen=True):
+    """A subject moved from one stage of a journey to another; "" is outside of it."""
+
+    tenant: str
+    journey: str
+    #: The stage that was left, and the one that was entered; the same where a release made it a goal.
+    was: str
+    to: str
+    #: enter, event, after, segment, rule, exit, timeout, moved_by_release.
+    how: str
+    at_ms: int
+    #: When the stage that was left was entered, and the journey (epoch ms); 0 where they were outside.
+    since_ms: int
+    started_ms: int
+    #: Whether this reached the goal.
+    goal: bool
+    release: str
+    profile_id: str
+    #: The event id or request id whose processing made the move.
+    cause: str
+    #: On the topic: the personal fields, encrypted; None where they are open.
+    encrypted: bytes | None = None
+
+
 class CatalogItem(Value, frozen=True):
     """One action, offer or content as published; `body` is its checked definition as canonical JSON."""
 

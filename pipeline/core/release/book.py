@@ -18,6 +18,12 @@ MOMENTARY = ("context.", "candidate.")
 CANDIDATE = ("candidate.",)
 
 
+def _hint(name: str, barred: tuple[str, ...]) -> str:
+    if name.startswith("journey."):
+        return "journeys follow segments: let the journey read the segment"
+    return "only what is kept about the subject may be" if len(barred) > 1 else "no item is looked at here"
+
+
 class RuleBook:
     """Compiles texts and notes what is wrong with them; `reads` grows with every attribute they read."""
 
@@ -44,7 +50,7 @@ class RuleBook:
         rule = self._rules[text]
         for name in sorted(rule.reads):
             if barred and name.startswith(barred):
-                hint = "only what is kept about the subject may be" if len(barred) > 1 else "no item is looked at here"
+                hint = _hint(name, barred)
                 self.problems.add(path, f"{name!r} may not be read here", hint, text.find(name))
                 return None
         self.reads |= rule.reads

@@ -17,19 +17,20 @@ def signal(name: str, one: Body, since: Mapping[str, int]) -> Signal:
     when each key began to be counted, which a declared `since` overrules."""
     steps = [*one["steps"], *([one["without"]] if one.get("without") else [])]
     keys = tuple(f"{name}#{digest(json.dumps(step, sort_keys=True))[:8]}" for step in steps)
-    without = _matcher(one["without"]) if one.get("without") else None
-    return Signal(name, one["kind"], tuple(_matcher(step) for step in one["steps"]), one.get("within_ms"),
+    without = matcher(one["without"]) if one.get("without") else None
+    return Signal(name, one["kind"], tuple(matcher(step) for step in one["steps"]), one.get("within_ms"),
                   one.get("up_to", 100), without, f"signals.{name}", keys,
                   one.get("since_ms", max(since.get(key, 0) for key in keys)))
 
 
-def _matcher(one: Body) -> Matcher:
+def matcher(one: Body) -> Matcher:
+    """Which events are meant."""
     return Matcher(**{name: frozenset(values) for name, values in one.items()})
 
 
-def segments(book: RuleBook, declared: Body) -> tuple[Segment, ...]:
-    """In the order of what they read; a circle is a problem."""
-    rules = {name: book.rule(("segments", name, "rule"), one["rule"], MOMENTARY) for name, one in declared.items()}
+def segments(book: RuleBook, declared: Body, barred: tuple[str, ...] = MOMENTARY) -> tuple[Segment, ...]:
+    """In the order of what they read; a circle is a problem. `barred`: what they may not read."""
+    rules = {name: book.rule(("segments", name, "rule"), one["rule"], barred) for name, one in declared.items()}
     for name, rule in rules.items():
         if rule is not None and not rule.reads.isdisjoint(("segments", "lifecycle")):
             book.problems.add(("segments", name, "rule"), "a segment reads other segments by name",
@@ -62,12 +63,12 @@ def _ordered(reads: Mapping[str, list[str]], book: RuleBook) -> list[str]:
                 del left[name]
 
 
-def lifecycle(book: RuleBook, one: Body) -> Lifecycle:
-    """The ordered stages."""
+def lifecycle(book: RuleBook, one: Body, barred: tuple[str, ...] = MOMENTARY) -> Lifecycle:
+    """The ordered stages. `barred`: what their rules may not read."""
     stages = []
     for index, stage in enumerate(one.get("stages", ())):
         path = ("lifecycle", "stages", index, "rule")
-        rule = book.rule(path, stage["rule"], MOMENTARY)
+        rule = book.rule(path, stage["rule"], barred)
         if rule is not None and "lifecycle" in rule.reads:
             book.problems.add(path, "a stage's rule may not read the lifecycle itself")
         elif rule is not None:

@@ -11,8 +11,9 @@ from typing import Any, Final
 from pipeline.core.hashing import policy_digest
 from pipeline.core.identity.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.model.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
+from pipeline.core.model.journeys import FACTS, paths
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import consents, identities, limits, offers, subjects, thresholds, trials, work
+from pipeline.core.release import consents, identities, journeys, limits, offers, subjects, thresholds, trials, work
 from pipeline.core.release.book import Body, RuleBook
 from pipeline.core.rules.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.rules.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
@@ -44,8 +45,10 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
                           if f"{space}.{name}" not in unusable}
                   for space, names in data["attributes"].items()}
     signals = tuple(subjects.signal(name, one, since) for name, one in data.get("signals", {}).items())
-    groups = subjects.segments(book, data.get("segments", {}))
-    lifecycle = subjects.lifecycle(book, data.get("lifecycle", {}))
+    barred = journeys.barred(data.get("journeys", {}))
+    groups = subjects.segments(book, data.get("segments", {}), barred)
+    lifecycle = subjects.lifecycle(book, data.get("lifecycle", {}), barred)
+    ways = journeys.compiled(book, data)
     subject_reads = frozenset(book.reads)
     rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types)
                                     for name, one in data.get("rankings", {}).items()}
@@ -73,7 +76,9 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
                        for name, one in sorted(data.get("holdouts", {}).items())),
         identity=identities.identity(problems, data["identity"]) if "identity" in data else DEFAULT_IDENTITY,
         lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
-        timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages))),
+        timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages),
+                                            *(rule for one in ways for rule in journeys.rules_of(one)))),
+        journeys=ways, journey_reads=journeys.reads(ways),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
@@ -107,6 +112,10 @@ def _declared_types(data: Body, problems: Problems) -> tuple[dict[str, str], set
         types[f"signals.{name}"] = _SIGNAL_TYPES[one["kind"]]
     for name in data.get("segments", {}):
         types[f"segment.{name}"] = "bool"
+    for name in data.get("journeys", {}):
+        if f"journey.{name}" in types:
+            problems.add(("journeys", name), f"the attribute journey.{name} has this name too", "choose another name")
+        types.update(zip(paths(name), FACTS.values(), strict=True))
     return types, unusable
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.core.model.definitions import Experiment, Placement, Policy, Ranking, Variant
 from pipeline.core.model.problems import Path, Problem
+from pipeline.core.release import journeys
 from pipeline.core.rules.cel.cost import DECISION_COST_MAX, EVENT_COST_MAX
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Weight:
 
 
 def of_event(policy: Policy) -> float:
-    """What one event makes a worker evaluate: every segment, lifecycle stage and signal."""
+    """What one event makes a worker evaluate: every segment, lifecycle stage, journey and signal."""
     return sum(cost for _, cost in _of_subject(policy))
 
 
@@ -54,7 +55,7 @@ def too_much(policy: Policy) -> list[Problem]:
         parts.sort(key=lambda one: -one[1])
         kinds = [f"{count:,} {name}" for name, count in (
             ("segments", len(policy.segments)), ("lifecycle stages", len(policy.lifecycle.stages)),
-            ("signals", len(policy.signals))) if count]
+            ("journeys", len(policy.journeys)), ("signals", len(policy.signals))) if count]
         return [Problem(
             parts[0][0], f"{', '.join(kinds)} may take {total:,.0f} operations together for one event, more than "
             f"{EVENT_COST_MAX:,}; the costliest: "
@@ -153,6 +154,8 @@ def _of_subject(policy: Policy) -> list[tuple[Path, float]]:
         (("segments", one.id, "rule"), _ASKED + one.rule.cost) for one in policy.segments]
     parts += [(("lifecycle", "stages", index, "rule"), _ASKED + one.rule.cost)
               for index, one in enumerate(policy.lifecycle.stages)]
+    parts += [(("journeys", one.id), sum(_ASKED + rule.cost for rule in journeys.rules_of(one)))
+              for one in policy.journeys]
     parts += [(("signals", one.id), _ASKED + _MOMENT * len(one.keys) * one.up_to) for one in policy.signals]
     return parts
 

@@ -11,7 +11,7 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final
 
-from pipeline.core.model.definitions import Attribute, Policy
+from pipeline.core.model.definitions import Attribute, Journey, Policy
 from pipeline.core.model.moments import moment
 from pipeline.core.model.records import Account
 from pipeline.core.model.words import Scalar
@@ -19,6 +19,7 @@ from pipeline.core.rules import readers, signals
 from pipeline.core.rules.cel.build import AT_LEAST
 from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.core.sections import memberships
+from pipeline.core.sections.journeys import Position
 from pipeline.core.subject import Person
 
 #: Facts that every policy has without declaring them.
@@ -82,6 +83,7 @@ def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | 
     if profile.accounts:
         _add_account(facts, profile, policy, account)
     _add_memberships(facts, profile, policy)
+    put_journeys(facts, profile, policy)
     _add_signals(facts, profile, policy, now_ms)
     _add_time(facts, policy.reads, profile, policy, now_ms)
     return facts
@@ -106,6 +108,36 @@ def _add_memberships(facts: dict[str, Any], profile: Person, policy: Policy) -> 
         facts["segments"] = tuple(sorted(profile.segments))
     if profile.stages:
         facts["lifecycle"] = profile.stages[-1].name
+
+
+def put_journeys(facts: dict[str, Any], profile: Person, policy: Policy) -> None:
+    """Bring the facts of every journey that some rule reads up to date, in place."""
+    for one in policy.journeys:
+        told = _of_journey(one, profile.journeys.get(one.id))
+        for path, value in told.items():
+            if path not in policy.reads:
+                continue
+            if value is None:
+                facts.pop(path, None)
+            else:
+                facts[path] = value
+
+
+def _of_journey(journey: Journey, position: Position | None) -> dict[str, Any]:
+    """The facts of one journey by path; None: unknown, as they are not in it."""
+    name = f"journey.{journey.id}."
+    there = position if position is not None and position.stage in journey.places else None
+    progress = None
+    if there is not None:
+        goal = journey.goal_place
+        progress = min(1.0, journey.places[there.stage] / goal) if goal else 1.0
+    return {
+        f"{name}stage": None if there is None else there.stage,
+        f"{name}since": None if there is None else moment(there.since_ms),
+        f"{name}started": None if there is None else moment(there.started_ms),
+        f"{name}progress": progress,
+        f"{name}reached_goal": position is not None and position.ended == "goal",
+    }
 
 
 def _add_signals(facts: dict[str, Any], profile: Person, policy: Policy, now_ms: int) -> None:

@@ -136,7 +136,7 @@ def _due_ms(profile: Person, policy: Policy, now_ms: int) -> int | None:
 
     The moment in the hour and in the day is each subject's own, so that never everybody is due at once.
     """
-    if not policy.segments and not policy.lifecycle.stages:
+    if not policy.segments and not policy.lifecycle.stages and not policy.journeys:
         return None
     own = fraction("look", profile.profile_id)
     dues = [_next(now_ms, _DAY_MS, int(own * _DAY_MS))]
