@@ -49,6 +49,12 @@ class WorkerMetrics:
             ["flow"],
             registry=self.registry,
         )
+        self._outcomes = Counter(
+            "nextbest_outcomes_total",
+            "Records of the topic outcomes by what they were matched by (none; final: a window's total), and why not.",
+            ["matched_by", "reason"],
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str, str], Counter] = {}
 
     def alarm(self, flow: str, on: bool) -> None:
@@ -62,3 +68,7 @@ class WorkerMetrics:
         if child is None:
             child = self._children[key] = self._records.labels(flow, fate, reason)
         child.inc()
+
+    def outcome(self, matched_by: str, reason: str) -> None:
+        """One record of the topic `outcomes`."""
+        self._outcomes.labels(matched_by, reason).inc()

@@ -72,3 +72,6 @@ class Metrics(Protocol):
 
     def record(self, flow: str, fate: str, reason: str) -> None:
         """One record met its fate."""
+
+    def outcome(self, matched_by: str, reason: str) -> None:
+        """One record of the topic `outcomes`: by what it was matched (none; final: a window's total), or why not."""

@@ -225,6 +225,18 @@ JOURNEY_CHANGES: Final = Topic(
     doc="A profile entered, went on in, or left a journey.",
 )
 
+OUTCOMES: Final = Topic(
+    "outcomes",
+    "subject's pseudonym",
+    "outcome",
+    SUBJECT_PARTITIONS,
+    30 * DAY_MS,
+    awaited=False,
+    encrypted=True,
+    written_by=("inbox", "feedback"),
+    doc="What came of what was shown: credit as it comes, the total of every window, and what belongs to no decision.",
+)
+
 #: Every version of policy and catalog that a kept audit names is kept with it. An audit may be written late: a crashed
 #: worker's, once another has taken over. By the broker's clock: by a producer's, a version could be gone at once.
 VERSIONS_MS: Final = DECISION_AUDIT.kept_ms_max + LATE_AUDIT_MS
@@ -302,6 +314,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     DECISION_AUDIT,
     SEGMENT_CHANGES,
     JOURNEY_CHANGES,
+    OUTCOMES,
     CATALOG_ITEMS,
     POLICY_RELEASES,
     ACCOUNTS,

@@ -15,6 +15,7 @@ from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import erasure, links, rotation
 from pipeline.core.journeys.advance import Change, Move
 from pipeline.core.keys import hash_of, tenant_of
+from pipeline.core.model import records
 from pipeline.core.model.records import (
     AuditRecord,
     Decision,
@@ -35,6 +36,7 @@ from pipeline.core.model.records import (
     SegmentChange,
 )
 from pipeline.core.model.values import replaced
+from pipeline.core.outcomes import exposing
 from pipeline.core.sections import memberships, retries
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
@@ -56,6 +58,7 @@ from topics.catalog import (
     DECISIONS,
     ERASURE_RECEIPTS,
     JOURNEY_CHANGES,
+    OUTCOMES,
     PROFILE_INBOX,
     PROFILES_BY_ID,
     SEGMENT_CHANGES,
@@ -107,9 +110,10 @@ def apply_feedback(event: FeedbackEvent, profile_id: str, state: Person | None, 
     learnt = learn.feedback(profile, event, live, ctx.now_ms)
     if learnt is None:
         return Drop(Reason.NO_CONSENT)
-    after, changes = learnt
+    after, changes, outcomes = learnt
     release = live.release if live else ""
-    return Accept(Reason.APPLIED, after, changes_told(profile_id, changes, event.event_id, release, ctx.now_ms))
+    return Accept(Reason.APPLIED, after, (
+        *changes_told(profile_id, changes, event.event_id, release, ctx.now_ms), *told(profile_id, outcomes)))
 
 
 def apply_account(event: IdentityEvent, key: str, state: Account | None, ctx: Context) -> Outcome:
@@ -197,6 +201,7 @@ def _decided(
         return Accept(Reason.FORWARDED, before if lease is not None or back else None, (*back, ask))
     reply = _answer(request, result, live)
     after, beside = remember_request(result.profile or before, reply, request.digest, now_ms)
+    after = exposing.exposed(after, request, result, live, now_ms)
     # The reply first: somebody waits for it.
     emits = (
         *_reply(request, reply),
@@ -274,6 +279,11 @@ def forward_event(record: InboxRecord, redirect: Person | Redirect) -> Outcome:
         return Forward(Reason.FORWARDED, emit)
     seen = changed(redirect, forwarded=remember_forwarded(redirect, record.event_id, record.profile_id))
     return Accept(Reason.FORWARDED, seen, (emit,))
+
+
+def told(profile_id: str, outcomes: tuple[records.Outcome, ...]) -> tuple[Emit, ...]:
+    """One record of the topic `outcomes` for each."""
+    return tuple(Emit(OUTCOMES, profile_id, one) for one in outcomes)
 
 
 def changes_told(

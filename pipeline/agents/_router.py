@@ -24,14 +24,17 @@ from pipeline.agents._apply import (
     forget_the_given,
     forward_event,
     forward_request,
+    told,
 )
 from pipeline.agents._leasing import serve
 from pipeline.core import routing
 from pipeline.core.identity import accounts, erasure, links, merge, rotation
 from pipeline.core.journeys import advance
 from pipeline.core.keys import hash_of, tenant_of
+from pipeline.core.model import records
 from pipeline.core.model.records import InboxRecord, LinkKind, LinkStep
 from pipeline.core.model.values import replaced
+from pipeline.core.outcomes import closing
 from pipeline.core.routing import Payload, Route
 from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
 from pipeline.core.sections.section import changed
@@ -227,12 +230,16 @@ def _look_again(event: InboxRecord, state: Person, ctx: Context) -> Outcome:
     after: Person = _undo.end_undo(state, ctx.now_ms)
     changes: tuple[advance.Change, ...] = ()
     live = ctx.live(tenant_of(event.profile_id))
+    outcomes: tuple[records.Outcome, ...] = ()
     if live is not None:
+        after, outcomes = closing.look(after, live, ctx.now_ms)
         after, changes = advance.refresh(after, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))
     if after is state:
         return Drop(Reason.NOTHING_DUE)
-    return Accept(Reason.APPLIED, after, changes_told(event.profile_id, changes, event.event_id,
-                                                      live.release if live is not None else "", ctx.now_ms))
+    release = live.release if live is not None else ""
+    return Accept(Reason.APPLIED, after, (
+        *changes_told(event.profile_id, changes, event.event_id, release, ctx.now_ms),
+        *told(event.profile_id, outcomes)))
 
 
 def _forward_given(event: InboxRecord, redirect: Redirect, ctx: Context) -> Outcome:

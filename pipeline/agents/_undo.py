@@ -18,6 +18,7 @@ from pipeline.core.journeys import advance
 from pipeline.core.keys import hash_of, tenant_of
 from pipeline.core.model.records import Identifier, IdentityEvent, InboxRecord, LinkKind, LinkStep
 from pipeline.core.model.values import replaced
+from pipeline.core.outcomes import closing
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import UNDO_TIMER, Person, Redirect, Subject, remember_event, timed
@@ -153,7 +154,8 @@ def _without_undo(state: _S) -> _S:
 def refreshed(
     reason: Reason, event: InboxRecord, profile: Person, ctx: Context, emits: tuple[Emit, ...]
 ) -> Outcome:
-    """The profile with its segments and journeys computed anew."""
+    """The profile with its segments and journeys computed anew, and its timers as what it has now asks for."""
+    profile = closing.retimed(profile, ctx.now_ms)
     live = ctx.live(tenant_of(event.profile_id))
     if live is None:
         return Accept(reason, profile, emits)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final, TypeVar, assert_never
 
-from pipeline.core.consent import answers, permission
+from pipeline.core.consent import answers
 from pipeline.core.decide import caps
 from pipeline.core.decide.live import Live
 from pipeline.core.identity import accounts
 from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
-from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
+from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent, Outcome
 from pipeline.core.model.values import Value, replaced
+from pipeline.core.outcomes import crediting
+from pipeline.core.outcomes.exposing import tracked
 from pipeline.core.rules import signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
@@ -22,6 +24,8 @@ from pipeline.core.sections.traits import Trait, newer
 from pipeline.core.subject import Account, Person, remember_event
 
 Learnt = tuple[Person, tuple[advance.Change, ...]]
+#: The person after behaviour, the changes of segments and journeys, and what the event is an outcome of.
+Heard = tuple[Person, tuple[advance.Change, ...], tuple[Outcome, ...]]
 _S = TypeVar("_S", Person, Account)
 
 #: More traits than this on one profile are refused: it must stay a small value.
@@ -78,21 +82,20 @@ def identity(profile: Person, event: IdentityEvent, live: Live | None, now_ms: i
                            account=accounts.of(after, live.accounts))
 
 
-def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: int) -> Learnt | None:
-    """Behaviour and counted caps. None where nothing may be learnt: no consent to be tracked."""
+def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: int) -> Heard | None:
+    """Behaviour, counted caps and outcomes. None where nothing may be learnt: no consent to be tracked."""
     at_ms = min(event.at_ms, now_ms)
     known = changed(profile, event_ids=remember_event(profile, event.event_id, at_ms),
                     heard_ms=profile.heard_ms or now_ms)
     if live is None:
-        return known, ()
+        return known, (), ()
     policy = live.policy
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
     event, decided = _located(profile, event, policy)
-    allowed = not policy.tracking_purpose or permission.given(
-        profile.consent, policy.purposes[policy.tracking_purpose], event.channel or "", now_ms)
+    allowed = tracked(profile, policy, event.channel or "", now_ms)
     counters = _counted(profile, event, policy, item, at_ms, now_ms, allowed) if decided else None
     if not allowed:
-        return None if counters is None else (changed(known, counters=counters), ())
+        return None if counters is None else (changed(known, counters=counters), (), ())
     suppressions = None
     if policy.suppressions:
         counters = dict(profile.counters if counters is None else counters)
@@ -108,8 +111,10 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     after = changed(known, **heard, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     suppressions=profile.suppressions if suppressions is None else _running(suppressions, now_ms))
-    return advance.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts),
-                           happened=advance.Happened(event, item.tags, at_ms))
+    after, outcomes = crediting.heard(after, event, item, live, at_ms, now_ms)
+    after, changes = advance.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts),
+                                     happened=advance.Happened(event, item.tags, at_ms))
+    return after, changes, outcomes
 
 
 def _running(suppressions: dict[str, int], now_ms: int) -> dict[str, int]:

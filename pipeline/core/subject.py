@@ -14,6 +14,7 @@ from pipeline.core.sections.behaviour import HEARD, SIGNALS
 from pipeline.core.sections.consent import CONSENT
 from pipeline.core.sections.counters import COUNTERS, SUPPRESSIONS, Counter
 from pipeline.core.sections.experiments import ASSIGNMENTS
+from pipeline.core.sections.exposures import AWAITING, EXPOSURES, Awaiting, Exposure
 from pipeline.core.sections.journeys import JOURNEYS, Position
 from pipeline.core.sections.lifecycle import SEGMENTS, SEGMENTS_ACCOUNT, SEGMENTS_RELEASE, STAGES, Stage
 from pipeline.core.sections.links import LINKS, MENTIONS, Link
@@ -59,6 +60,8 @@ SEGMENTS_TIMER: Final = "segments"
 #: When a time-out of a journey, or the end of a pause before its next entry, is due.
 JOURNEYS_TIMER: Final = "journeys"
 UNDO_TIMER: Final = "undo"
+#: When the window of an outcome closes next, or an outcome has waited long enough for its decision.
+OUTCOMES_TIMER: Final = "outcomes"
 #: Of somebody erased: what still waited to be sent is to go from the table too.
 SETTLE_TIMER: Final = "settle"
 _TIMERS: Final[Section[dict[str, int]]] = Section({}, read=whole)
@@ -95,6 +98,9 @@ class Person(State, tag=1):
     suppressions: dict[str, int] = section(default=SUPPRESSIONS)
     #: Experiment → variation, once assigned.
     assignments: dict[str, str] = section(default=ASSIGNMENTS)
+    #: By decision id: what was shown, and what it brought so far; by event id: outcomes from before their decision.
+    exposures: dict[str, Exposure] = section(default=EXPOSURES)
+    awaiting: dict[str, Awaiting] = section(default=AWAITING)
     requests: dict[str, Remembered] = section(default=REQUESTS)
     #: How many replies were put beside the state so far.
     replies: int = section(default=REPLIES)

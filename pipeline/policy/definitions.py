@@ -9,9 +9,11 @@ from pydantic import AfterValidator, Field, model_validator
 from pipeline.core.rules.formats import locale_of
 from pipeline.core.sections.sessions import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
+from pipeline.policy.event_definitions import MatcherDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.journey_definitions import JourneyDefinition
-from pipeline.policy.limit_definitions import CapDefinition, MatcherDefinition, ReachDefinition, SuppressionDefinition
+from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
+from pipeline.policy.outcome_definitions import OutcomeDefinition
 from pipeline.policy.values import (
     Definition,
     Doc,
@@ -321,6 +323,7 @@ class PolicyDefinition(Definition):
     placements: dict[Id, PlacementDefinition]
     signals: dict[Name, SignalDefinition] = {}
     segments: dict[Name, SegmentDefinition] = {}
+    outcomes: dict[Name, OutcomeDefinition] = {}
     caps: dict[Id, CapDefinition] = {}
     suppressions: dict[Id, SuppressionDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}

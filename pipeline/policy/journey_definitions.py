@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.core.model.journeys import STAGES_MAX
-from pipeline.policy.limit_definitions import MatcherDefinition
+from pipeline.policy.event_definitions import MatcherDefinition
 from pipeline.policy.values import Definition, Doc, Name, Named, Span, span_ms
 
 _AFTER: Final = re.compile(r"after\s+(\S+)", re.ASCII)

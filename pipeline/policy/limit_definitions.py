@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.model import windows
-from pipeline.policy.values import WEEKDAYS, Counted, Definition, Doc, Kinds, Outcome, Some, SomeTags, Span, span_ms
+from pipeline.policy.values import WEEKDAYS, Counted, Definition, Doc, Outcome, Some, SomeTags, Span, span_ms
 
 
 class WindowDefinition(Definition):
@@ -50,15 +50,6 @@ class WindowDefinition(Definition):
             return {"kind": windows.Session.kind}
         return {"kind": windows.Calendar.kind, "unit": self.calendar, "count": self.every,
                 "local": self.zone == "subject", "week_start": WEEKDAYS.index(self.week_start) + 1}
-
-
-class MatcherDefinition(Definition):
-    kinds: Annotated[Kinds, Field(alias="event")] = []
-    names: Annotated[Some, Field(alias="name")] = []
-    items: Annotated[Some, Field(alias="item")] = []
-    tags: Annotated[SomeTags, Field(alias="tag")] = []
-    placements: Annotated[Some, Field(alias="placement")] = []
-    channels: Annotated[Some, Field(alias="channel")] = []
 
 
 class ReachDefinition(Definition):

@@ -67,6 +67,8 @@ def _named_items(definition: PolicyDefinition) -> Iterator[tuple[Path, str]]:
     for name, item in definition.items.items():
         if item.instead:
             yield ("items", name, "instead"), item.instead
+    for name, outcome in definition.outcomes.items():
+        yield from _each(("outcomes", name, "event", "item"), outcome.event.items)
     for name, ranking in definition.rankings.items():
         for item_id in ranking.model.items if ranking.model is not None else ():
             yield ("rankings", name, "model", "items", item_id), item_id

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
 from pipeline.core.decide.live import Live
+from pipeline.core.model.records import Outcome as OutcomeRecord
 from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults
@@ -92,6 +93,9 @@ def settle(
         case Accept(reason=reason, emits=emits) | Drop(reason=reason, emits=emits):
             fate = Fate.ACCEPT if isinstance(outcome, Accept) else Fate.DROP
             outputs = tuple([outbound(emit, cipher, record.partition) for emit in emits])
+            for emit in emits:
+                if isinstance(emit.value, OutcomeRecord):
+                    metrics.outcome("final" if emit.value.final else emit.value.matched_by, emit.value.reason)
         case Forward(reason=reason, emit=emit):
             fate, outputs = Fate.REDIRECT, (outbound(emit),)
         case DeadLetter(reason=reason, detail=detail):

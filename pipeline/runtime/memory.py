@@ -125,14 +125,19 @@ class ManualClock:
 
 @dataclass(slots=True)
 class CountingMetrics:
-    """The Metrics port as a dictionary of counts by (flow, fate, reason)."""
+    """The Metrics port as dictionaries of counts: by (flow, fate, reason), and of outcomes by (matched by, reason)."""
 
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def record(self, flow: str, fate: str, reason: str) -> None:
         """One record met its fate."""
         key = (flow, str(fate), str(reason))
         self.counts[key] = self.counts.get(key, 0) + 1
+
+    def outcome(self, matched_by: str, reason: str) -> None:
+        """One record of the topic `outcomes`."""
+        self.outcomes[matched_by, reason] = self.outcomes.get((matched_by, reason), 0) + 1
 
 
 class MemoryPipeline:

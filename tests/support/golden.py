@@ -19,8 +19,10 @@ import msgspec
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
 from pipeline.core.model import records
+from pipeline.core.model.outcome_record import MatchedBy
 from pipeline.core.model.values import Value, packed
 from pipeline.core.sections.counters import Counter
+from pipeline.core.sections.exposures import Awaiting, Exposure, ModelUse, Shown
 from pipeline.core.sections.journeys import Position
 from pipeline.core.sections.lifecycle import Stage
 from pipeline.core.sections.links import Link
@@ -72,6 +74,12 @@ PROFILE = Person(
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
     suppressions={"tag:shoes": AT_MS + 1},
     assignments={"hero-test": "b"},
+    exposures={"dec-1": Exposure(
+        AT_MS, "web", "home", "rel-1",
+        (Shown("spring-sale", "home-hero", 0, 0.25, "spring", ("sale",), "large", "hero-test:b"),),
+        b'{"profile.age":33}', {"home-hero": ModelUse("m", 3, {"spring-sale": (0.5, -1.0)})},
+        {"purchase": AT_MS + 604_800_000}, {"0/purchase": 59.9}, {"0": AT_MS + 1}, {"0": AT_MS + 2})},
+    awaiting={"evt-9": Awaiting("dec-9", AT_MS, AT_MS + 600_000, "spring-sale", "home-hero", {"purchase": 1.5})},
     requests={"req-1": Remembered("d41d8cd9", AT_MS, 7, packed(REPLY))},
     event_ids=NOTHING.after("e1", 1).after("e2", AT_MS),
     mentions={"default/third": AT_MS},
@@ -145,6 +153,11 @@ VALUES: Final[dict[str, Any]] = {
     "journey_change": records.JourneyChange(
         "default", "onboarding", "welcome", "explore", "event", AT_MS, AT_MS - 5_000, AT_MS - 9_000, False, "rel-1",
         SUBJECT, "evt-1"),
+    "outcome": records.Outcome(
+        "0cc175b9c0f1b6a831c399e269772661", "purchase", SUBJECT, AT_MS, "spring-sale", "spring-sale", 29.95,
+        MatchedBy.DECISION, False, "linear", "rel-1", "evt-2", "dec-1", '{"profile.age":33}', 0.25, 0, "home-hero",
+        "web", "home", "spring", "large", 0.5, "", AT_MS - 1, ["hero-test:b"], "m", 3,
+    ),
     "catalog_item": records.CatalogItem("default", "spring-sale", '{"kind":"offer"}'),
     "policy_release": records.PolicyRelease("default", "rel-1", '{"segments":[]}', AT_MS, "ada", {"seen#1": AT_MS}),
     "account": ACCOUNT,

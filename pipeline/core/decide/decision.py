@@ -8,7 +8,7 @@ ranking, diversity, variant and late binding, caps spent, reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from pipeline.core import hashing
 from pipeline.core.consent import permission
@@ -40,6 +40,10 @@ _STAGES: Final = {
 }
 
 
+#: Facts that are told in fields of their own, or are no feature.
+_MOMENTARY: Final = frozenset(("now", "context.placement", "context.channel", "context.scenario"))
+
+
 class DecisionResult(Value, frozen=True):
     """What was decided and everything needed to explain it.
 
@@ -62,6 +66,8 @@ class DecisionResult(Value, frozen=True):
     #: where there are any, the result may not be used before the account was asked.
     counted: dict[str, int] = value_field(default_factory=dict)
     asks: dict[str, int] = value_field(default_factory=dict)
+    #: Where outcomes are declared: what was within reach of the decision, by path (the moment and the placement apart).
+    facts: dict[str, Any] = value_field(default_factory=dict)
 
 
 def decide(
@@ -111,7 +117,14 @@ def decide(
     exposures = tuple((name, arm) for name, arm in sorted(ctx.exposed.items()) if own.assignments.get(name) != arm)
     return DecisionResult(decision_id, decisions, fallback, reasons[0] if fallback else "decided",
                           _after(ctx, exposures), ctx.audits, proof, changes, exposures, account=account,
-                          counted=ctx.counted(), asks=ctx.asks())
+                          counted=ctx.counted(), asks=ctx.asks(), facts=_reached(ctx, placements))
+
+
+def _reached(ctx: DecisionContext, placements: list[Placement]) -> dict[str, Any]:
+    if not ctx.live.policy.outcomes:
+        return {}
+    names = frozenset().union(*(ctx.live.slots[one.id, ctx.channel.id].footprint.facts for one in placements))
+    return {name: ctx.facts[name] for name in names - _MOMENTARY if name in ctx.facts}
 
 
 def _wrong(request: DecisionRequest, policy: Policy) -> str:

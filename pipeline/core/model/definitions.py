@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
 from pipeline.core.model.journeys import Journey as Journey
+from pipeline.core.model.outcome_rules import OutcomeRule
 from pipeline.core.model.terms import Purpose as Purpose
 from pipeline.core.model.terms import Tcf as Tcf
 from pipeline.core.model.windows import Window
@@ -402,5 +403,6 @@ class Policy:
     #: Of formats that name none.
     locale: str = "en"
     identity: IdentityRules = DEFAULT
+    outcomes: tuple[OutcomeRule, ...] = ()
     #: Content of the release as activated: `hashing.policy_digest`.
     digest: str = ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from pipeline.core.model.outcome_record import Outcome as Outcome
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.model.words import Basis as Basis
 from pipeline.core.model.words import Chosen as Chosen

@@ -13,7 +13,18 @@ from pipeline.core.identity.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.model.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
 from pipeline.core.model.journeys import FACTS, paths
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
-from pipeline.core.release import consents, identities, journeys, limits, offers, subjects, thresholds, trials, work
+from pipeline.core.release import (
+    consents,
+    identities,
+    journeys,
+    limits,
+    offers,
+    outcomes,
+    subjects,
+    thresholds,
+    trials,
+    work,
+)
 from pipeline.core.release.book import Body, RuleBook
 from pipeline.core.rules.cel.build import ATTRIBUTE_TYPES
 from pipeline.core.rules.facts import BUILT_IN, BUILT_IN_CANDIDATE, CONVERT
@@ -75,6 +86,7 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         holdouts=tuple(trials.holdout(book, name, one, data)
                        for name, one in sorted(data.get("holdouts", {}).items())),
         identity=identities.identity(problems, data["identity"]) if "identity" in data else DEFAULT_IDENTITY,
+        outcomes=outcomes.outcomes(book, data.get("outcomes", {}), data),
         lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
         timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages),
                                             *(rule for one in ways for rule in journeys.rules_of(one)))),

@@ -1,0 +1,91 @@
+"""What a decision showed, kept until the last of its outcomes' windows is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pipeline.core.consent import permission
+from pipeline.core.decide.decision import DecisionResult
+from pipeline.core.decide.live import Live
+from pipeline.core.model.definitions import Item, Policy
+from pipeline.core.model.records import Chosen, DecisionRequest
+from pipeline.core.rules.rule import encode_json
+from pipeline.core.sections.exposures import Exposure, Exposures, Shown
+from pipeline.core.sections.section import changed
+from pipeline.core.subject import OUTCOMES_TIMER, Person, timed
+
+#: Decisions and items shown that are kept of a subject. Past either, the next look closes the oldest before its time.
+EXPOSURES_MAX: Final = 64
+SHOWN_MAX: Final = 512
+#: Past this no more are kept, until that look.
+EXPOSURES_FULL: Final = 2 * EXPOSURES_MAX
+SHOWN_FULL: Final = 2 * SHOWN_MAX
+#: Items that are kept of one decision, the first ones.
+SHOWN_PER_DECISION_MAX: Final = 128
+CONTEXT_BYTES_MAX: Final = 2_048
+
+
+def exposed(profile: Person, request: DecisionRequest, result: DecisionResult, live: Live, now_ms: int) -> Person:
+    """The profile with what a decision showed; as it was where no outcome is declared, nothing but fallback content
+    was shown, or nothing may be learnt of the subject."""
+    policy = live.policy
+    if not policy.outcomes or all(one.fallback for one in result.decisions):
+        return profile
+    if not tracked(profile, policy, request.channel, now_ms):
+        return profile
+    kept = profile.exposures
+    shown = _shown(result.decisions, live.items)
+    if result.decision_id in kept or len(kept) >= EXPOSURES_FULL or size(kept) + len(shown) > SHOWN_FULL:
+        return profile
+    closes = {rule.name: now_ms + rule.window_ms + rule.wait_ms for rule in policy.outcomes}
+    one = Exposure(now_ms, request.channel, request.scenario, live.release, shown, context_of(result.facts),
+                   open=closes)
+    kept = {**kept, result.decision_id: one}
+    at_once = crowded(kept) or any(waits.decision_id == result.decision_id for waits in profile.awaiting.values())
+    due_ms = now_ms if at_once else min(closes.values())
+    due_ms = min(due_ms, profile.timers.get(OUTCOMES_TIMER, due_ms))
+    return changed(profile, exposures=kept, timers=timed(profile.timers, OUTCOMES_TIMER, due_ms))
+
+
+def tracked(profile: Person, policy: Policy, channel: str, now_ms: int) -> bool:
+    """Whether anything may be learnt of what the subject does on the channel ("": not known which)."""
+    name = policy.tracking_purpose
+    return not name or permission.given(profile.consent, policy.purposes[name], channel, now_ms)
+
+
+def size(exposures: Exposures) -> int:
+    """How many items shown are kept."""
+    return sum(len(one.shown) for one in exposures.values())
+
+
+def crowded(exposures: Exposures) -> bool:
+    """Whether the oldest are to be closed before their time."""
+    return len(exposures) > EXPOSURES_MAX or size(exposures) > SHOWN_MAX
+
+
+def _shown(decisions: list[Chosen], items: Mapping[str, Item]) -> tuple[Shown, ...]:
+    places: dict[str, int] = {}
+    shown = []
+    for one in decisions:
+        place = places.get(one.placement, 0)
+        places[one.placement] = place + 1
+        if one.fallback:
+            continue
+        item = items[one.item_id]
+        shown.append(Shown(one.item_id, one.placement, place, one.propensity, item.campaign, item.tags, one.variant,
+                           one.experiment or ""))
+    return tuple(shown[:SHOWN_PER_DECISION_MAX])
+
+
+def context_of(facts: Mapping[str, Any]) -> bytes:
+    """The facts as JSON, by name, in that order; those that would not fit any more are left out whole."""
+    parts: list[str] = []
+    room = CONTEXT_BYTES_MAX - 2
+    for name in sorted(facts):
+        part = f"{encode_json(name)}:{encode_json(facts[name])}"
+        length = len(part.encode()) + 1
+        if length <= room:
+            parts.append(part)
+            room -= length
+    return f"{{{','.join(parts)}}}".encode()
