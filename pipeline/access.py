@@ -1,4 +1,5 @@
-"""What the settings of access say: API keys and their scopes, and each tenant's quotas. Reads them, applies nothing."""
+"""What the settings say of tenants and callers: API keys and their scopes, each tenant's quotas, and how long
+its logs are kept. Reads them, applies nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +22,8 @@ OTHERS: Final = "*"
 _TENANT: Final = "tenant:"
 _KEY: Final = f"write it as key=scope scope tenant:name, a comma between two; scopes are {', '.join(SCOPES)}"
 _QUOTA: Final = "write it as tenant=decisions:200 in_flight:64 events:1000, with * for every tenant that is not named"
+_KEPT: Final = "write it as tenant=400,other=90 in days, with * for every tenant that is not named"
+_DAYS: Final = re.compile(r"[1-9][0-9]{0,4}")
 _PART: Final = re.compile(r"(decisions|events|in_flight):([1-9][0-9]{0,8})")
 
 
@@ -29,6 +32,10 @@ class ApiKeysError(ValueError):
 
 
 class QuotasError(ValueError):
+    """The setting cannot be read; the text says where and how to write it."""
+
+
+class RetentionError(ValueError):
     """The setting cannot be read; the text says where and how to write it."""
 
 
@@ -90,6 +97,23 @@ def quotas(setting: str) -> dict[str, Quota]:
         if tenant in found:
             raise QuotasError(f"quota {number}: {tenant} has one already")
         found[tenant] = Quota(**{match[1]: int(match[2]) for match in parts if match is not None})
+    return found
+
+
+def kept_days(setting: str) -> dict[str, int]:
+    """How many days each tenant's logs are kept. Raises RetentionError."""
+    found: dict[str, int] = {}
+    for number, entry in _entries(setting, "retention", RetentionError, _KEPT):
+        name, equals, days = (part.strip() for part in entry.partition("="))
+        if not equals or not _DAYS.fullmatch(days):
+            raise RetentionError(f"retention {number}: {_KEPT}")
+        try:
+            tenant = name if name == OTHERS else tenant_name(name)
+        except IdentifierError as error:
+            raise RetentionError(f"retention {number}: {error}") from error
+        if tenant in found:
+            raise RetentionError(f"retention {number}: {tenant} has one already")
+        found[tenant] = int(days)
     return found
 
 

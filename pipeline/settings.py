@@ -88,6 +88,16 @@ class Settings(BaseSettings):
         1_000, ge=0, le=_COUNT_MAX,
         description="Dead letters per minute, worker and topic past which it is paused (a bad deploy, no bad data).",
     )
+    logs: str = Field("", description="Where the log store lies: a folder, or s3://bucket/prefix; empty: none.")
+    logs_flush_bytes: int = Field(
+        32 * 1_048_576, ge=65_536, le=1_073_741_824,
+        description="How much the sink of the log store holds before it writes.")
+    logs_flush_s: int = Field(
+        60, ge=1, le=3_600, description="How long a record waits at most before the sink writes it, in seconds.")
+    logs_retention: str = Field(
+        "", description="How many days each tenant's logs are kept, `tenant=400,other=90`, with `*` for every tenant "
+        "that is not named; empty: each topic's as long as the broker keeps it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the logs say.")
 
     @field_validator("*", mode="before")
@@ -162,6 +172,12 @@ class Settings(BaseSettings):
     @classmethod
     def _quotas_can_be_read(cls, value: str) -> str:
         access.quotas(value)
+        return value
+
+    @field_validator("logs_retention")
+    @classmethod
+    def _retention_can_be_read(cls, value: str) -> str:
+        access.kept_days(value)
         return value
 
     @field_validator("cors_origins")

@@ -79,6 +79,8 @@ class Topic:
     broker_bytes_max: int | None = None
     #: Whether somebody waits for a record on it, a caller or the next step of a merge; others may travel together.
     awaited: bool = True
+    #: Whether the log store keeps it, for longer than the broker does; under this name in SQL.
+    logged_as: str | None = None
     #: The flows that write it; dead letters: every one.
     written_by: tuple[str, ...] = ()
     doc: str = ""
@@ -134,6 +136,7 @@ IDENTITY_EVENTS: Final = Topic(
     log_append_time=True,
     value_bytes_max=RECORD_LIMIT_BYTES,
     broker_bytes_max=INPUT_BYTES_MAX,
+    logged_as="identity_events",
     doc="Who somebody is and what they allow: identify, alias, traits, consent.",
 )
 FEEDBACK_EVENTS: Final = Topic(
@@ -144,6 +147,7 @@ FEEDBACK_EVENTS: Final = Topic(
     log_append_time=True,
     value_bytes_max=RECORD_LIMIT_BYTES,
     broker_bytes_max=INPUT_BYTES_MAX,
+    logged_as="feedback_events",
     doc="What somebody did: feedback on an item, such as a view or a click, and any other behaviour.",
 )
 DECISION_REQUESTS: Final = Topic(
@@ -155,6 +159,7 @@ DECISION_REQUESTS: Final = Topic(
     log_append_time=True,
     value_bytes_max=RECORD_LIMIT_BYTES,
     broker_bytes_max=INPUT_BYTES_MAX,
+    logged_as="requests",
     doc="Which action, offer or content, for whom, where.",
 )
 PROFILE_INBOX: Final = Topic(
@@ -186,6 +191,7 @@ DECISIONS: Final = Topic(
     awaited=False,
     encrypted=True,
     written_by=("inbox", "requests"),
+    logged_as="decisions",
     doc="What was decided, for downstream consumers.",
 )
 DECISION_AUDIT: Final = Topic(
@@ -199,6 +205,7 @@ DECISION_AUDIT: Final = Topic(
     awaited=False,
     encrypted=True,
     written_by=("inbox", "requests"),
+    logged_as="audit",
     doc="Everything needed to explain a decision and to replay it.",
 )
 SEGMENT_CHANGES: Final = Topic(
@@ -209,6 +216,7 @@ SEGMENT_CHANGES: Final = Topic(
     awaited=False,
     encrypted=True,
     written_by=("inbox", "identity", "feedback", "requests"),
+    logged_as="segments",
     doc="A profile entered or left a segment.",
 )
 
@@ -222,6 +230,7 @@ JOURNEY_CHANGES: Final = Topic(
     awaited=False,
     encrypted=True,
     written_by=("inbox", "identity", "feedback", "requests"),
+    logged_as="journeys",
     doc="A profile entered, went on in, or left a journey.",
 )
 
@@ -234,6 +243,7 @@ OUTCOMES: Final = Topic(
     awaited=False,
     encrypted=True,
     written_by=("inbox", "feedback"),
+    logged_as="outcomes",
     doc="What came of what was shown: credit as it comes, the total of every window, and what belongs to no decision.",
 )
 

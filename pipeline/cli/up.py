@@ -35,13 +35,17 @@ def up(
         ),
     ] = None,
     kafka_port: KafkaPort = 9092,
+    logs: Annotated[
+        str | None, typer.Option("--logs", metavar="FOLDER", help="Keep a log store there, too (NEXTBEST_LOGS).")
+    ] = None,
 ) -> None:
     """Run the whole installation here: broker, workers, bridge.
 
     Without --bootstrap (or NEXTBEST_BOOTSTRAP) it brings a Kafka broker of its own, for development.
     Ctrl-C stops it; the next start on the same data directory continues where it was.
     """
-    settings = settings_with(data_dir=data_dir, http_host=http_host, http_port=http_port, bootstrap=bootstrap)
+    settings = settings_with(
+        data_dir=data_dir, http_host=http_host, http_port=http_port, bootstrap=bootstrap, logs=logs)
     private(settings)
     # What clients of the broker complain about while it comes and goes is in its state already.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")

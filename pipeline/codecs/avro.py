@@ -65,6 +65,18 @@ class _Codec:
         return data
 
     def decode(self, data: bytes, opened: Opened | None = None) -> Any:
+        plain, written = self._read(data)
+        if opened is not None and self.personal is not None and plain["encrypted"] is not None:
+            self.personal.open(plain, opened(plain["encrypted"], self.personal.purpose), written)
+        return self._value(plain)
+
+    def fields(self, data: bytes) -> tuple[dict[str, Any], Schema]:
+        plain, written = self._read(data)
+        self._value(dict(plain))  # which puts values of ours into the dict that it is given
+        return plain, written
+
+    def _read(self, data: bytes) -> tuple[dict[str, Any], Schema]:
+        """The fields as the newest schema has them, and the schema that they were written with."""
         size = len(data)
         if size > self.limit:
             raise self._too_large(size)
@@ -81,9 +93,7 @@ class _Codec:
             raise refusals.unreadable(error, written, data, HEADER_BYTES, stream.tell()) from error
         if stream.tell() < size:
             raise refusals.left_over(size - stream.tell(), written)
-        if opened is not None and self.personal is not None and plain["encrypted"] is not None:
-            self.personal.open(plain, opened(plain["encrypted"], self.personal.purpose), written)
-        return self._value(plain)
+        return plain, written
 
     def _value(self, plain: dict[str, Any]) -> Any:
         try:
@@ -157,12 +167,25 @@ def decode(topic: Topic, data: bytes | None, opened: Opened | None = None) -> An
 
     Raises CodecError, and nothing else, for any bytes whatever, but for what `opened` raises.
     """
+    return _codec_of(topic).decode(_there(topic, data), opened)
+
+
+def fields(topic: Topic, data: bytes | None) -> tuple[dict[str, Any], Schema]:
+    """The value's fields as Avro has them, for whoever keeps them in another format, and the schema that it was written
+    with. What is encrypted stays so.
+
+    Raises CodecError for whatever `decode` refuses.
+    """
+    return _codec_of(topic).fields(_there(topic, data))
+
+
+def _there(topic: Topic, data: bytes | None) -> bytes:
     if data is None:
         raise CodecError(
             Reason.NULL_VALUE,
             f"the value is null: {topic.name} takes no tombstones; send a value of schema {topic.schema}",
         )
-    return _codec_of(topic).decode(data, opened)
+    return data
 
 
 _CODECS: dict[str, _Codec] = {}

@@ -45,10 +45,10 @@ class PersonalFields:
         if [*types] != [*outside, *names, ENCRYPTED]:
             raise TypeError(f"{schema.file}: put the open fields first, then the personal ones, then `{ENCRYPTED}`")
         self._names, self._profiles = names, plain.profiles
-        self._inner = _part(schema, names)
+        inner = _part(schema, names)
         self._outside, self._outer = plain.part(outside), _part(schema, outside)
         empty = BytesIO()
-        schemaless_writer(empty, self._inner, {name: _empty(types[name]) for name in names})
+        schemaless_writer(empty, inner, {name: _empty(types[name]) for name in names})
         self._empty = empty.getvalue()
 
     def write(self, out: BytesIO, value: Any, cipher: Cipher) -> None:
@@ -67,20 +67,25 @@ class PersonalFields:
 
     def open(self, plain: dict[str, Any], inside: bytes, written: Schema) -> None:
         """Put the opened fields in their places."""
-        found: Any = msgspec.msgpack.decode(inside)
-        if written is not self._newest:
-            # By way of Avro, whose rules raise a record from one version of its schema to the next.
-            inner, raised = _part(written, personal_fields(written.definition)), BytesIO()
-            schemaless_writer(raised, inner, found)
-            raised.seek(0)
-            found = schemaless_reader(raised, inner, self._inner)
-        plain.update(found)
+        plain.update(raised(msgspec.msgpack.decode(inside), written, self._newest))
         plain[ENCRYPTED] = None
 
 
 def personal_fields(definition: dict[str, Any]) -> tuple[str, ...]:
     """The fields that a schema marks as personal, in its order."""
     return tuple(field["name"] for field in definition["fields"] if field["personal"])
+
+
+def raised(found: dict[str, Any], written: Schema, newest: Schema) -> dict[str, Any]:
+    """Opened personal fields, as the newest version of their schema has them."""
+    if written is newest:
+        return found
+    # By way of Avro, whose rules raise a record from one version of its schema to the next.
+    inner, data = _part(written, personal_fields(written.definition)), BytesIO()
+    schemaless_writer(data, inner, found)
+    data.seek(0)
+    after: Any = schemaless_reader(data, inner, _part(newest, personal_fields(newest.definition)))
+    return dict(after)
 
 
 def _part(schema: Schema, names: Any) -> Any:

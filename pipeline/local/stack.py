@@ -36,7 +36,7 @@ class ProcessPart:
         self.log_path = log_path
         self.metrics_url = metrics_url
         # -P: the caller's folder may hold a `pipeline` of its own.
-        self._command = (sys.executable, "-P", "-m", "pipeline.cli.main", command)
+        self._command = (sys.executable, "-P", "-m", "pipeline.cli.main", *command.split())
         self.settings = settings
         self._process: Guarded | None = None
 
@@ -114,6 +114,8 @@ class Stack:
         self.supervisor.start(workers, self._broker_answers, self._leave_group)
         bridge = self._process("bridge", "bridge", self.settings, f"{self.http_url}/metrics")
         self.supervisor.start([bridge], self._broker_answers)
+        if self.settings.logs:
+            self.supervisor.start([self._log_sink()], self._broker_answers)
 
     def not_ready(self) -> str | None:
         """Why a decision could not be served now, in words; None where it could."""
@@ -142,6 +144,11 @@ class Stack:
         own = {"data_dir": self.settings.data_dir / f"worker-{number}", "worker_port": port}
         name = f"worker-{number}"
         return self._process(name, "worker", self.settings.model_copy(update=own), f"http://{LOOPBACK}:{port}/metrics")
+
+    def _log_sink(self) -> ProcessPart:
+        port = ports.free_port(LOOPBACK)
+        settings = self.settings.model_copy(update={"worker_host": LOOPBACK})
+        return self._process("log-sink", f"logs sink --port {port}", settings, f"http://{LOOPBACK}:{port}/metrics")
 
     def _process(self, name: str, command: str, settings: Settings, metrics_url: str) -> ProcessPart:
         return ProcessPart(name, command, settings, self.settings.data_dir / "logs" / f"{name}.log", metrics_url)
