@@ -15,6 +15,8 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import Bootstrap, settings_for
 from pipeline.core.journeys.succession import displaced
 from pipeline.core.model.definitions import Policy
+from pipeline.core.model.features import FEATURES_BYTES_MAX
+from pipeline.core.release.features import bytes_max
 from pipeline.policy.directory import Directory
 from pipeline.policy.load import Checked, PolicyError, load
 from pipeline.policy.publish import Publication, prepare
@@ -47,6 +49,12 @@ def check(
     _out.print(f"{folder} is fine: release {checked.release}, {len(checked.policy.placements)} placements, "
                f"{len(checked.policy.segments)} segments, {len(checked.policy.caps)} caps, {len(checked.items)} items, "
                f"{checked.golden} golden decisions")
+    for feature in checked.policy.features:
+        _out.print(f"  features.{feature.id}: {feature.rounding}, at most {feature.bytes_max:,} bytes per subject",
+                   markup=False)
+    if checked.policy.features:
+        _out.print(f"  all features of a subject: at most {bytes_max(checked.policy.features):,} bytes of "
+                   f"{FEATURES_BYTES_MAX:,}", markup=False)
 
 
 @app.command()

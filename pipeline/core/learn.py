@@ -7,6 +7,7 @@ from typing import Final, TypeVar, assert_never
 from pipeline.core.consent import answers
 from pipeline.core.decide import caps
 from pipeline.core.decide.live import Live
+from pipeline.core.features import taking
 from pipeline.core.identity import accounts
 from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
@@ -15,7 +16,7 @@ from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, Id
 from pipeline.core.model.values import Value, replaced
 from pipeline.core.outcomes import crediting
 from pipeline.core.outcomes.exposing import tracked
-from pipeline.core.rules import signals
+from pipeline.core.rules import facts, signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
 from pipeline.core.sections.section import changed
@@ -106,15 +107,28 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     if behaviour is not None and len(behaviour) > SIGNALS_KEPT_MAX:
         asked = {key for signal in policy.signals for key in signal.keys}
         behaviour = {key: timestamps for key, timestamps in behaviour.items() if key in asked}
+    features, moved = _features(profile, event, policy, item, at_ms, now_ms)
     hearing = Hearing(event, policy, at_ms)
     heard = {name: hear(getattr(profile, name), hearing) for name, hear in _HEAR}
-    after = changed(known, **heard, counters=profile.counters if counters is None else counters,
+    after = changed(known, **heard, features=features, counters=profile.counters if counters is None else counters,
                     behaviour=profile.behaviour if behaviour is None else behaviour,
                     suppressions=profile.suppressions if suppressions is None else _running(suppressions, now_ms))
     after, outcomes = crediting.heard(after, event, item, live, at_ms, now_ms)
-    after, changes = advance.refresh(after, policy, now_ms, touched, account=accounts.of(after, live.accounts),
+    after, changes = advance.refresh(after, policy, now_ms, touched | moved,
+                                     account=accounts.of(after, live.accounts),
                                      happened=advance.Happened(event, item.tags, at_ms))
     return after, changes, outcomes
+
+
+def _features(
+    profile: Person, event: FeedbackEvent, policy: Policy, item: Item, at_ms: int, now_ms: int
+) -> tuple[dict[str, bytes], set[str]]:
+    """The features after the event, and the paths of those that it touched."""
+    if not policy.features:
+        return profile.features, set()
+    kept = taking.folded(profile.features, policy, profile.merged, now_ms)
+    zone = facts.zone_of(profile, policy)[1]
+    return taking.taken(policy, kept, event, item.tags, at_ms, now_ms, zone)
 
 
 def _running(suppressions: dict[str, int], now_ms: int) -> dict[str, int]:

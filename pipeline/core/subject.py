@@ -15,6 +15,7 @@ from pipeline.core.sections.consent import CONSENT
 from pipeline.core.sections.counters import COUNTERS, SUPPRESSIONS, Counter
 from pipeline.core.sections.experiments import ASSIGNMENTS
 from pipeline.core.sections.exposures import AWAITING, EXPOSURES, Awaiting, Exposure
+from pipeline.core.sections.features import FEATURES
 from pipeline.core.sections.journeys import JOURNEYS, Position
 from pipeline.core.sections.lifecycle import SEGMENTS, SEGMENTS_ACCOUNT, SEGMENTS_RELEASE, STAGES, Stage
 from pipeline.core.sections.links import LINKS, MENTIONS, Link
@@ -91,6 +92,8 @@ class Person(State, tag=1):
     #: When the first event of behaviour was taken up (epoch ms); 0: none was. What a signal began to count later than
     #: that, it may have missed.
     heard_ms: int = section(default=HEARD)
+    #: By the key of a feature's definition: what it has counted (`pipeline.core.features.kept`).
+    features: dict[str, bytes] = section(default=FEATURES)
     #: By channel: the last session (`pipeline.core.sections.sessions`).
     sessions: dict[str, Session] = section(default=SESSIONS)
     counters: dict[str, Counter] = section(default=COUNTERS)

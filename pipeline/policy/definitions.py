@@ -10,6 +10,7 @@ from pipeline.core.rules.formats import locale_of
 from pipeline.core.sections.sessions import GAP_MS, GAP_MS_MAX
 from pipeline.policy.consent_definitions import ConsentDefinition
 from pipeline.policy.event_definitions import MatcherDefinition
+from pipeline.policy.feature_definitions import FeatureDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.journey_definitions import JourneyDefinition
 from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
@@ -38,6 +39,8 @@ _GAP_MS_MIN: Final = 60_000
 class AttributeDefinition(Definition):
     type: str
     default: Value = None
+    #: A class, as risk or compliance: conditions may read it, and nobody is shown its value.
+    sensitivity: Name | None = None
     doc: Doc = ""
 
     @model_validator(mode="before")
@@ -57,6 +60,8 @@ class AttributesDefinition(Definition):
     journey: Attributes = {}
     context: Attributes = {}
     candidate: Attributes = {}
+    #: Properties of events, that features may read as `event.properties.<name>`.
+    event: Attributes = {}
 
 
 class QuietHoursDefinition(Definition):
@@ -322,6 +327,7 @@ class PolicyDefinition(Definition):
     channels: dict[Id, ChannelDefinition]
     placements: dict[Id, PlacementDefinition]
     signals: dict[Name, SignalDefinition] = {}
+    features: dict[Name, FeatureDefinition] = {}
     segments: dict[Name, SegmentDefinition] = {}
     outcomes: dict[Name, OutcomeDefinition] = {}
     caps: dict[Id, CapDefinition] = {}

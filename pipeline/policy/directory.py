@@ -148,9 +148,9 @@ class Directory:
             return _newest_that_compiles(known)[0] if self._loading else known.policy
 
     def counted(self, tenant: str) -> dict[str, tuple[int, int]]:
-        """Each behaviour key of the live release: when it began to be counted (epoch ms), and up to how many are kept;
-        empty where none is live. While loading, of the newest activated release that this engine takes: what is wrong
-        with another never matters here."""
+        """Each behaviour key and feature of the live release: when it began to be counted (epoch ms), and up to how
+        many are kept; empty where none is live. While loading, of the newest activated release that this engine takes:
+        what is wrong with another never matters here."""
         with self._lock:
             known = self._tenants.get(tenant)
             if known is None:
@@ -159,7 +159,8 @@ class Directory:
             if policy is None:
                 return {}
             signals = policy.signals
-            return {key: (since.get(key, 0), signal.up_to) for signal in signals for key in signal.keys}
+            return {key: (since.get(key, 0), signal.up_to) for signal in signals for key in signal.keys} | {
+                one.key: (since.get(one.key, 0), one.keep) for one in policy.features}
 
     def accounts(self, tenant: str) -> dict[str, Account]:
         """The tenant's accounts by key, where their topic is followed."""

@@ -17,6 +17,7 @@ from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.second_opinion import disagreements
 from pipeline.policy import golden, journey_definitions, names, trial
 from pipeline.policy.definitions import (
+    AttributeDefinition,
     ItemDefinition,
     PolicyDefinition,
     SignalDefinition,
@@ -143,14 +144,15 @@ def release_body(definition: PolicyDefinition) -> str:
         data.pop(absent, None)
     data["format"] = 1
     data["attributes"] = {
-        space: {name: {"type": one.type, **({} if one.default is None else {"default": one.default})}
-                for name, one in names.items()}
-        for space in ("profile", "account", "features", "journey", "context", "candidate")
-        for names in [getattr(definition.attributes, space)]
+        space: {name: _attribute(one) for name, one in names.items()}
+        for space in ("profile", "account", "features", "journey", "context", "candidate", "event")
+        for names in [getattr(definition.attributes, space)] if names or space != "event"
     }
     data["signals"] = {name: _signal(one) for name, one in definition.signals.items()}
     if definition.journeys:
         data["journeys"] = {name: journey_definitions.body(one, dump) for name, one in definition.journeys.items()}
+    if definition.features:
+        data["features"] = {name: one.body() for name, one in definition.features.items()}
     for name, cap in definition.caps.items():
         data["caps"][name]["window"] = cap.window.body()
     return canonical(data)
@@ -159,6 +161,11 @@ def release_body(definition: PolicyDefinition) -> str:
 def item_body(item: ItemDefinition) -> str:
     """An item's canonical body. Canonical JSON sorts names, so the order of the variants is said apart."""
     return canonical({**dump(item), "order": list(item.variants)})
+
+
+def _attribute(one: AttributeDefinition) -> dict[str, Any]:
+    said = {"default": one.default, "sensitivity": one.sensitivity}
+    return {"type": one.type, **{name: value for name, value in said.items() if value is not None}}
 
 
 def _signal(one: SignalDefinition) -> dict[str, Any]:

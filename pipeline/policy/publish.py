@@ -54,6 +54,8 @@ def prepare(
         for key in signal.keys:
             since_ms, up_to = counted.get(key, (at_ms, 0))
             since[key] = since_ms if up_to >= signal.up_to else at_ms
+    for feature in checked.policy.features:
+        since[feature.key] = counted.get(feature.key, (at_ms, 0))[0]
     records.append(_release(f"{tenant}/{ACTIVE}", PolicyRelease(tenant, checked.release, "", at_ms, by, since)))
     sweeping = len(removed) >= SWEEPING_MIN and len(removed) > SWEEPING_SHARE * len(present)
     sweeping = sweeping or bool(present and not checked.items)

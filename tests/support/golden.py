@@ -18,7 +18,9 @@ import msgspec
 
 from pipeline.codecs import avro, state
 from pipeline.codecs.registry import NEWEST, SCHEMAS_DIR
+from pipeline.core.features.kept import Entry, Kept, encoded
 from pipeline.core.model import records
+from pipeline.core.model.features import Layout
 from pipeline.core.model.outcome_record import MatchedBy
 from pipeline.core.model.values import Value, packed
 from pipeline.core.sections.counters import Counter
@@ -70,6 +72,7 @@ PROFILE = Person(
     behaviour={"view": (1, 2, AT_MS)},
     heard_ms=AT_MS,
     replies=8,
+    features={"views#1": encoded(Kept(Layout.CELLS, "count", 100, 1, 0, 0, 0, {"": Entry(0, AT_MS, {0: 3})}))},
     sessions={"web": Session(1, AT_MS)},
     counters={"hero-cap": Counter((1, AT_MS), 7, {"dec-1": AT_MS + 300_000})},
     suppressions={"tag:shoes": AT_MS + 1},

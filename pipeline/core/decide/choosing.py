@@ -251,7 +251,7 @@ def _bind(ctx: DecisionContext, candidate: Candidate) -> _Binding:
             clause = clause or variant.rule.text
             continue
         try:
-            content = bind(variant, ctx.facts, item.facts, ctx.channel.escape, ctx.live.policy.locale)
+            content = bind(variant, ctx.facts, ctx.of(item), ctx.channel.escape, ctx.live.policy.locale)
         except UnboundError as error:
             tried[f"{item.id}/{variant.id}"] = encode_json(f"unknown {error.missing}")
             clause = clause or f"{variant.id}.{error.field}"

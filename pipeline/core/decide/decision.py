@@ -185,9 +185,10 @@ def _scored(
     scored = []
     shared = ranking.of_request(order, ctx.facts)
     for candidate in left:
-        score = ranking.score(order, candidate.item, ctx.facts, candidate.terms[order.id], shared)
+        item = candidate.item
+        score = ranking.score(order, item, ctx.facts, ctx.of(item), candidate.terms[order.id], shared)
         if score.unknown:
-            ctx.audits.append(CandidateAudit(candidate.item.id, placement.id, f"unknown:{score.unknown}", "ranking",
+            ctx.audits.append(CandidateAudit(item.id, placement.id, f"unknown:{score.unknown}", "ranking",
                                                  score.clause, {}, 0.0, score.terms))
         else:
             scored.append((candidate, score))

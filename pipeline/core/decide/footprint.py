@@ -42,6 +42,9 @@ class Footprint:
     all_traits: frozenset[str] = frozenset()
     all_behaviour: frozenset[str] = frozenset()
     journeys: frozenset[str] = frozenset()
+    #: Keys of features; and of those that segments and stages read besides.
+    features: frozenset[str] = frozenset()
+    all_features: frozenset[str] = frozenset()
 
     def __or__(self, other: Footprint) -> Footprint:
         own, others = self.segments, other.segments
@@ -50,7 +53,8 @@ class Footprint:
                          self.traits | other.traits,
                          self.behaviour | other.behaviour, None if own is None or others is None else own | others,
                          self.purposes | other.purposes, self.all_traits | other.all_traits,
-                         self.all_behaviour | other.all_behaviour, self.journeys | other.journeys)
+                         self.all_behaviour | other.all_behaviour, self.journeys | other.journeys,
+                         self.features | other.features, self.all_features | other.all_features)
 
 
 def of_candidates(policy: Policy, placement: Placement, channel: str, reached: Iterable[Candidate]) -> Footprint:
@@ -70,7 +74,7 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
         for arm in one.variations:
             if arm.ranking is not None:
                 facts |= _of_ranking(arm.ranking)
-    traits, behaviour = _traits(policy, facts), _behaviour(policy, facts)
+    traits, behaviour, features = _traits(policy, facts), _behaviour(policy, facts), _features(policy, facts)
     return Footprint(frozenset(facts), frozenset(counters), frozenset(suppressions), frozenset(experiments),
                      traits, behaviour,
                      None if "segments" in facts else frozenset(
@@ -78,7 +82,8 @@ def of_candidates(policy: Policy, placement: Placement, channel: str, reached: I
                      frozenset(placement.purposes or policy.channels[channel].purposes),
                      traits | _traits(policy, policy.segment_reads),
                      behaviour | _behaviour(policy, policy.segment_reads),
-                     frozenset(one.id for one in policy.journeys if not facts.isdisjoint(paths(one.id))))
+                     frozenset(one.id for one in policy.journeys if not facts.isdisjoint(paths(one.id))), features,
+                     features | _features(policy, policy.segment_reads))
 
 
 def _traits(policy: Policy, facts: Set[str]) -> frozenset[str]:
@@ -88,6 +93,13 @@ def _traits(policy: Policy, facts: Set[str]) -> frozenset[str]:
 
 def _behaviour(policy: Policy, facts: Set[str]) -> frozenset[str]:
     return frozenset(key for signal in policy.signals if signal.path in facts for key in signal.keys)
+
+
+def _features(policy: Policy, facts: Set[str]) -> frozenset[str]:
+    """The keys of those that the facts are, or are the ratio of."""
+    read = {feature.id for feature in policy.features if feature.path in facts}
+    read |= {part for feature in policy.features if feature.id in read for part in feature.parts}
+    return frozenset(feature.key for feature in policy.features if feature.id in read)
 
 
 def reachable(items: Mapping[str, Item], listed: Iterable[str], placement: Placement) -> Iterator[Item]:
@@ -114,6 +126,7 @@ class View(Value, frozen=True):
     behaviour: frozenset[str]
     segments: frozenset[str] | None
     journeys: frozenset[str] | None
+    features: frozenset[str]
 
 
 def read_of(
@@ -124,10 +137,11 @@ def read_of(
     Where memberships are worked out anew, what segments, stages and journeys read is part of it.
     """
     if policy.timed or advance.stale(profile, policy, now_ms, account):
-        view = View(footprint, channel, footprint.all_traits, footprint.all_behaviour, None, None)
+        view = View(footprint, channel, footprint.all_traits, footprint.all_behaviour, None, None,
+                    footprint.all_features)
     else:
         view = View(footprint, channel, footprint.traits, footprint.behaviour, footprint.segments,
-                    footprint.journeys)
+                    footprint.journeys, footprint.features)
     # What is empty is so in what can be read of it.
     return Person(**{name: value if read is whole else read(value, view)
                       for name, read in _READ if (value := getattr(profile, name))})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
 from pipeline.core.decide import caps
 from pipeline.core.decide import experiments as trial
 from pipeline.core.decide.live import Candidate, Live, Slot
+from pipeline.core.features.reading import Reader
 from pipeline.core.model.definitions import (
     Cap,
     CapUse,
@@ -71,6 +72,9 @@ class DecisionContext(Working):
     #: The same of items that pass these caps by and are counted only.
     bypassed: dict[str, int] = value_field(default_factory=dict)
     _zone: tzinfo | None = None
+    #: What reads the features of items, and the facts of those that were looked at, by id.
+    _reading: Reader | None = None
+    _items: dict[str, dict[str, Any]] = value_field(default_factory=dict)
 
     @property
     def zone(self) -> tzinfo:
@@ -79,10 +83,20 @@ class DecisionContext(Working):
             self._zone = fact.zone_of(self.profile, self.live.policy)[1]
         return self._zone
 
+    def of(self, item: Item) -> Mapping[str, Any]:
+        """The item's facts, with the features of this subject and item."""
+        policy = self.live.policy
+        if not policy.item_features:
+            return item.facts
+        if item.id not in self._items:
+            self._reading = self._reading or fact.reader(self.profile, policy, self.now_ms)
+            self._items[item.id] = fact.of_item(self._reading, policy, item)
+        return self._items[item.id]
+
     def judge(self, rule: Rule, item: Item) -> Stop | None:
         """Why a rule stops the item; a rule that does not look at it is asked once per placement."""
         if rule.of_candidate:
-            return stop_of(rule, self.facts, item.facts)
+            return stop_of(rule, self.facts, self.of(item))
         key = id(rule)
         if key not in self.judged:
             self.judged[key] = stop_of(rule, self.facts, item.facts)
@@ -207,7 +221,7 @@ def unfit(ctx: DecisionContext, placement: Placement, candidate: Candidate) -> C
     for stage, outcome, rule in candidate.rules:
         broken = judged.get(id(rule), _UNASKED)
         if broken is _UNASKED:
-            broken = stop_of(rule, ctx.facts, candidate.item.facts)
+            broken = stop_of(rule, ctx.facts, ctx.of(candidate.item))
             if not rule.of_candidate:
                 judged[id(rule)] = broken
         if broken is not None:

@@ -114,7 +114,9 @@ def arrange(
     came in: a decision keeps to its time whoever publishes what.
     """
     ordered = sorted(items, key=lambda item: item.id)
-    policy = replace(policy, reads=policy.reads.union(*(item_reads(item) for item in ordered)))
+    reads = policy.reads.union(*(item_reads(item) for item in ordered))
+    policy = replace(policy, reads=reads, item_features=tuple(
+        one for one in policy.features if one.per != "subject" and one.path in reads))
     limits = {cap.id: cap for cap in policy.caps}
     known = {item.id: item for item in ordered}
     slots = {

@@ -32,9 +32,10 @@ def of_request(ranking: Ranking, facts: Facts) -> Score:
     return _product([term for term in ranking.terms if not term[1].of_candidate], facts, {})
 
 
-def score(ranking: Ranking, item: Item, facts: Facts, own: Score, shared: Score) -> Score:
+def score(ranking: Ranking, item: Item, facts: Facts, its: Facts, own: Score, shared: Score) -> Score:
     """The candidate's score. A term that cannot be worked out, or is not a number, makes it unknown.
 
+    `its`: the item's facts, with the subject's features of it.
     Multiplied in this order: the item's own terms, the request's, those that read both, the model.
     """
     if not ranking.terms and ranking.model is None:
@@ -44,13 +45,13 @@ def score(ranking: Ranking, item: Item, facts: Facts, own: Score, shared: Score)
         return own if own.unknown else shared
     value, terms = own.value * shared.value, {**own.terms, **shared.terms}
     if ranking.mixed:
-        both = _product(ranking.mixed, facts, item.facts)
+        both = _product(ranking.mixed, facts, its)
         if both.unknown:
             return both
         value *= both.value
         terms.update(both.terms)
     if ranking.model is not None:
-        unknown = _add_model(ranking.model, item, facts, terms)
+        unknown = _add_model(ranking.model, item, facts, its, terms)
         if unknown:
             return Score(0.0, terms, unknown, "model")
         value *= terms["model"]
@@ -81,11 +82,11 @@ def _product(terms: Sequence[tuple[str, Number]], facts: Facts, item: Facts) -> 
     return Score(product, seen)
 
 
-def _add_model(model: Model, item: Item, facts: Facts, terms: dict[str, float]) -> str:
+def _add_model(model: Model, item: Item, facts: Facts, its: Facts, terms: dict[str, float]) -> str:
     """Adds the model's probability to the terms; returns what was missing."""
     logit = model.intercept + model.items.get(item.id, 0.0)
     for path, coefficient in model.coefficients:
-        value: Any = (item.facts if path.startswith(CANDIDATE) else facts).get(path)
+        value: Any = (its if path.startswith(CANDIDATE) else facts).get(path)
         if value is None:
             return path
         terms[path] = float(value)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core.identity.identity_rules import DEFAULT, IdentityRules
+from pipeline.core.model.features import Feature
 from pipeline.core.model.journeys import Journey as Journey
+from pipeline.core.model.matcher import Matcher as Matcher
 from pipeline.core.model.outcome_rules import OutcomeRule
 from pipeline.core.model.terms import Purpose as Purpose
 from pipeline.core.model.terms import Tcf as Tcf
@@ -97,18 +99,6 @@ class Suppression:
     lasts_ms: int
     reach: Reach = Reach()
     text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """Which feedback events a signal is about; an empty part means all."""
-
-    kinds: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
-    items: frozenset[str] = frozenset()
-    tags: frozenset[str] = frozenset()
-    placements: frozenset[str] = frozenset()
-    channels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,5 +394,15 @@ class Policy:
     locale: str = "en"
     identity: IdentityRules = DEFAULT
     outcomes: tuple[OutcomeRule, ...] = ()
+    features: tuple[Feature, ...] = ()
+    #: Of an event's properties, by name: those that features may read.
+    event: dict[str, Attribute] = field(default_factory=dict)
+    features_by_id: dict[str, Feature] = field(default_factory=dict)
+    #: Those of items and tags that some rule reads.
+    item_features: tuple[Feature, ...] = ()
+    #: The features that some segment or stage reads and that time alone changes.
+    windowed_features: tuple[Feature, ...] = ()
+    #: Path → class of what rules may read and nobody may be shown.
+    sensitive: dict[str, str] = field(default_factory=dict)
     #: Content of the release as activated: `hashing.policy_digest`.
     digest: str = ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from pipeline.core.model.matcher import Matcher
+
 if TYPE_CHECKING:
-    from pipeline.core.model.definitions import Matcher
     from pipeline.core.rules.rule import Rule
 
 #: Journeys of one release, and stages of one journey.

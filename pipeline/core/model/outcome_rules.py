@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    from pipeline.core.model.definitions import Matcher
+from pipeline.core.model.matcher import Matcher
 
 Model = Literal["last", "first", "linear", "time_decay", "position", "view_through"]
 Step = Literal["item", "campaign", "tag", "placement"]

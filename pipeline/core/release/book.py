@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.core.model.definitions import Reach, Template
@@ -27,10 +28,13 @@ def _hint(name: str, barred: tuple[str, ...]) -> str:
 class RuleBook:
     """Compiles texts and notes what is wrong with them; `reads` grows with every attribute they read."""
 
-    def __init__(self, types: Mapping[str, str], problems: Problems) -> None:
+    def __init__(
+        self, types: Mapping[str, str], problems: Problems, sensitive: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.problems = problems
         self.reads: set[str] = set()
         self._types = types
+        self._sensitive = sensitive
         self._rules: dict[str, Rule] = {}
         self._templates: dict[str, Template | None] = {}
         #: Every text that compiled, and where it stands first: what a second opinion is asked about.
@@ -42,7 +46,7 @@ class RuleBook:
             return None
         if text not in self._rules:
             try:
-                self._rules[text] = compile_rule(text, self._types)
+                self._rules[text] = compile_rule(text, self._types, self._sensitive)
                 self.texts.setdefault(text, path)
             except RuleError as error:
                 self.problems.rule(path, error)
@@ -63,6 +67,8 @@ class RuleBook:
         except RuleError as error:
             self.problems.rule(path, error)
             return None
+        if self.shows(path, number.reads):
+            return None
         self.reads.update(number.reads)
         self.texts.setdefault(text, path)
         return number
@@ -76,9 +82,20 @@ class RuleBook:
                 self.problems.rule(path, error)
                 return None
         template = self._templates[text]
+        if template is not None and self.shows(path, template.reads):
+            return None
         if template is not None:
             self.reads.update(template.reads)
         return template
+
+    def shows(self, path: Path, reads: Iterable[str]) -> bool:
+        """Whether it would show what is sensitive (noted): its own value tells what it was made of."""
+        for name in reads:
+            if name in self._sensitive:
+                self.problems.add(path, f"{name!r} is sensitive ({self._sensitive[name]}): conditions may read it, "
+                                  "nothing may show it", "ask for it in a rule or a segment")
+                return True
+        return False
 
     def all_known(self, path: Path, one: Body, part: str, known: Iterable[str], what: str = "") -> None:
         """Note every name in a list that is not declared."""

@@ -27,7 +27,7 @@ class ItemCompiler:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._problems = Problems()
-        self._book = RuleBook(policy.types, self._problems)
+        self._book = RuleBook(policy.types, self._problems, policy.sensitive)
 
     @property
     def texts(self) -> Mapping[str, Path]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.core.model.definitions import Diversity, Fallback, Model, Placement, Ranking
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
+from pipeline.core.rules.cel.build import OF_BOTH
 
 #: The preset's terms, in the order in which they are multiplied.
 ARBITRATION = ("propensity", "context_weight", "value", "lever")
@@ -28,6 +29,7 @@ def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> R
         for attribute in coefficients:
             known = [path for path, kind in types.items() if kind in ("int", "double", "bool")]
             book.problems.known((*path, "model", "coefficients", attribute), attribute, known, "number attribute")
+            book.shows((*path, "model", "coefficients", attribute), (attribute,))
         book.reads.update(coefficients)
         model = Model(one["model"].get("intercept", 0.0), tuple(sorted(coefficients.items())),
                       dict(one["model"].get("items", {})))
@@ -46,7 +48,8 @@ def placement(
     if order is not None:
         book.problems.known((*path, "ranking"), order, rankings, "ranking")
     for index, limit in enumerate(one.get("diversity", ())):
-        known = ("tag", "campaign", "kind", *(path for path in types if path.startswith("candidate.")))
+        known = ("tag", "campaign", "kind", *(path for path in types if path.startswith(CANDIDATE)
+                                              and not path.startswith(OF_BOTH)))
         book.problems.known((*path, "diversity", index, "per"), limit["per"], known, "group")
     default = one["fallback"]
     return Placement(

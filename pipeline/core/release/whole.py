@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,10 +11,12 @@ from typing import Any, Final
 from pipeline.core.hashing import policy_digest
 from pipeline.core.identity.identity_rules import DEFAULT as DEFAULT_IDENTITY
 from pipeline.core.model.definitions import Attribute, Placement, Policy, Ranking, Segment, Signal
+from pipeline.core.model.features import Feature
 from pipeline.core.model.journeys import FACTS, paths
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
 from pipeline.core.release import (
     consents,
+    features,
     identities,
     journeys,
     limits,
@@ -51,16 +53,22 @@ def compile_release(body: str, release: str, since: Mapping[str, int] = MappingP
 def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     problems = Problems()
     types, unusable = _declared_types(data, problems)
-    book = RuleBook(types, problems)
+    events = features.event_types(data, problems)
+    declared = data.get("features", {})
+    types |= features.declared_types(declared, events)
+    counted = features.compiled(declared, events, since, problems)
+    sensitive = _sensitive(data["attributes"], counted)
+    book = RuleBook(types, problems, sensitive)
     attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()
                           if f"{space}.{name}" not in unusable}
-                  for space, names in data["attributes"].items()}
+                  for space, names in data["attributes"].items() if space != "event"}
     signals = tuple(subjects.signal(name, one, since) for name, one in data.get("signals", {}).items())
     barred = journeys.barred(data.get("journeys", {}))
     groups = subjects.segments(book, data.get("segments", {}), barred)
     lifecycle = subjects.lifecycle(book, data.get("lifecycle", {}), barred)
     ways = journeys.compiled(book, data)
     subject_reads = frozenset(book.reads)
+    by_time = features.with_parts(subject_reads, counted)
     rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types)
                                     for name, one in data.get("rankings", {}).items()}
     placements: dict[str, Placement] = {name: offers.placement(book, name, one, rankings, types, data)
@@ -88,10 +96,14 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         identity=identities.identity(problems, data["identity"]) if "identity" in data else DEFAULT_IDENTITY,
         outcomes=outcomes.outcomes(book, data.get("outcomes", {}), data),
         lifecycle=lifecycle, reads=frozenset(book.reads), texts=book.texts,
-        timed=any(rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages),
-                                            *(rule for one in ways for rule in journeys.rules_of(one)))),
+        timed=any(map(features.continuous, by_time)) or any(
+            rule.of_time for rule in (*(one.rule for one in groups), *(one.rule for one in lifecycle.stages),
+                                      *(rule for one in ways for rule in journeys.rules_of(one)))),
         journeys=ways, journey_reads=journeys.reads(ways),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
+        features=counted, event=features.event_attributes(data, events),
+        features_by_id={one.id: one for one in counted}, windowed_features=by_time, sensitive=sensitive,
+        item_features=tuple(one for one in counted if one.per != "subject" and one.path in book.reads),
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
     _check_names(data, policy, problems)
@@ -108,9 +120,12 @@ def _declared_types(data: Body, problems: Problems) -> tuple[dict[str, str], set
     unusable: set[str] = set()
     types = {**BUILT_IN, **BUILT_IN_CANDIDATE}
     for space, names in data["attributes"].items():
-        for name, one in names.items():
+        for name, one in names.items() if space != "event" else ():
             path: Path = ("attributes", space, name)
-            if f"{space}.{name}" in types:
+            if space == "features" and name in data.get("features", {}):
+                problems.add(path, f"features.{name} is declared twice: loaded from outside, and counted from events",
+                             "rename one of them")
+            elif f"{space}.{name}" in types:
                 problems.add(path, f"{space}.{name} is built in", "choose another name")
             elif one["type"] not in ATTRIBUTE_TYPES:
                 problems.add(path, f"{one['type']!r} is no type", f"one of {', '.join(ATTRIBUTE_TYPES)}")
@@ -147,6 +162,13 @@ def _base_facts(attributes: Mapping[str, Mapping[str, Attribute]], groups: tuple
                             if one.default is not None and not one.path.startswith("candidate.")}
     base.update({segment.path: False for segment in groups})
     return base
+
+
+def _sensitive(attributes: Mapping[str, Any], counted: Iterable[Feature]) -> dict[str, str]:
+    """Path → class, of the attributes and features that nobody may be shown."""
+    found = {f"{space}.{name}": one["sensitivity"] for space, names in attributes.items()
+             for name, one in names.items() if one.get("sensitivity")}
+    return found | {one.path: one.sensitivity for one in counted if one.sensitivity}
 
 
 def _windowed(signals: tuple[Signal, ...], reads: frozenset[str]) -> tuple[Signal, ...]:

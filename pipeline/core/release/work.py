@@ -55,7 +55,8 @@ def too_much(policy: Policy) -> list[Problem]:
         parts.sort(key=lambda one: -one[1])
         kinds = [f"{count:,} {name}" for name, count in (
             ("segments", len(policy.segments)), ("lifecycle stages", len(policy.lifecycle.stages)),
-            ("journeys", len(policy.journeys)), ("signals", len(policy.signals))) if count]
+            ("journeys", len(policy.journeys)), ("signals", len(policy.signals)),
+            ("features", len(policy.features))) if count]
         return [Problem(
             parts[0][0], f"{', '.join(kinds)} may take {total:,.0f} operations together for one event, more than "
             f"{EVENT_COST_MAX:,}; the costliest: "
@@ -156,6 +157,8 @@ def _of_subject(policy: Policy) -> list[tuple[Path, float]]:
               for index, one in enumerate(policy.lifecycle.stages)]
     parts += [(("journeys", one.id), sum(_ASKED + rule.cost for rule in journeys.rules_of(one)))
               for one in policy.journeys]
+    parts += [(("features", one.id), _ASKED + _MOMENT * (one.tiles_max if one.tile_ms else 1)
+               + (0.0 if one.where is None else one.where.cost)) for one in policy.features]
     parts += [(("signals", one.id), _ASKED + _MOMENT * len(one.keys) * one.up_to) for one in policy.signals]
     return parts
 

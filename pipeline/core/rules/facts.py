@@ -11,7 +11,8 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final
 
-from pipeline.core.model.definitions import Attribute, Journey, Policy
+from pipeline.core.features.reading import Reader
+from pipeline.core.model.definitions import Attribute, Item, Journey, Policy
 from pipeline.core.model.moments import moment
 from pipeline.core.model.records import Account
 from pipeline.core.model.words import Scalar
@@ -85,6 +86,8 @@ def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | 
     _add_memberships(facts, profile, policy)
     put_journeys(facts, profile, policy)
     _add_signals(facts, profile, policy, now_ms)
+    if policy.features:
+        _add_features(facts, profile, policy, now_ms)
     _add_time(facts, policy.reads, profile, policy, now_ms)
     return facts
 
@@ -149,6 +152,33 @@ def _add_signals(facts: dict[str, Any], profile: Person, policy: Policy, now_ms:
                 facts[signal.path] = value
             elif signal.kind == "count":
                 facts[signal.path + AT_LEAST] = signals.least(signal, profile, now_ms)
+
+
+def reader(profile: Person, policy: Policy, now_ms: int) -> Reader:
+    """What reads the subject's features at a moment."""
+    return Reader(policy.features_by_id, profile.features, profile.heard_ms, now_ms, zone_of(profile, policy)[1])
+
+
+def _add_features(facts: dict[str, Any], profile: Person, policy: Policy, now_ms: int) -> None:
+    reading: Reader | None = None
+    for feature in policy.features:
+        if feature.per == "subject" and feature.path in policy.reads:
+            reading = reading or reader(profile, policy, now_ms)
+            value = reading.value(feature)
+            if value is not None:
+                facts[feature.path] = value
+            elif feature.kind == "count":
+                facts[feature.path + AT_LEAST] = reading.least(feature)
+
+
+def of_item(reading: Reader, policy: Policy, item: Item) -> dict[str, Any]:
+    """The facts of an item, with what the subject did about it and about its tags."""
+    facts = dict(item.facts)
+    for feature in policy.item_features:
+        value = reading.value(feature, item.id) if feature.per == "item" else reading.of_tags(feature, item.tags)
+        if value is not None:
+            facts[feature.path] = value
+    return facts
 
 
 def _add_account(facts: dict[str, Any], profile: Person, policy: Policy, account: Account | None) -> None:

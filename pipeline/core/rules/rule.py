@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from json.encoder import encode_basestring
 from math import isfinite
+from types import MappingProxyType
 from typing import Any, Final
 
 from pipeline.core.model.values import Value
-from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, Builder, Facts, Fn
+from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, OF_BOTH, Builder, Facts, Fn
 from pipeline.core.rules.cel.constants import check_constants, check_finite
 from pipeline.core.rules.cel.cost import COST_MAX, check_cost, cost_of
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
@@ -36,11 +37,13 @@ class Clause:
     reads: tuple[str, ...]
     #: Operations of one evaluation at worst.
     cost: float = 0.0
+    #: Path → class of sensitivity, of what it reads and nobody may be shown.
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def only_of_candidate(self) -> bool:
         """Whether it reads the item and nothing else."""
-        return bool(self.reads) and all(name.startswith(CANDIDATE) for name in self.reads)
+        return bool(self.reads) and all(map(_of_item_alone, self.reads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,15 @@ class Stop(Value, frozen=True):
     unknown: str = ""
 
 
-def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
-    """Compile a condition against declared attributes. Raises RuleError at the first thing that is wrong."""
+def _of_item_alone(path: str) -> bool:
+    return path.startswith(CANDIDATE) and not path.startswith(OF_BOTH)
+
+
+def compile_rule(text: str, types: Mapping[str, str], sensitive: Mapping[str, str] = MappingProxyType({})) -> Rule:
+    """Compile a condition against declared attributes. Raises RuleError at the first thing that is wrong.
+
+    :param sensitive: path → class of what may be read and not shown.
+    """
     tree = parse(text)
     whole = Builder(types).build(tree)
     if whole.type != "bool":
@@ -92,8 +102,9 @@ def compile_rule(text: str, types: Mapping[str, str]) -> Rule:
         check_cost(tree, types)
     check_constants(tree)
     clauses = tuple(
-        Clause(text[node.at:node.end], Builder(types).build(node).fn, tuple(dict.fromkeys(reads_of(node, types))), cost)
-        for node, cost in parts
+        Clause(text[node.at:node.end], Builder(types).build(node).fn, read, cost,
+               {path: sensitive[path] for path in read if path in sensitive})
+        for node, cost in parts for read in [tuple(dict.fromkeys(reads_of(node, types)))]
     )
     reads = frozenset(name for clause in clauses for name in clause.reads)
     return Rule(text, clauses, reads, any(name.startswith(CANDIDATE) for name in reads),
@@ -111,7 +122,7 @@ def compile_number(text: str, types: Mapping[str, str]) -> Number:
     check_finite(tree)
     reads = tuple(dict.fromkeys(reads_of(tree, types)))
     of_candidate = [name.startswith(CANDIDATE) for name in reads]
-    return Number(text, whole.fn, reads, any(of_candidate), all(of_candidate), cost)
+    return Number(text, whole.fn, reads, any(of_candidate), all(map(_of_item_alone, reads)), cost)
 
 
 def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
@@ -120,11 +131,11 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
     for clause in rule.clauses:
         try:
             if not clause.fn(facts, item):
-                return Stop(clause.text, seen(clause.reads, facts, item))
+                return Stop(clause.text, seen(clause, facts, item))
         except KeyError as missing:
-            unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(missing.args[0]))
+            unknown = unknown or Stop(clause.text, seen(clause, facts, item), str(missing.args[0]))
         except UNCOMPUTABLE as failed:
-            unknown = unknown or Stop(clause.text, seen(clause.reads, facts, item), str(failed))
+            unknown = unknown or Stop(clause.text, seen(clause, facts, item), _said(clause, failed))
         except Exception as defect:
             defect.add_note(f"clause {clause.text!r}")
             raise
@@ -161,10 +172,19 @@ def passes(rule: Rule, facts: Facts, item: Facts) -> bool:
     return True
 
 
-def seen(names: tuple[str, ...], facts: Facts, item: Facts) -> dict[str, str]:
-    """The values a clause saw, as JSON by name; what was missing is left out, but for the least of a count."""
+def _said(clause: Clause, failed: Exception) -> str:
+    """Why it could not be worked out; without the words of an error that may quote what nobody may see."""
+    return "what is hidden cannot be worked out" if clause.hidden else str(failed)
+
+
+def seen(clause: Clause, facts: Facts, item: Facts) -> dict[str, str]:
+    """The values a clause saw, as JSON by name; what was missing is left out, but for the least of a count. Of what is
+    sensitive, its class instead."""
     values = {}
-    for name in names:
+    for name in clause.reads:
+        if name in clause.hidden:
+            values[name] = as_json(f"hidden ({clause.hidden[name]})")
+            continue
         source = item if name.startswith(CANDIDATE) else facts
         if name in source:
             values[name] = as_json(source[name])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from pipeline.core.features import windows
 from pipeline.core.hashing import fraction
 from pipeline.core.model.definitions import Lifecycle, Policy, Segment
 from pipeline.core.model.moments import moment
@@ -147,6 +148,10 @@ def _due_ms(profile: Person, policy: Policy, now_ms: int) -> int | None:
         ahead = moment(now_ms).astimezone(fact.zone_of(profile, policy)[1]).utcoffset() or timedelta(0)
         dues.append(_next(now_ms, clock_ms, int(own * _SPREAD_MS) - ahead // timedelta(milliseconds=1)))
     counted = signals.due_ms(policy.windowed, profile, now_ms)
+    if policy.windowed_features:
+        reading, zone = fact.reader(profile, policy, now_ms), fact.zone_of(profile, policy)[1]
+        dues += [due for one in policy.windowed_features
+                 if (due := windows.due_ms(one, reading.kept(one), profile.heard_ms, now_ms, zone)) is not None]
     return min(dues) if counted is None else min(counted, *dues)
 
 

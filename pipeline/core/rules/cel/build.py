@@ -23,9 +23,11 @@ Fn = Callable[[Facts, Facts], Any]
 
 #: Paths under this prefix are read from the second argument.
 CANDIDATE: Final = "candidate."
+#: Of these, what is the subject's as well: what somebody did about the item.
+OF_BOTH: Final = "candidate.features."
 
 #: Paths of counts; and what stands behind the path of one that is not known, for the least that it can be.
-SIGNALS: Final = "signals."
+SIGNALS: Final = ("signals.", "features.")
 AT_LEAST: Final = "@least"
 
 #: The types of declared attributes.
