@@ -50,7 +50,7 @@ class Format(StrEnum):
 
 @app.callback()
 def logs() -> None:
-    """The log store: events, decisions, audits and outcomes as Parquet, to query with SQL."""
+    """The log store: topics as Parquet, and SQL over them."""
 
 
 @app.command()

@@ -55,6 +55,10 @@ class Reason(StrEnum):
     LATER_LOGIN = "later_login"
     NOTHING_TO_UNDO = "nothing_to_undo"
     ERASED = "erased"
+    #: Of an update of a model: no release has it; it learns no more; its vectors are not of the model's present form.
+    NO_MODEL = "no_model"
+    FROZEN = "frozen"
+    OTHER_FORM = "other_form"
     # dead-letter
     NOT_AVRO = "not_avro"
     UNKNOWN_SCHEMA = "unknown_schema"
@@ -88,7 +92,8 @@ class Record(Value, frozen=True):
 
 
 class Emit(Value, frozen=True):
-    """One record to publish: a core type, encoded with the topic's schema. `partition`: only if not the key's."""
+    """One record to publish: a core type, encoded with the topic's schema; None: a tombstone. `partition`: only if not
+    the key's."""
 
     topic: Topic
     key: str

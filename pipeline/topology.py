@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from pipeline.agents import catalog, erasure, feedback, identity, inbox, policy, requests
+from pipeline.agents import catalog, erasure, feedback, identity, inbox, models, policy, requests
 from pipeline.core.model.records import InboxRecord
 from pipeline.flow import Flow, Lane, Work
 from topics.catalog import (
@@ -17,6 +17,7 @@ from topics.catalog import (
     ERASURE_REQUESTS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
+    MODEL_UPDATES,
     POLICY_RELEASES,
     PROFILE_INBOX,
     PROFILES_BY_ID,
@@ -96,6 +97,17 @@ FLOWS: tuple[Flow, ...] = (
         comes_after=True,
         work=Work.REQUESTS,
         doc="Decide, reserve the caps, explain.",
+    ),
+    Flow(
+        "models",
+        reads=MODEL_UPDATES,
+        writes=_writes("models"),
+        table=PROFILES_BY_ID,
+        handle=models.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("model_key"),
+        work=Work.EVENTS,
+        doc="Rewards into the statistics of a model, once each; its numbered snapshots.",
     ),
     Flow(
         "catalog",

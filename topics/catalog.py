@@ -282,6 +282,30 @@ ACCOUNTS: Final = Topic(
     written_by=("identity",),
     doc="Every account as it is now: firmographics, plan, contract, consent to contact. Followed by every worker.",
 )
+MODEL_UPDATES: Final = Topic(
+    "model.updates",
+    "tenant/%model",
+    "model_update",
+    SUBJECT_PARTITIONS,
+    log_append_time=True,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
+    awaited=False,
+    written_by=("inbox", "feedback"),
+    doc="What rewards of shown items come to for the statistics of the model that chose them; names no subject.",
+)
+MODEL_SNAPSHOTS: Final = Topic(
+    "model.snapshots",
+    "tenant/%model/number, and tenant/%model/@latest",
+    "model_snapshot",
+    1,
+    compacted=True,
+    superseded_ms=HOUR_MS,
+    value_bytes_max=2 * MIB,
+    awaited=False,
+    written_by=("inbox", "models"),
+    doc="A model's statistics, immutable and numbered: what decisions name. Followed by every worker.",
+)
 DEAD_LETTERS: Final = Topic(
     "dead.letters",
     "subject's pseudonym; empty where no key is known",
@@ -328,6 +352,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     CATALOG_ITEMS,
     POLICY_RELEASES,
     ACCOUNTS,
+    MODEL_UPDATES,
+    MODEL_SNAPSHOTS,
     DEAD_LETTERS,
     ERASURE_REQUESTS,
     ERASURE_RECEIPTS,

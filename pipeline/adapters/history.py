@@ -1,4 +1,6 @@
-"""Reads `policy.releases` and `catalog.items` back to what an audit saw. Blocks; joins no group and commits nothing."""
+"""Reads `policy.releases`, `catalog.items` and `model.snapshots` back to what an audit saw. Blocks; joins no group and
+commits nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ from pipeline.adapters.reading import read, reader
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core.decide.live import Live
+from pipeline.core.keys import model_key, tenant_of
 from pipeline.core.model.records import AuditRecord, Decision
 from pipeline.core.release.history import History, NotKept
 from pipeline.settings import Settings
-from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES, Topic
+from topics.catalog import CATALOG_ITEMS, MODEL_SNAPSHOTS, POLICY_RELEASES, Topic
 
 _ITEMS: Final = TopicPartition(CATALOG_ITEMS.name, 0)
 
@@ -34,6 +37,10 @@ class PublishedHistory:
         self._releases = reader(settings, "history-releases")
         self._next_release = 0
         self._items = reader(settings, "history-items")
+        self._snapshots = reader(settings, "history-snapshots")
+        #: Where each snapshot's record is, by its key; and the next one to look at.
+        self._places: dict[str, int] = {}
+        self._next_snapshot = 0
         self._records: Iterator[Message] = iter(())
         #: Read and not taken yet: it is beyond the version that was asked for last.
         self._ahead: Message | None = None
@@ -45,6 +52,7 @@ class PublishedHistory:
         """Release the connections."""
         self._releases.close()
         self._items.close()
+        self._snapshots.close()
 
     def live(self, seen: AuditRecord | Decision) -> Live:
         """The release and the catalog that were decided by.
@@ -54,6 +62,8 @@ class PublishedHistory:
         if not self._history.has_release(seen):
             self._read_releases()
         self._read_items(seen)
+        for model, number in self._history.lacks_snapshots(seen):
+            self._read_snapshot(f"{model_key(tenant_of(seen.profile_id), model)}/{number}")
         return self._history.live(seen)
 
     def _read_releases(self) -> None:
@@ -62,6 +72,20 @@ class PublishedHistory:
             found = _usable(POLICY_RELEASES, message)
             if found is not None:
                 self._history.take_release(*found)
+
+    def _read_snapshot(self, key: str) -> None:
+        """Take one snapshot, by where it was seen; the topic is looked through once, its bodies are not kept."""
+        if key not in self._places:
+            for message in read(self._snapshots, {(MODEL_SNAPSHOTS.name, 0): self._next_snapshot}):
+                self._next_snapshot = (message.offset() or 0) + 1
+                self._places[(message.key() or b"").decode("utf-8", "replace")] = message.offset() or 0
+        if key not in self._places:
+            return
+        for message in read(self._snapshots, {(MODEL_SNAPSHOTS.name, 0): self._places[key]}):
+            found = _usable(MODEL_SNAPSHOTS, message)
+            if found is not None and found[0] == key and found[1] is not None:
+                self._history.take_snapshot(found[1])
+            return
 
     def _read_items(self, seen: AuditRecord | Decision) -> None:
         """Take the catalog as far as the version that was seen; raises NotKept where the topic does not go there."""

@@ -339,7 +339,7 @@ def _audit(
     before = None if state is None else read_by(state, request, live, now_ms, result.account)
     return AuditRecord(result.decision_id, now_ms, request, profile_id, before, result.candidates, result.consent,
                        result.decisions, result.fallback, result.reason, live.release, live.policy.digest,
-                       live.catalog_version, live.catalog_digest, ENGINE, result.account, lease)
+                       live.catalog_version, live.catalog_digest, ENGINE, result.account, lease, result.models)
 
 
 def _error(request: DecisionRequest, error: str) -> DecisionReply:

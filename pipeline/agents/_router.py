@@ -26,6 +26,7 @@ from pipeline.agents._apply import (
     forward_request,
     told,
 )
+from pipeline.agents._learning import cut_due
 from pipeline.agents._leasing import serve
 from pipeline.core import routing
 from pipeline.core.identity import accounts, erasure, links, merge, rotation
@@ -38,7 +39,17 @@ from pipeline.core.outcomes import closing
 from pipeline.core.routing import Payload, Route
 from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
 from pipeline.core.sections.section import changed
-from pipeline.core.subject import SETTLE_TIMER, Erased, Person, Redirect, Subject, lasting_name, remember_event, timed
+from pipeline.core.subject import (
+    SETTLE_TIMER,
+    Erased,
+    ModelState,
+    Person,
+    Redirect,
+    Subject,
+    lasting_name,
+    remember_event,
+    timed,
+)
 from pipeline.flow import Accept, Context, DeadLetter, Drop, Emit, Outcome, Reason
 from topics.catalog import PROFILE_INBOX
 
@@ -152,7 +163,8 @@ def _forget_given(event: InboxRecord, state: Erased, ctx: Context) -> Outcome:
 
 
 def _refuse(event: InboxRecord, state: Subject | None, ctx: Context) -> Outcome:
-    return DeadLetter(Reason.INVALID, "an inbox record must carry one of its payloads, or due_ms")
+    return DeadLetter(Reason.INVALID, "an inbox record must carry one of its payloads, or due_ms; a model's key "
+                      "takes due_ms alone")
 
 
 def _step(event: InboxRecord, state: Person | None, ctx: Context) -> Outcome:
@@ -218,6 +230,10 @@ def _settle(event: InboxRecord, state: Erased, ctx: Context) -> Outcome:
     if SETTLE_TIMER not in state.timers:
         return Drop(Reason.NOTHING_DUE)
     return Accept(Reason.APPLIED, changed(state, timers=timed(state.timers, SETTLE_TIMER, None)))
+
+
+def _cut_snapshot(event: InboxRecord, state: ModelState | None, ctx: Context) -> Outcome:
+    return Drop(Reason.NOTHING_DUE) if state is None else cut_due(event, state, ctx)
 
 
 def _end_undo(event: InboxRecord, redirect: Redirect, ctx: Context) -> Outcome:
@@ -298,6 +314,7 @@ _HANDLERS: Final[dict[Route, Handler]] = {
     Route.LOOK_AGAIN: _look_again,
     Route.END_UNDO: _end_undo,
     Route.SETTLE: _settle,
+    Route.CUT_SNAPSHOT: _cut_snapshot,
     Route.NOTHING_DUE: _nothing_due,
     Route.ERASE: _erase,
     Route.ROTATE: _rotate,

@@ -49,9 +49,10 @@ COMMANDS: Final = {
     "audit": Entry(".audit:app", "Audits: decide recorded decisions again."),
     "privacy": Entry(".privacy:app", "Forget somebody, tell what is known, look whether it is gone."),
     "replay-log": Entry("replay_log.command:replay_log", "Replay a log of impressions and clicks."),
-    "logs": Entry("log_store.command:app", "The log store: sink, query with SQL, compact, expire."),
+    "logs": Entry("log_store.command:app", "The log store: topics as Parquet, and SQL over them."),
     "experiments": Entry("analysis.experiments_command:app", "Experiments: read what each variation did."),
-    "off-policy": Entry("analysis.off_policy_command:app", "What another policy would have earned, by this one's log."),
+    "off-policy": Entry("analysis.off_policy_command:app",
+                        "Off-policy: what another policy would have earned, by the log of this one."),
     "settings": Entry(".settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 

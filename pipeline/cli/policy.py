@@ -55,6 +55,9 @@ def check(
     if checked.policy.features:
         _out.print(f"  all features of a subject: at most {bytes_max(checked.policy.features):,} bytes of "
                    f"{FEATURES_BYTES_MAX:,}", markup=False)
+    for name, one in sorted(checked.policy.models.items()):
+        _out.print(f"model {name}: {one.kind}, {one.columns} columns, at most {one.items_max:,} items and "
+                   f"{one.bytes_max:,} bytes in its state and in each snapshot")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.core.identity.rotation import TAKEN_MAX
-from pipeline.core.keys import MARK, is_account, tenant_of
+from pipeline.core.keys import MARK, is_account, is_model, tenant_of
 from pipeline.core.model.bounds import (
     ATTRIBUTES_PER_REQUEST_MAX,
     CONSENTS_PER_EVENT_MAX,
@@ -34,8 +34,10 @@ from pipeline.core.model.records import (
     IdentityKind,
     InboxRecord,
     LinkKind,
+    ModelUpdate,
     Scalar,
 )
+from pipeline.core.models.learner import COLUMNS_MAX
 from pipeline.core.sections.memberships import ROLE_CHARS_MAX, ROLES_MAX
 from topics.catalog import DECISION_REPLIES
 
@@ -44,6 +46,8 @@ TIME_END_MS: Final = 253_402_300_800_000
 
 MAX_VARIANTS: Final = 100
 MAX_PLACEMENTS: Final = 50
+#: Observations of one update: of a decision on every placement with every place filled, far more than there are.
+OBSERVATIONS_MAX: Final = 256
 
 #: What tells the parts of an answer's place in a profile.
 _SIGNS: Final = frozenset("/#")
@@ -230,10 +234,27 @@ def check_erasure(request: ErasureRequest) -> str | None:
     return _subject(request.subject) or _names(request) or _time(request.at_ms)
 
 
+def check_update(update: ModelUpdate) -> str | None:
+    tenant, _, name = update.model_key.partition("/")
+    if not tenant or not is_model(update.model_key) or len(name) > ID_CHARS_MAX:
+        return f"model_key is {update.model_key[:NAME_CHARS_MAX]!r}: send tenant/%model"
+    if not update.source or update.offset < 0:
+        return "source or offset is missing: name the record that it follows from, so that a repeat is counted once"
+    if not 0 < len(update.observations) <= OBSERVATIONS_MAX:
+        return f"observations has {len(update.observations)} entries: send 1 to {OBSERVATIONS_MAX}"
+    for one in update.observations:
+        if not 0 < len(one.item_id) <= ID_CHARS_MAX or len(one.vector) > COLUMNS_MAX:
+            return f"observations: send item ids of 1 to {ID_CHARS_MAX} characters, vectors of at most {COLUMNS_MAX}"
+        if not all(map(isfinite, (one.reward, one.before, *one.vector))):
+            return "observations: send finite numbers"
+    return None
+
+
 CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     IdentityEvent: check_identity,
     FeedbackEvent: check_feedback,
     DecisionRequest: check_request,
     InboxRecord: check_inbox,
     ErasureRequest: check_erasure,
+    ModelUpdate: check_update,
 }

@@ -131,7 +131,12 @@ def _converter(hint: Any, schema: Any, named: dict[str, Any]) -> Convert | None:
     if schema["type"] == "array":
         inner = _converter(typing.get_args(hint)[0], schema["items"], named)
         return None if inner is None else _each(inner)
-    return scalars if schema.get("values") == SCALAR else None
+    if schema.get("values") == SCALAR:
+        return scalars
+    if schema["type"] == "map":
+        inner = _converter(typing.get_args(hint)[1], schema["values"], named)
+        return None if inner is None else _each_value(inner)
+    return None
 
 
 def _nullable(inner: Convert, schema: Any) -> Convert:
@@ -144,6 +149,10 @@ def _nullable(inner: Convert, schema: Any) -> Convert:
 
 def _each(inner: Convert) -> Convert:
     return lambda items: [inner(item) for item in items]
+
+
+def _each_value(inner: Convert) -> Convert:
+    return lambda entries: {name: inner(value) for name, value in entries.items()}
 
 
 def _after(get: Convert, convert: Convert) -> Convert:

@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.codecs.registry import SCHEMAS_DIR
 from pipeline.core.sections.section import State, UndecodableError
-from pipeline.core.subject import Erased, Person, Subject, given_up
+from pipeline.core.subject import Erased, ModelState, Person, Subject, given_up
 
 #: The newest format that is written down; `python -m tests.support.golden --next` writes down one more.
 VERSION: Final = max(int(path.suffixes[0][2:]) for path in (SCHEMAS_DIR / "state").glob("subject.v*.json"))
@@ -109,5 +109,5 @@ class SubjectStates:
 
     @staticmethod
     def holds_somebody(state: Subject) -> bool:
-        """Of an erased subject nothing is left but that."""
-        return not isinstance(state, Erased)
+        """Of an erased subject nothing is left but that; a model's statistics are nobody's."""
+        return not isinstance(state, Erased | ModelState)

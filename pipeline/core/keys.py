@@ -1,4 +1,4 @@
-"""The form of a subject's key, `tenant/hash`, and of an account's, `tenant/@hash`."""
+"""The form of a subject's key, `tenant/hash`, of an account's, `tenant/@hash`, and of a model's, `tenant/%name`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Final
 
 #: Sets an account's key apart from every person's: no hash begins with it.
 MARK: Final = "@"
+#: The same of a model's.
+MODEL_MARK: Final = "%"
 
 
 def tenant_of(key: str) -> str:
@@ -26,3 +28,18 @@ def beside(key: str, name: str) -> str:
 def is_account(key: str) -> bool:
     """Whether a key is an account's."""
     return hash_of(key).startswith(MARK)
+
+
+def is_model(key: str) -> bool:
+    """Whether a key is a model's."""
+    return hash_of(key).startswith(MODEL_MARK)
+
+
+def model_key(tenant: str, model: str) -> str:
+    """The key of a model's statistics."""
+    return f"{tenant}/{MODEL_MARK}{model}"
+
+
+def model_of(key: str) -> str:
+    """The model's name in its key."""
+    return hash_of(key).removeprefix(MODEL_MARK)

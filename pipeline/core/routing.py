@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from pipeline.core.keys import is_account
+from pipeline.core.keys import is_account, is_model
 from pipeline.core.model.records import IdentityEvent, IdentityKind, InboxRecord, LinkKind
-from pipeline.core.subject import Account, Erased, Person, Redirect, Subject
+from pipeline.core.subject import Account, Erased, ModelState, Person, Redirect, Subject
 
 #: The steps by which a key's state moves to its successor, when the key of the hashes is changed.
 ROTATION_STEPS: Final = (LinkKind.TAKE_OVER, LinkKind.FENCE, LinkKind.HAND_OVER)
@@ -28,6 +28,8 @@ class Kind(StrEnum):
     ACCOUNT = "account"
     #: That somebody was erased, and when.
     ERASED = "erased"
+    #: The statistics of a model that learns.
+    MODEL = "model"
 
 
 class Payload(StrEnum):
@@ -60,6 +62,7 @@ class Route(StrEnum):
 
     LOOK_AGAIN = "look_again"
     END_UNDO = "end_undo"
+    CUT_SNAPSHOT = "cut_snapshot"
     SETTLE = "settle"
     NOTHING_DUE = "nothing_due"
     ERASE = "erase"
@@ -123,9 +126,11 @@ def _payload_between_keys(record: InboxRecord) -> Payload:
 
 
 def kind_of(key: str, state: Subject | None) -> Kind:
-    """What lies at the key; an account is known by its key, also before anything lies there."""
+    """What lies at the key; accounts and models are known by their keys, also before anything lies there."""
     if is_account(key):
         return Kind.ACCOUNT
+    if is_model(key):
+        return Kind.MODEL
     if state is None:
         return Kind.NOTHING
     return _KINDS[type(state)]
@@ -133,12 +138,15 @@ def kind_of(key: str, state: Subject | None) -> Kind:
 
 _KINDS: Final[Mapping[type, Kind]] = {
     Person: Kind.PERSON, Redirect: Kind.REDIRECT, Account: Kind.ACCOUNT, Erased: Kind.ERASED,
+    ModelState: Kind.MODEL,
 }
 
 
-def _row(nothing: Route, person: Route, redirect: Route, account: Route, erased: Route) -> dict[Kind, Route]:
+def _row(
+    nothing: Route, person: Route, redirect: Route, account: Route, erased: Route, model: Route = Route.REFUSE
+) -> dict[Kind, Route]:
     return {Kind.NOTHING: nothing, Kind.PERSON: person, Kind.REDIRECT: redirect, Kind.ACCOUNT: account,
-            Kind.ERASED: erased}
+            Kind.ERASED: erased, Kind.MODEL: model}
 
 
 _R: Final = Route
@@ -146,8 +154,8 @@ _R: Final = Route
 #: Payload → kind → route.
 ROUTES: Final[Mapping[Payload, Mapping[Kind, Route]]] = {
     payload: _row(*routes) for payload, routes in {
-        # At nothing yet, a person, a redirect, an account, somebody erased.
-        Payload.TIMER: (_R.NOTHING_DUE, _R.LOOK_AGAIN, _R.END_UNDO, _R.NOTHING_DUE, _R.SETTLE),
+        # At nothing yet, a person, a redirect, an account, somebody erased; at a model, which only time comes to.
+        Payload.TIMER: (_R.NOTHING_DUE, _R.LOOK_AGAIN, _R.END_UNDO, _R.NOTHING_DUE, _R.SETTLE, _R.CUT_SNAPSHOT),
         Payload.ERASURE_PART: (_R.ERASE, _R.ERASE, _R.ERASE, _R.ERASE, _R.ERASE),
         Payload.ERASURE: (_R.ERASE, _R.ERASE, _R.SEND_ON, _R.ERASE, _R.ERASE),
         Payload.ROTATION_STEP: (_R.ROTATE, _R.ROTATE, _R.ROTATE, _R.ROTATE, _R.ROTATE),

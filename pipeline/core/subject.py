@@ -1,4 +1,4 @@
-"""What lies at a key: a person, an alias, an account, or that somebody was erased; each made of sections."""
+"""What lies at a key: a person, an alias, an account, a model, or that somebody was erased; each made of sections."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ UNDO_TIMER: Final = "undo"
 OUTCOMES_TIMER: Final = "outcomes"
 #: Of somebody erased: what still waited to be sent is to go from the table too.
 SETTLE_TIMER: Final = "settle"
+#: Of a model: when its next snapshot is cut.
+CUT_TIMER: Final = "cut"
 _TIMERS: Final[Section[dict[str, int]]] = Section({}, read=whole)
 
 
@@ -178,7 +180,37 @@ class Erased(State, tag=4):
     timers: dict[str, int] = section(default=_TIMERS)
 
 
-Subject = Person | Redirect | Account | Erased
+class Source(Value, frozen=True):
+    """The records of one source whose updates were counted: the highest offset, and which of those before it.
+
+    `counted`: big-endian bits; bit 0 is the highest offset, bit n the one n before it.
+    """
+
+    highest: int
+    counted: bytes
+
+
+class ModelState(State, tag=5):
+    """The statistics of a model that learns (its key is `tenant/%name`): of no subject, so no erasure reaches them."""
+
+    profile_id: str = section(default=_NAME)
+    #: What they are made of (`Learner.form`).
+    form: str = section(default=Section(""))
+    #: Item → 64-bit floats, and those shared by all items (`core/models/statistics.py`).
+    items: dict[str, bytes] = section(default=Section({}))
+    shared: bytes = section(default=Section(b""))
+    #: Topic and partition → what was counted of it.
+    sources: dict[str, Source] = section(default=Section({}))
+    #: Snapshots cut so far; when the last one was (epoch ms); observations counted in all, and since.
+    number: int = section(default=Section(0))
+    cut_ms: int = section(default=Section(0))
+    learnt: int = section(default=Section(0))
+    since_cut: int = section(default=Section(0))
+    rotation: Rotation | None = section(default=_ROTATION)
+    timers: dict[str, int] = section(default=_TIMERS)
+
+
+Subject = Person | Redirect | Account | Erased | ModelState
 
 
 def blank(key: str) -> Person | Account:

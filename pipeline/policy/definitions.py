@@ -14,6 +14,7 @@ from pipeline.policy.feature_definitions import FeatureDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.journey_definitions import JourneyDefinition
 from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
+from pipeline.policy.model_definitions import LearnerDefinition
 from pipeline.policy.outcome_definitions import OutcomeDefinition
 from pipeline.policy.values import (
     Definition,
@@ -142,9 +143,23 @@ class RankingDefinition(Definition):
     formula: str | None = None
     arbitration: ArbitrationDefinition | None = None
     model: ModelDefinition | None = None
+    #: Written as `model: <name>`: one of `models`.
+    learner: Named | None = None
     lottery: bool = False
     ties: Literal["id", "draw"] = "id"
     doc: Doc = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """`model: hero` names a model that learns."""
+        if isinstance(value, dict):
+            if "learner" in value:
+                raise ValueError("there is no `learner`: write model: <name of one of the models>")
+            if isinstance(value.get("model"), str):
+                rest = {name: one for name, one in value.items() if name != "model"}
+                return {**rest, "learner": value["model"]}
+        return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> RankingDefinition:
@@ -333,6 +348,7 @@ class PolicyDefinition(Definition):
     caps: dict[Id, CapDefinition] = {}
     suppressions: dict[Id, SuppressionDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}
+    models: dict[Id, LearnerDefinition] = {}
     identity: IdentityDefinition = IdentityDefinition()
     lifecycle: LifecycleDefinition = LifecycleDefinition()
     journeys: dict[Name, JourneyDefinition] = {}

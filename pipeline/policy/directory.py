@@ -10,15 +10,16 @@ import threading
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.core.decide.live import Live, arrange
+from pipeline.core.decide.live import Live, arrange, with_models
+from pipeline.core.keys import model_of
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError
-from pipeline.core.model.records import Account, CatalogItem, Chosen, PolicyRelease
+from pipeline.core.model.records import Account, CatalogItem, Chosen, ModelSnapshot, PolicyRelease
 from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
 from pipeline.policy import trial
-from topics.catalog import ACCOUNTS, CATALOG_ITEMS, POLICY_RELEASES
+from topics.catalog import ACCOUNTS, CATALOG_ITEMS, MODEL_SNAPSHOTS, POLICY_RELEASES
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _RELEASE: Final = "release "
 
 #: Releases whose activation is remembered: the one before stays live while a newer one is not there, or cannot be.
 ACTIVATIONS_KEPT: Final = 64
+
+#: Snapshots of each model that are kept, the newest: so far back a release may pin one.
+SNAPSHOTS_KEPT: Final = 16
 
 #: Decisions tried before a release goes live.
 _TRIALS: Final = 40
@@ -52,11 +56,14 @@ class _Tenant:
     version: int = -1
     live: Live | None = None
     accounts: dict[str, Account] = field(default_factory=dict)
+    #: By model, then number: the newest, and the one that the live release pins.
+    snapshots: dict[str, dict[int, ModelSnapshot]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
 
 class Directory:
-    """Follows `catalog.items`, `policy.releases` and, where asked to, `accounts`; repeating a record is harmless.
+    """Follows `catalog.items`, `policy.releases` and, where asked to, `accounts` and `model.snapshots`; repeating a
+    record is harmless.
 
     The topics hold months of superseded versions: while `loading`, nothing is compiled or made live, so that reading
     them from the beginning compiles what is newest, once. `loaded` ends that.
@@ -67,13 +74,19 @@ class Directory:
         self._tenants: dict[str, _Tenant] = {}
         self._lock = threading.Lock()
 
-    def apply(self, topic: str, key: bytes, value: CatalogItem | PolicyRelease | Account | None, offset: int) -> None:
+    def apply(
+        self, topic: str, key: bytes, value: CatalogItem | PolicyRelease | Account | ModelSnapshot | None, offset: int
+    ) -> None:
         """Take one record, in the order of its topic; None is a tombstone. Never raises on bad content."""
         name, _, rest = key.decode("utf-8", "replace").partition("/")
         with self._lock:
             tenant = self._tenants.setdefault(name, _Tenant())
             if topic == ACCOUNTS.name:
                 _take_account(tenant, key.decode("utf-8", "replace"), value if isinstance(value, Account) else None)
+                return
+            if topic == MODEL_SNAPSHOTS.name:
+                if _take_snapshot(tenant, key.decode("utf-8", "replace"), value) and tenant.live is not None:
+                    tenant.live = with_models(tenant.live, _deciding(tenant, tenant.live.policy))
                 return
             if topic == CATALOG_ITEMS.name:
                 _take_item(tenant, rest, value.body if isinstance(value, CatalogItem) else None)
@@ -102,8 +115,8 @@ class Directory:
         if live is None:
             with self._lock:
                 if known.policy is not None and known.live is None:
-                    known.live = arrange(tenant, known.policy, known.items.values(), known.version,
-                                         known.accounts)
+                    arranged = arrange(tenant, known.policy, known.items.values(), known.version, known.accounts)
+                    known.live = with_models(arranged, _deciding(known, known.policy))
                     _say_left_out(known.live)
                 live = known.live
         return live
@@ -206,6 +219,38 @@ def _take_account(tenant: _Tenant, key: str, value: Account | None) -> None:
         tenant.accounts.pop(key, None)
     else:
         tenant.accounts[key] = value
+
+
+def _take_snapshot(tenant: _Tenant, key: str, value: object) -> bool:
+    """Keep a numbered snapshot; whether it is one. The newest comes under its number as well."""
+    model, _, number = model_of(key).rpartition("/")
+    if not number.isdecimal():
+        return False
+    kept = tenant.snapshots.setdefault(model, {})
+    if not isinstance(value, ModelSnapshot):
+        return kept.pop(int(number), None) is not None
+    if value.model != model or value.number != int(number):
+        raise ValueError(f"the snapshot under {key} says that it is {value.model}/{value.number}")
+    kept[value.number] = value
+    pinned = None if tenant.policy is None or model not in tenant.policy.models else tenant.policy.models[model].pin
+    if len(kept) > SNAPSHOTS_KEPT:
+        oldest = min((one for one in kept if one != pinned), default=None)
+        if oldest is not None:
+            del kept[oldest]
+    return True
+
+
+def _deciding(tenant: _Tenant, policy: Policy) -> list[ModelSnapshot]:
+    """The snapshot that decides of each model of the release: the pinned one, else the newest of its form."""
+    found = []
+    for name, learner in policy.models.items():
+        kept = tenant.snapshots.get(name, {})
+        fitting_ones = [one for one in kept.values() if one.form == learner.form]
+        one = max(fitting_ones, key=lambda each: each.number, default=None) if learner.pin is None else (
+            kept.get(learner.pin))
+        if one is not None:
+            found.append(one)
+    return found
 
 
 def _take_release(tenant: _Tenant, name: str, value: PolicyRelease | None) -> None:

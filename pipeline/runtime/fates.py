@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
 from pipeline.core.decide.live import Live
+from pipeline.core.model.records import ModelUpdate
 from pipeline.core.model.records import Outcome as OutcomeRecord
+from pipeline.core.models.updates import joined
 from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults
 from pipeline.runtime.letters import letter_of
-from topics.catalog import DEAD_LETTERS
+from topics.catalog import DEAD_LETTERS, MODEL_UPDATES
 
 
 def _everything_known(now_ms: int) -> int:
@@ -86,13 +88,17 @@ def event_of(flow: Flow, record: Record) -> Any:
 
 
 def settle(
-    flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str, cipher: Cipher | None = None
+    flow: Flow, record: Record, outcome: Outcome, metrics: Metrics, worker: str, cipher: Cipher | None = None,
+    source: str = "",
 ) -> tuple[Outbound, ...]:
-    """Count the record's fate; returns its outputs, encoded, and with a cipher encrypted where their topics are."""
+    """Count the record's fate; returns its outputs, encoded, and with a cipher encrypted where their topics are.
+
+    `source`: the record's topic as `name@topic-id`, by which what follows from it for models is counted once.
+    """
     match outcome:
         case Accept(reason=reason, emits=emits) | Drop(reason=reason, emits=emits):
             fate = Fate.ACCEPT if isinstance(outcome, Accept) else Fate.DROP
-            outputs = tuple([outbound(emit, cipher, record.partition) for emit in emits])
+            outputs = tuple([outbound(emit, cipher, record.partition) for emit in _identified(emits, source, record)])
             for emit in emits:
                 if isinstance(emit.value, OutcomeRecord):
                     metrics.outcome("final" if emit.value.final else emit.value.matched_by, emit.value.reason)
@@ -104,11 +110,22 @@ def settle(
     return outputs
 
 
+def _identified(emits: tuple[Emit, ...], source: str, record: Record) -> Iterable[Emit]:
+    """The emits, the updates of each model joined into one that names the record. Only the lane knows which it is."""
+    updates = [emit.value for emit in emits if emit.topic is MODEL_UPDATES and isinstance(emit.value, ModelUpdate)]
+    if not updates:
+        return emits
+    named = joined(updates, f"{source}/{record.partition}", record.offset)
+    return (*(emit for emit in emits if emit.topic is not MODEL_UPDATES),
+            *(Emit(MODEL_UPDATES, update.model_key, update) for update in named))
+
+
 def outbound(emit: Emit, cipher: Cipher | None = None, partition: int | None = None) -> Outbound:
     """The emit as bytes for its topic; encrypted, under its subject's pseudonym on the partition of the subject."""
     if cipher is not None and emit.topic.encrypted:
         return Outbound(emit.topic.name, cipher.pseudonym, avro.encode(emit.topic, emit.value, cipher), partition)
-    return Outbound(emit.topic.name, emit.key.encode(), avro.encode(emit.topic, emit.value), emit.partition)
+    value = None if emit.value is None else avro.encode(emit.topic, emit.value)
+    return Outbound(emit.topic.name, emit.key.encode(), value, emit.partition)
 
 
 def dead_letter(

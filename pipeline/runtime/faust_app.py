@@ -39,6 +39,7 @@ from pipeline.topology import AGENT_FLOWS, BATCH_FLOWS, FLOWS, WORK
 from topics.catalog import (
     ACCOUNTS,
     CATALOG_ITEMS,
+    MODEL_SNAPSHOTS,
     POLICY_RELEASES,
     PROFILES_BY_ID,
     SUBJECT_PARTITIONS,
@@ -91,7 +92,8 @@ class Worker:
         self.metrics = WorkerMetrics()
         self.directory = Directory(loading=True)
         self.follower = Follower(
-            settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS), self.directory.apply, self.directory.loaded
+            settings, (POLICY_RELEASES, CATALOG_ITEMS, ACCOUNTS, MODEL_SNAPSHOTS), self.directory.apply,
+            self.directory.loaded,
         )
         self.publisher: KafkaPublisher | None = None
         self.app = self._build_app()

@@ -348,7 +348,8 @@ class PartitionLane:
         """Count the fate and queue its outputs."""
         if isinstance(outcome, DeadLetter):
             self.dead_letters += 1
-        outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._keys.nobody)
+        outputs = settle(flow, record, outcome, self._metrics, self._worker, cipher or self._keys.nobody,
+                         self._inputs[record.topic])
         step.outputs.extend(outputs)
         return outputs
 

@@ -44,8 +44,8 @@ def values_of(hint: Any, name: str = "") -> st.SearchStrategy[Any]:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         arms = typing.get_args(hint)
         return st.one_of([st.none() if arm is types.NoneType else values_of(arm, name) for arm in arms])
-    if typing.get_origin(hint) is list:
-        return st.lists(values_of(typing.get_args(hint)[0]), max_size=4)
+    if (many := typing.get_origin(hint)) in (list, tuple):
+        return st.lists(values_of(typing.get_args(hint)[0]), max_size=4).map(many)
     if typing.get_origin(hint) is dict:
         return st.dictionaries(TEXT, values_of(typing.get_args(hint)[1]), max_size=4)
     if isinstance(hint, type) and issubclass(hint, Value):
@@ -63,7 +63,9 @@ def as_fastavro(value: Any) -> Any:
         return state.encode(value)
     if isinstance(value, Value):
         return {name: as_fastavro(getattr(value, name)) for name in value.__struct_fields__}
-    return [as_fastavro(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return {name: as_fastavro(item) for name, item in value.items()}
+    return [as_fastavro(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def fastavro_bytes(subject: str, value: Any) -> bytes:

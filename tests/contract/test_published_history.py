@@ -60,6 +60,9 @@ class Taken:
     def has_release(self, seen: object) -> bool:
         return True
 
+    def lacks_snapshots(self, seen: object) -> list[tuple[str, int]]:
+        return []
+
     def take_item(self, key: str, value: CatalogItem | None) -> None:
         self.keys.append(key if value is None or value.body == "{}" else "?")
 

@@ -22,11 +22,12 @@ from pipeline.core.model.records import (
     Outcome,
 )
 from pipeline.core.model.values import packed, unpacked
+from pipeline.core.model.words import ModelUse
 from pipeline.core.outcomes import telling
 from pipeline.core.outcomes.attribution import TOUCHES_MAX, weights
 from pipeline.core.outcomes.crediting import WAITING_MAX, worth
 from pipeline.core.outcomes.exposing import CONTEXT_BYTES_MAX, context_of
-from pipeline.core.sections.exposures import Exposure, ModelUse, Shown
+from pipeline.core.sections.exposures import Exposure, Shown
 from pipeline.core.subject import OUTCOMES_TIMER, Person
 from tests.core.build import made
 from tests.core.small_world import SmallWorld

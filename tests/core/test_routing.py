@@ -23,7 +23,7 @@ from pipeline.core.model.records import (
     Settlement,
 )
 from pipeline.core.routing import ROTATION_STEPS, ROUTES, Kind, Payload, Route, kind_of, payload_of
-from pipeline.core.subject import Account, Erased, Person, Redirect, Subject
+from pipeline.core.subject import Account, Erased, ModelState, Person, Redirect, Subject
 
 KEY = "shop/ann"
 IDENTITY = IdentityEvent("e", KEY, IdentityKind.TRAITS, 1)
@@ -57,6 +57,7 @@ LIES_THERE: dict[Kind, tuple[str, Subject | None]] = {
     Kind.REDIRECT: (KEY, Redirect(profile_id=KEY, to="shop/bob")),
     Kind.ACCOUNT: ("shop/@acme", Account(profile_id="shop/@acme")),
     Kind.ERASED: (KEY, Erased(profile_id=KEY, at_ms=1)),
+    Kind.MODEL: ("shop/%hero", ModelState(profile_id="shop/%hero")),
 }
 
 
@@ -97,6 +98,11 @@ def test_a_key_is_known_by_what_lies_there(kind: Kind) -> None:
 
 def test_an_account_is_known_by_its_key_before_anything_lies_there() -> None:
     assert kind_of("shop/@acme", None) is Kind.ACCOUNT
+
+
+def test_a_model_is_known_by_its_key_and_only_time_comes_to_it() -> None:
+    assert kind_of("shop/%hero", None) is Kind.MODEL
+    assert {payload for payload, row in ROUTES.items() if row[Kind.MODEL] is not Route.REFUSE} == {Payload.TIMER}
 
 
 def test_nothing_of_a_person_is_handled_at_an_alias_an_account_or_somebody_erased() -> None:

@@ -24,7 +24,7 @@ from pipeline.core.model.features import Layout
 from pipeline.core.model.outcome_record import MatchedBy
 from pipeline.core.model.values import Value, packed
 from pipeline.core.sections.counters import Counter
-from pipeline.core.sections.exposures import Awaiting, Exposure, ModelUse, Shown
+from pipeline.core.sections.exposures import Awaiting, Exposure, Shown
 from pipeline.core.sections.journeys import Position
 from pipeline.core.sections.lifecycle import Stage
 from pipeline.core.sections.links import Link
@@ -35,7 +35,7 @@ from pipeline.core.sections.section import State, section_bytes
 from pipeline.core.sections.seen import NOTHING
 from pipeline.core.sections.sessions import Session
 from pipeline.core.sections.traits import Trait
-from pipeline.core.subject import Account, Erased, Given, Person, Redirect, Rotation, Subject
+from pipeline.core.subject import Account, Erased, Given, ModelState, Person, Redirect, Rotation, Source, Subject
 from topics.catalog import TOPICS, Topic
 
 SAMPLES_DIR: Final = SCHEMAS_DIR / "samples"
@@ -80,7 +80,7 @@ PROFILE = Person(
     exposures={"dec-1": Exposure(
         AT_MS, "web", "home", "rel-1",
         (Shown("spring-sale", "home-hero", 0, 0.25, "spring", ("sale",), "large", "hero-test:b"),),
-        b'{"profile.age":33}', {"home-hero": ModelUse("m", 3, {"spring-sale": (0.5, -1.0)})},
+        b'{"profile.age":33}', {"home-hero": records.ModelUse("m", 3, {"spring-sale": (0.5, -1.0)})},
         {"purchase": AT_MS + 604_800_000}, {"0/purchase": 59.9}, {"0": AT_MS + 1}, {"0": AT_MS + 2})},
     awaiting={"evt-9": Awaiting("dec-9", AT_MS, AT_MS + 600_000, "spring-sale", "home-hero", {"purchase": 1.5})},
     requests={"req-1": Remembered("d41d8cd9", AT_MS, 7, packed(REPLY))},
@@ -113,6 +113,10 @@ FIRM = Account(
 GONE = Erased(profile_id=SUBJECT, at_ms=AT_MS, rotation=PROFILE.rotation, timers={"settle": AT_MS})
 #: By the name of its golden sample.
 STATES: Final[dict[str, Subject]] = {"person": PROFILE, "redirect": REDIRECT, "account": FIRM, "erased": GONE}
+STATES["model"] = ModelState(
+    profile_id="default/%hero", form="beta;click;0.0..1.0;", items={"spring-sale": bytes(24)}, shared=b"\x01",
+    sources={"feedback.events@1/3": Source(12, b"\x05")}, number=2, cut_ms=AT_MS, learnt=7, since_cut=1,
+    rotation=PROFILE.rotation, timers={"cut": AT_MS})
 IDENTITY = records.IdentityEvent(
     "evt-1", SUBJECT, records.IdentityKind.CONSENT, AT_MS,
     {"country": "DE", "age": 33, "score": -0.5, "vip": True, "city": None}, [CONSENT],
@@ -129,6 +133,7 @@ FEEDBACK = records.FeedbackEvent(
 ACCOUNT = records.Account(
     "default/@acme", 2, AT_MS, {"plan": "pro", "employees": 250, "contract_ends": "2027-01-31"}, [CONSENT]
 )
+MODEL_FORM = "linucb;click;0.0..1.0;context.x||1.0"
 LEASE = records.Lease("default/@acme", 1, "default/@acme/6", AT_MS, {}, {"contacts|": 1}, {"contacts|": 4})
 
 VALUES: Final[dict[str, Any]] = {
@@ -151,6 +156,7 @@ VALUES: Final[dict[str, Any]] = {
         ],
         '{"purpose":"personalization"}', [CHOSEN], False, "decided", "rel-1",
         POLICY_DIGEST, 77, CATALOG_DIGEST, "0.1.0", ACCOUNT, LEASE,
+        {"home-hero": records.ModelUse("hero", 3, {"spring-sale": (1.0, 0.25)}, MODEL_FORM)},
     ),
     "segment_change": records.SegmentChange(SUBJECT, "regulars", True, AT_MS, "evt-1", "rel-1"),
     "journey_change": records.JourneyChange(
@@ -170,6 +176,13 @@ VALUES: Final[dict[str, Any]] = {
     ),
 }
 
+VALUES["model_update"] = records.ModelUpdate(
+    "default/%hero", MODEL_FORM,
+    [records.Observation("spring-sale", (1.0, 0.25), -0.5, False, 1.0)], "feedback.events@1/3", 12,
+)
+VALUES["model_snapshot"] = records.ModelSnapshot(
+    "default", "hero", 3, AT_MS, MODEL_FORM, 7, b"\x83", "0cc175b9c0f1b6a831c399e269772661",
+)
 VALUES["erasure_request"] = records.ErasureRequest("job-1", SUBJECT, records.ErasureAction.ERASE, AT_MS, "ticket 17")
 VALUES["erasure_receipt"] = records.ErasureReceipt(
     "job-1", SUBJECT, records.ErasureAction.ERASE, SUBJECT, [SUBJECT, "default/old"], AT_MS, True, ["decision.audit"],
@@ -195,7 +208,7 @@ def state_format() -> dict[str, Any]:
     """The sections of each kind of state and their types, without the words that describe them."""
     kinds = {kind.__name__: {name: msgspec.json.schema(hint, schema_hook=_bytes_of_a_state)
                              for name, hint in get_type_hints(kind).items() if name in kind.SECTIONS}
-             for kind in (Person, Redirect, Account, Erased)}
+             for kind in (Person, Redirect, Account, Erased, ModelState)}
     return _without_words(json.loads(json.dumps(kinds)))  # type: ignore[no-any-return]
 
 

@@ -54,7 +54,7 @@ def ranked(
 
 
 class _Binding(Value, frozen=True):
-    """One item's variant and content; None where none fits and binds. `tried`, `clause`: as in `_Bound`."""
+    """One item's variant and content; None where none fits and binds. `tried`, `clause`: as in `Bound`."""
 
     variant: Variant | None
     content: dict[str, Scalar]
@@ -62,7 +62,7 @@ class _Binding(Value, frozen=True):
     tried: dict[str, str]
 
 
-class _Shelf(Working):
+class Shelf(Working):
     """One placement being filled: what it shows so far, by item and by what its diversity limits count."""
 
     ctx: DecisionContext
@@ -100,7 +100,7 @@ class _Shelf(Working):
         return None
 
 
-class _Bound(Value, frozen=True):
+class Bound(Value, frozen=True):
     """A candidate with its content. `tried`: what was left behind on the way to it, and why (JSON by name)."""
 
     candidate: Candidate
@@ -118,7 +118,7 @@ def choose(
     :param arms: the subject's arms in the placement's experiments, by experiment.
     """
     wanted = min(placement.max_variants, ctx.request.max_variants)
-    shelf = _Shelf(ctx, placement)
+    shelf = Shelf(ctx, placement)
     audits = ctx.audits
     for place, (_, own, score) in enumerate(standing):
         item = own.item
@@ -133,27 +133,35 @@ def choose(
         if stop is not None:
             audits.append(stop)
             continue
-        bound = _bound(shelf, own)
+        bound = bound_for(shelf, own)
         if isinstance(bound, CandidateAudit):
             audits.append(bound)
             continue
-        shown = bound.candidate
         propensity = 1.0
         if ranking.lottery or ranking.draw_ties:
-            propensity = _propensity(shelf, standing[place:], shown.item.id, ranking.lottery)
-        if shown is not own:
-            ctx.expose(shown.experiments)
-            audits.append(CandidateAudit(item.id, placement.id, "unbound", "binding", bound.clause,
-                                         {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
-                                         score.terms))
-        shelf.put(_shown(ctx, placement, bound, arms, score.value, propensity), shown.item)
-        audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
-                                     score.terms))
+            propensity = _propensity(shelf, standing[place:], bound.candidate.item.id, ranking.lottery)
+        put(shelf, own, score, bound, arms, propensity)
     return shelf.chosen
 
 
+def put(
+    shelf: Shelf, own: Candidate, score: Score, bound: Bound, arms: Mapping[str, str], propensity: float
+) -> None:
+    """Show what the candidate is bound to, and say so in the audit."""
+    ctx, placement = shelf.ctx, shelf.placement
+    shown = bound.candidate
+    if shown is not own:
+        ctx.expose(shown.experiments)
+        ctx.audits.append(CandidateAudit(own.item.id, placement.id, "unbound", "binding", bound.clause,
+                                         {**bound.tried, "instead": encode_json(shown.item.id)}, score.value,
+                                         score.terms))
+    shelf.put(_shown(ctx, placement, bound, arms, score.value, propensity), shown.item)
+    ctx.audits.append(CandidateAudit(shown.item.id, placement.id, "chosen", "ranking", "", {}, score.value,
+                                     score.terms))
+
+
 def _shown(
-    ctx: DecisionContext, placement: Placement, bound: _Bound, arms: Mapping[str, str], score: float, propensity: float
+    ctx: DecisionContext, placement: Placement, bound: Bound, arms: Mapping[str, str], score: float, propensity: float
 ) -> Chosen:
     """The candidate as it is answered, its caps spent."""
     candidate = bound.candidate
@@ -169,7 +177,7 @@ def _shown(
                   max(0, (end_ms - ctx.now_ms) // 1_000), tested, bound.content, score, propensity)
 
 
-def _propensity(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
+def _propensity(shelf: Shelf, rest: list[Standing], item_id: str, lottery: bool) -> float:
     """The probability that the item was drawn for this place, given what was drawn before.
 
     In a lottery its weight among all that could be shown, else its share of those that tie for the place. What several
@@ -183,7 +191,7 @@ def _propensity(shelf: _Shelf, rest: list[Standing], item_id: str, lottery: bool
             break
         if shelf.too_much(candidate.item, score) or capped(shelf.ctx, shelf.placement, candidate):
             continue
-        bound = _bound(shelf, candidate)
+        bound = bound_for(shelf, candidate)
         if isinstance(bound, CandidateAudit):
             continue
         weight = max(score.value, 0.0) if lottery else 1.0
@@ -206,7 +214,7 @@ def _values(per: str, item: Item) -> tuple[str, ...]:
     return () if value is None else (str(value),)
 
 
-def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
+def bound_for(shelf: Shelf, candidate: Candidate) -> Bound | CandidateAudit:
     """The first variant that fits and binds; else what the item names instead; else why none did."""
     ctx, placement = shelf.ctx, shelf.placement
     tried: dict[str, str] = {}
@@ -218,7 +226,7 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
         tried.update(binding.tried)
         clause = clause or binding.clause
         if binding.variant is not None:
-            return _Bound(current, binding.variant, binding.content, clause, tried)
+            return Bound(current, binding.variant, binding.content, clause, tried)
         current = None
         if onward is None:
             onward = chains.reached(ctx.live.items, candidate.item)
@@ -233,7 +241,7 @@ def _bound(shelf: _Shelf, candidate: Candidate) -> _Bound | CandidateAudit:
     return CandidateAudit(candidate.item.id, placement.id, "unbound", "binding", clause, tried)
 
 
-def _binding(shelf: _Shelf, candidate: Candidate) -> _Binding:
+def _binding(shelf: Shelf, candidate: Candidate) -> _Binding:
     """The item's own variants, each tried once while the placement is filled."""
     name = candidate.item.id
     if name not in shelf.bindings:
@@ -260,7 +268,7 @@ def _bind(ctx: DecisionContext, candidate: Candidate) -> _Binding:
     return _Binding(None, {}, clause, tried)
 
 
-def _other(shelf: _Shelf, item: Item) -> tuple[Candidate | None, CandidateAudit | None]:
+def _other(shelf: Shelf, item: Item) -> tuple[Candidate | None, CandidateAudit | None]:
     """An item as a candidate in another one's stead, and what makes it unfit; each worked out once."""
     if item.id not in shelf.others:
         ctx, placement = shelf.ctx, shelf.placement
@@ -318,14 +326,14 @@ def default(placement: Placement) -> Chosen:
 
 def fallen_back(ctx: DecisionContext, placement: Placement) -> Chosen:
     """The first item of the fallback chain that no gate stops and that binds; else the declared fallback."""
-    shelf = _Shelf(ctx, placement)
+    shelf = Shelf(ctx, placement)
     for name in placement.chain:
         item = ctx.live.items.get(name)
         candidate = None if item is None else candidate_for(ctx.live.policy, item, placement, ctx.channel.id)
         if candidate is None:
             continue
         stop = shelf.too_much(candidate.item, None) or stopped(ctx, placement, candidate)
-        bound = stop or _bound(shelf, candidate)
+        bound = stop or bound_for(shelf, candidate)
         if isinstance(bound, CandidateAudit):
             ctx.audits.append(bound)
             continue

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pipeline.core import hashing
 from pipeline.core.consent import permission
 from pipeline.core.consent.permission import Verdict
-from pipeline.core.decide import caps, gates, ranking
+from pipeline.core.decide import caps, gates, learnt, ranking
 from pipeline.core.decide.choosing import choose, default, fallen_back, ranked
 from pipeline.core.decide.gates import DecisionContext
 from pipeline.core.decide.live import Candidate, Live
@@ -21,7 +21,7 @@ from pipeline.core.identity import accounts
 from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import ASSIGNMENTS_KEPT_MAX
 from pipeline.core.model.definitions import Placement, Policy, Ranking
-from pipeline.core.model.records import Account, CandidateAudit, Chosen, DecisionRequest, Lease
+from pipeline.core.model.records import Account, CandidateAudit, Chosen, DecisionRequest, Lease, ModelUse
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.rules import facts as fact
 from pipeline.core.rules.rule import stop_of
@@ -30,7 +30,7 @@ from pipeline.core.sections.section import changed
 from pipeline.core.subject import Person
 
 #: Named in every audit record: what decided. Changes whenever the same inputs may decide differently.
-ENGINE: Final = "nextbest-3"
+ENGINE: Final = "nextbest-4"
 
 #: The order in which candidates drop out; the furthest one tells why nobody was left.
 _STAGES: Final = {
@@ -68,6 +68,8 @@ class DecisionResult(Value, frozen=True):
     asks: dict[str, int] = value_field(default_factory=dict)
     #: Where outcomes are declared: what was within reach of the decision, by path (the moment and the placement apart).
     facts: dict[str, Any] = value_field(default_factory=dict)
+    #: By placement: the learning model that filled it, its snapshot, and the vectors of the items that it chose.
+    models: dict[str, ModelUse] = value_field(default_factory=dict)
 
 
 def decide(
@@ -117,7 +119,7 @@ def decide(
     exposures = tuple((name, arm) for name, arm in sorted(ctx.exposed.items()) if own.assignments.get(name) != arm)
     return DecisionResult(decision_id, decisions, fallback, reasons[0] if fallback else "decided",
                           _after(ctx, exposures), ctx.audits, proof, changes, exposures, account=account,
-                          counted=ctx.counted(), asks=ctx.asks(), facts=_reached(ctx, placements))
+                          counted=ctx.counted(), asks=ctx.asks(), facts=_reached(ctx, placements), models=ctx.models)
 
 
 def _reached(ctx: DecisionContext, placements: list[Placement]) -> dict[str, Any]:
@@ -162,8 +164,11 @@ def _fill(ctx: DecisionContext, placement: Placement) -> tuple[list[Chosen], str
     slot = ctx.live.slots[placement.id, ctx.request.channel]
     left = gates.admitted(ctx, placement, slot)
     order, tested = _tested(ctx, placement, left)
-    standing = ranked(ctx, placement, order, _scored(ctx, placement, order, left))
-    chosen = choose(ctx, placement, order, standing, tested)
+    scored = _scored(ctx, placement, order, left)
+    if order.learner:
+        chosen = learnt.choose(ctx, placement, order, scored, tested)
+    else:
+        chosen = choose(ctx, placement, order, ranked(ctx, placement, order, scored), tested)
     return chosen, "decided" if chosen else _why_nobody(ctx.audits[first:])
 
 

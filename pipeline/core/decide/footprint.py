@@ -160,5 +160,5 @@ def _of_ranking(ranking: Ranking) -> set[str]:
     facts = {name for _, number in ranking.terms for name in number.reads}
     if ranking.model is not None:
         facts.update(path for path, _ in ranking.model.coefficients)
-    return facts
+    return facts | ranking.learner_reads
 

@@ -21,7 +21,7 @@ from pipeline.core.model.definitions import (
     Variation,
 )
 from pipeline.core.model.moments import local_time_ms, moment
-from pipeline.core.model.records import CandidateAudit, DecisionRequest, Lease
+from pipeline.core.model.records import CandidateAudit, DecisionRequest, Lease, ModelUse
 from pipeline.core.model.values import Working, value_field
 from pipeline.core.model.windows import Window
 from pipeline.core.rules import facts as fact
@@ -71,6 +71,8 @@ class DecisionContext(Working):
     borrowed: dict[str, int] = value_field(default_factory=dict)
     #: The same of items that pass these caps by and are counted only.
     bypassed: dict[str, int] = value_field(default_factory=dict)
+    #: By placement: the learning model that filled it.
+    models: dict[str, ModelUse] = value_field(default_factory=dict)
     _zone: tzinfo | None = None
     #: What reads the features of items, and the facts of those that were looked at, by id.
     _reading: Reader | None = None

@@ -27,8 +27,9 @@ from pipeline.core.model.definitions import (
     Variant,
 )
 from pipeline.core.model.problems import Problem
-from pipeline.core.model.records import Account, DecisionRequest
+from pipeline.core.model.records import Account, DecisionRequest, ModelSnapshot
 from pipeline.core.model.windows import Window
+from pipeline.core.models.snapshots import Snapshot, opened, prior_of
 from pipeline.core.release import work
 from pipeline.core.release.catalog import item_reads
 from pipeline.core.rules.cel.cost import DECISION_COST_MAX
@@ -62,6 +63,8 @@ class Candidate:
     holdouts: tuple[Holdout, ...]
     #: By ranking: the product of its terms that only read the item.
     terms: dict[str, Score]
+    #: Whether its content is filled whatever is known, by whichever variant.
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,23 @@ class Live:
     #: Placements whose decisions would take too long with every item, and the items that are not live because of that.
     problems: tuple[Problem, ...] = ()
     left_out: frozenset[str] = frozenset()
+    #: By name: the snapshot that decides of each model that learns; the prior where there is none yet. A model that is
+    #: pinned to a snapshot which is not there has none, and decides nothing.
+    models: Mapping[str, Snapshot] = field(default_factory=dict)
+    #: By model, then item: the item's columns of the model's vectors, or the path of what is unknown.
+    item_columns: Mapping[str, Mapping[str, tuple[float, ...] | str]] = field(default_factory=dict)
+
+
+def with_models(live: Live, records: Iterable[ModelSnapshot]) -> Live:
+    """The arrangement with these snapshots, the last one of each model; one of another form, or that is not what it
+    says it is, changes nothing."""
+    models = dict(live.models)
+    for record in records:
+        learner = live.policy.models.get(record.model)
+        found = None if learner is None else opened(learner, record)
+        if found is not None:
+            models[record.model] = found
+    return replace(live, models=models)
 
 
 def arrange(
@@ -129,7 +149,10 @@ def arrange(
                 limits, {one.id: one for one in policy.suppressions},
                 frozenset(key for slot in slots.values() for key in slot.cap_keys
                           if _weighs_too_much(limits[key.partition("|")[0]])),
-                {} if accounts is None else accounts, problems, left_out)
+                {} if accounts is None else accounts, problems, left_out,
+                {name: prior_of(learner) for name, learner in policy.models.items() if learner.pin is None},
+                {name: {item.id: learner.item(item.facts) for item in known.values()}
+                 for name, learner in policy.models.items()})
 
 
 def _within_bounds(
@@ -245,4 +268,5 @@ def candidate_for(
               for key in caps.keys(one, item, placement.id, channel)),
         tested, holdouts,
         {order.id: of_item(order, item) for order in orders},
+        all(one.rule is None and all(template.certain for _, template in one.templates) for one in variants),
     )

@@ -1,4 +1,7 @@
-"""What a candidate is worth now: its priority, the product of the ranking's terms, or a model. Every term is kept."""
+"""What a candidate is worth now: its priority, the product of the ranking's terms, or a model. Every term is kept.
+
+Of a ranking with a learning model this is what that model's score is multiplied with (`learnt`).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def score(ranking: Ranking, item: Item, facts: Facts, its: Facts, own: Score, sh
     `its`: the item's facts, with the subject's features of it.
     Multiplied in this order: the item's own terms, the request's, those that read both, the model.
     """
-    if not ranking.terms and ranking.model is None:
+    if not ranking.terms and ranking.model is None and not ranking.learner:
         priority = float(item.priority)
         return Score(priority, {"priority": priority})
     if own.unknown or shared.unknown:

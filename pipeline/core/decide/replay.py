@@ -19,5 +19,6 @@ def decided_again(audit: AuditRecord, live: Live) -> DecisionResult:
 
 def differences(audit: AuditRecord, result: DecisionResult) -> list[str]:
     """The fields in which a decision made again differs from its audit; none: every candidate fared the same."""
-    return [name for name in ("decision_id", "candidates", "consent", "decisions", "fallback", "reason", "account")
+    return [name for name in ("decision_id", "candidates", "consent", "decisions", "fallback", "reason", "account",
+                                   "models")
             if getattr(audit, name) != getattr(result, name)]

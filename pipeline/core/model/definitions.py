@@ -15,6 +15,7 @@ from pipeline.core.model.terms import Purpose as Purpose
 from pipeline.core.model.terms import Tcf as Tcf
 from pipeline.core.model.windows import Window
 from pipeline.core.model.words import Scalar
+from pipeline.core.models.learner import Learner
 from pipeline.core.rules.cel.build import Facts, Fn
 from pipeline.core.rules.rule import Number, Rule
 
@@ -190,6 +191,11 @@ class Ranking:
     draw_ties: bool = False
     #: The terms that read both the item and something else.
     mixed: tuple[tuple[str, Number], ...] = ()
+    #: The learning model whose score multiplies the terms ("": none), the facts that it and its challenger read, and
+    #: the operations of scoring one item.
+    learner: str = ""
+    learner_reads: frozenset[str] = frozenset()
+    learner_cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,5 +410,7 @@ class Policy:
     windowed_features: tuple[Feature, ...] = ()
     #: Path → class of what rules may read and nobody may be shown.
     sensitive: dict[str, str] = field(default_factory=dict)
+    #: Models that learn, by name.
+    models: dict[str, Learner] = field(default_factory=dict)
     #: Content of the release as activated: `hashing.policy_digest`.
     digest: str = ""

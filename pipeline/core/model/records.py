@@ -9,6 +9,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from pipeline.core.model.learning import ModelSnapshot as ModelSnapshot
+from pipeline.core.model.learning import ModelUpdate as ModelUpdate
+from pipeline.core.model.learning import Observation as Observation
 from pipeline.core.model.outcome_record import Outcome as Outcome
 from pipeline.core.model.values import Value, value_field
 from pipeline.core.model.words import Basis as Basis
@@ -16,6 +19,7 @@ from pipeline.core.model.words import Chosen as Chosen
 from pipeline.core.model.words import ConsentGrant as ConsentGrant
 from pipeline.core.model.words import DecisionReply as DecisionReply
 from pipeline.core.model.words import Membership as Membership
+from pipeline.core.model.words import ModelUse as ModelUse
 from pipeline.core.model.words import OptIn as OptIn
 from pipeline.core.model.words import Scalar as Scalar
 from pipeline.core.sections.section import State
@@ -221,6 +225,8 @@ class AuditRecord(Value, frozen=True):
     #: The account of the member's primary membership as the decision saw it, and what it leased.
     account: Account | None = None
     lease: Lease | None = None
+    #: By placement: the learning model that filled it, and its snapshot.
+    models: dict[str, ModelUse] = value_field(default_factory=dict)
     #: On the topic: the personal fields, encrypted; None where they are open.
     encrypted: bytes | None = None
 

@@ -13,9 +13,12 @@ from msgspec import field as value_field
 from msgspec.structs import asdict, astuple
 from msgspec.structs import replace as replaced
 
-__all__ = ["Value", "Working", "asdict", "astuple", "packed", "replaced", "unpacked", "value_field"]
+__all__ = ["NotPacked", "Value", "Working", "asdict", "astuple", "packed", "replaced", "unpacked", "value_field"]
 
 _T = TypeVar("_T")
+
+#: What `unpacked` raises for bytes that are no such value.
+NotPacked: Final = msgspec.MsgspecError
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 

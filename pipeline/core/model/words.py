@@ -76,6 +76,18 @@ class Chosen(Value, frozen=True):
     fallback: bool = False
 
 
+class ModelUse(Value, frozen=True):
+    """The model that filled a placement, its snapshot (0: the prior), and the vectors of the items that were shown.
+
+    `form`: what the vectors are made of; an observation of another form than the model's present one is not learnt.
+    """
+
+    model: str
+    snapshot: int
+    vectors: dict[str, tuple[float, ...]] = value_field(default_factory=dict)
+    form: str = ""
+
+
 class DecisionReply(Value, frozen=True):
     """The answer to the caller. `error` is set, and everything else empty, where the request itself was wrong."""
 

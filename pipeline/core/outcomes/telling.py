@@ -5,9 +5,10 @@ from __future__ import annotations
 from pipeline.core.hashing import digest
 from pipeline.core.model.outcome_record import MatchedBy, Outcome, Unmatched
 from pipeline.core.model.values import Value, replaced
-from pipeline.core.sections.exposures import Exposure, ModelUse, credit_key
+from pipeline.core.model.words import ModelUse
+from pipeline.core.sections.exposures import Exposure, credit_key
 
-_NO_MODEL = ModelUse("")
+_NO_MODEL = ModelUse("", 0)
 
 
 class Happened(Value, frozen=True):

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from pipeline.core.decide.live import Live, arrange
+from pipeline.core.decide.live import Live, arrange, with_models
 from pipeline.core.hashing import policy_digest
 from pipeline.core.keys import tenant_of
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError
-from pipeline.core.model.records import AuditRecord, CatalogItem, Decision, PolicyRelease
+from pipeline.core.model.records import AuditRecord, CatalogItem, Decision, ModelSnapshot, PolicyRelease
 from pipeline.core.release import compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
@@ -22,6 +22,9 @@ _T = TypeVar("_T")
 
 #: Compiled releases of a tenant that are kept for the next audits.
 _RELEASES_KEPT: Final = 4
+
+#: Snapshots of a tenant that are kept for the next audits.
+_SNAPSHOTS_KEPT: Final = 16
 
 _BACKUP: Final = "look in another cluster, with copies of policy.releases and catalog.items of that time"
 
@@ -45,6 +48,8 @@ class _Tenant:
     bodies: dict[str, list[str]] = field(default_factory=dict)
     activations: dict[str, list[dict[str, int]]] = field(default_factory=dict)
     versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: By model and number, those that were asked for last.
+    snapshots: dict[tuple[str, int], ModelSnapshot] = field(default_factory=dict)
     releases: dict[str, _Release] = field(default_factory=dict)
 
 
@@ -74,6 +79,18 @@ class History:
         else:
             known.versions[item_id] = with_newest(known.versions.get(item_id, ()), value.body)
 
+    def take_snapshot(self, value: ModelSnapshot) -> None:
+        """One numbered record of `model.snapshots`."""
+        kept = self._tenants.setdefault(value.tenant, _Tenant()).snapshots
+        if len(kept) >= _SNAPSHOTS_KEPT:
+            kept.pop(next(iter(kept)))
+        kept[value.model, value.number] = value
+
+    def lacks_snapshots(self, seen: AuditRecord | Decision) -> list[tuple[str, int]]:
+        """The snapshots, by model and number, that an audit names and that were not taken, or not lately."""
+        known = self._tenants.setdefault(tenant_of(seen.profile_id), _Tenant()).snapshots
+        return [name for name in _named(seen) if name not in known]
+
     def start_over(self) -> None:
         """Forget every item: the catalog is taken from its beginning again."""
         for tenant in self._tenants.values():
@@ -92,7 +109,7 @@ class History:
         known = self._tenants.setdefault(tenant, _Tenant())
         release = self._release(known, seen)
         if release.live is not None and release.live.catalog_digest == seen.catalog_digest:
-            return release.live
+            return _with_snapshots(release.live, known, seen)
         live = arrange(tenant, release.policy, _items(release, known.versions), seen.catalog_version)
         if live.catalog_digest != seen.catalog_digest:
             raise NotKept(
@@ -101,7 +118,7 @@ class History:
                 "early (is min.compaction.lag.ms as declared? see `nextbest topics plan`), or the topic was deleted "
                 f"and made anew; {_BACKUP}")
         release.live = live
-        return live
+        return _with_snapshots(live, known, seen)
 
     def _release(self, known: _Tenant, seen: AuditRecord | Decision) -> _Release:
         digest, tenant = seen.policy_digest, tenant_of(seen.profile_id)
@@ -130,6 +147,27 @@ class History:
         return next(((body, since) for body in known.bodies.get(seen.release, ())
                      for since in known.activations.get(seen.release, ())
                      if policy_digest(body, since) == seen.policy_digest), None)
+
+
+def _named(seen: AuditRecord | Decision) -> list[tuple[str, int]]:
+    """The snapshots that an audit names; number 0 is the prior, which the release alone makes."""
+    uses = seen.models.values() if isinstance(seen, AuditRecord) else ()
+    return list(dict.fromkeys((use.model, use.snapshot) for use in uses if use.snapshot))
+
+
+def _with_snapshots(live: Live, known: _Tenant, seen: AuditRecord | Decision) -> Live:
+    """The arrangement with the snapshots that were decided by. Raises NotKept."""
+    named = _named(seen)
+    for model, number in named:
+        if (model, number) not in known.snapshots:
+            raise NotKept(f"snapshot {number} of model {model} of {live.tenant} is not in model.snapshots, "
+                          f"{seen.decision_id} was decided by it: its record was removed; {_BACKUP}")
+    found = with_models(live, [known.snapshots[name] for name in named])
+    for model, number in named:
+        if model not in found.models or found.models[model].number != number:
+            raise NotKept(f"snapshot {number} of model {model} of {live.tenant} is there with another content; "
+                          f"{_BACKUP}")
+    return found
 
 
 def _append(values: list[_T], value: _T) -> None:

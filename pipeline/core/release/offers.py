@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.core.model.definitions import Diversity, Fallback, Model, Placement, Ranking
+from pipeline.core.models.learner import Learner
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.rules.cel.build import OF_BOTH
 
@@ -12,7 +13,9 @@ from pipeline.core.rules.cel.build import OF_BOTH
 ARBITRATION = ("propensity", "context_weight", "value", "lever")
 
 
-def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> Ranking:
+def ranking(
+    book: RuleBook, name: str, one: Body, types: Mapping[str, str], learners: Mapping[str, Learner]
+) -> Ranking:
     """One way of ordering candidates."""
     path = ("rankings", name)
     texts = {"score": one["formula"]} if "formula" in one else {
@@ -23,8 +26,14 @@ def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> R
         number = book.number(where, text)
         if number is not None:
             terms.append((term, number))
-    model = None
-    if "model" in one:
+    model, learner, rivals = None, "", []
+    if "learner" in one:
+        if book.problems.known((*path, "model"), one["learner"], learners, "model"):
+            learner = one["learner"]
+            rivals = [learners[name] for name in (learner, learners[learner].challenger) if name in learners]
+            if one.get("lottery") or one.get("ties", "id") == "draw":
+                book.problems.add(path, "a learning model draws by itself", "leave out lottery and ties")
+    elif "model" in one:
         coefficients = one["model"].get("coefficients", {})
         for attribute in coefficients:
             known = [path for path, kind in types.items() if kind in ("int", "double", "bool")]
@@ -34,7 +43,10 @@ def ranking(book: RuleBook, name: str, one: Body, types: Mapping[str, str]) -> R
         model = Model(one["model"].get("intercept", 0.0), tuple(sorted(coefficients.items())),
                       dict(one["model"].get("items", {})))
     mixed = tuple(term for term in terms if term[1].of_candidate and not term[1].only_of_candidate)
-    return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw", mixed)
+    reads = frozenset().union(*(rival.reads for rival in rivals))
+    book.reads.update(reads)
+    return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw", mixed,
+                   learner, reads, max((rival.operations for rival in rivals), default=0.0))
 
 
 def placement(

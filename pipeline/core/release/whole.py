@@ -19,6 +19,7 @@ from pipeline.core.release import (
     features,
     identities,
     journeys,
+    learners,
     limits,
     offers,
     outcomes,
@@ -69,7 +70,8 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     ways = journeys.compiled(book, data)
     subject_reads = frozenset(book.reads)
     by_time = features.with_parts(subject_reads, counted)
-    rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types)
+    models = learners.learners(problems, data.get("models", {}), types)
+    rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types, models)
                                     for name, one in data.get("rankings", {}).items()}
     placements: dict[str, Placement] = {name: offers.placement(book, name, one, rankings, types, data)
                                         for name, one in data["placements"].items()}
@@ -104,6 +106,7 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         features=counted, event=features.event_attributes(data, events),
         features_by_id={one.id: one for one in counted}, windowed_features=by_time, sensitive=sensitive,
         item_features=tuple(one for one in counted if one.per != "subject" and one.path in book.reads),
+        models=models,
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
     _check_names(data, policy, problems)

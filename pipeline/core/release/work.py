@@ -89,7 +89,8 @@ def of_item(candidate: Candidate, orders: Iterable[Ranking]) -> Weight:
              *(variant.rule for variant in candidate.variants if variant.rule is not None)]
     own = sum(_ASKED + rule.cost for rule in rules if rule.of_candidate)
     own += max((sum(number.cost for _, number in order.mixed)
-                + (0 if order.model is None else len(order.model.coefficients)) for order in orders), default=0.0)
+                + (0 if order.model is None else len(order.model.coefficients)) + order.learner_cost
+                for order in orders), default=0.0)
     templates = [_filling(variant) for variant in candidate.variants]
     certain = all(template.certain for variant in candidate.variants for _, template in variant.templates)
     # Of variants that cannot fail, the first that fits is the only one that is filled.
@@ -108,7 +109,7 @@ def of_slot(
     :param again: what is tried once more when nothing of the list is left: the fallback chain and what it leads to.
     """
     orders = _orders(placement, _experiments(policy, placement, channel))
-    drawn = any(order.lottery or order.draw_ties for order in orders)
+    drawn = any(order.lottery or order.draw_ties or order.learner for order in orders)
     first, more = [of_item(one, orders) for one in listed], [of_item(one, ()) for one in (*others, *again)]
     # A draw looks at all that could be shown.
     certain = sorted((one.binding for one in first if one.certain and not drawn), reverse=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pipeline.core.model.values import Value, value_field
+from pipeline.core.model.words import ModelUse
 from pipeline.core.sections.section import Section
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ class Shown(Value, frozen=True, omit_defaults=True):
     variant: str = ""
     #: `experiment:variation`, separated by commas; "": none.
     experiment: str = ""
-
-
-class ModelUse(Value, frozen=True, omit_defaults=True):
-    """The model that ordered a placement, its snapshot, and by item the numbers that it was asked with."""
-
-    model: str
-    snapshot: int = 0
-    vectors: dict[str, tuple[float, ...]] = value_field(default_factory=dict)
 
 
 class Exposure(Value, frozen=True, omit_defaults=True):
