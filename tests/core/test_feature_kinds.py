@@ -216,12 +216,17 @@ def test_rules_read_what_somebody_did_about_the_candidate_and_its_tags() -> None
 
 
 def test_what_is_sensitive_decides_and_is_shown_to_nobody() -> None:
-    policy = {"attributes": {"profile": {"risk": {"type": "double", "sensitivity": "risk"}}},
+    policy = {"attributes": {"profile": {"risk": {"type": "double", "sensitivity": "risk"},
+                                         "tier": {"type": "string", "default": "free"}}},
               "features": {"refused": {"count": {"event": "dismissal"}, "sensitivity": "compliance"}}}
     live = made(policy, {"x": {"eligibility": "features.refused < 1 && profile.risk < 0.5"}})
     person = after(event(1, 9, "dismissal"), live=live, person=agreed(Person(profile_id="shop/a")))
     [audit] = decide(asked(), person, live, START_MS).candidates
     assert (audit.outcome, audit.values) == ("not_eligible", {"features.refused": '"hidden (compliance)"'})
+    measured = made(joined(policy, {"outcomes": {"click": {"event": {"event": "click"}, "window": "1d"}}}),
+                    {"x": {"eligibility": "features.refused < 9 && profile.risk < 2.0 && profile.tier != 'none'"}})
+    told = decide(asked(), person, measured, START_MS).facts
+    assert "profile.tier" in told and not told.keys() & {"features.refused", "profile.risk"}
     for more, items in (({"rankings": {"r": {"formula": "profile.risk"}}}, {}),
                         ({"rankings": {"r": {"model": {"coefficients": {"profile.risk": 1.0}}}}}, {}),
                         ({}, {"x": {"variants": {"v": {"content": {"title": "{{ profile.risk }}"}}}}})):

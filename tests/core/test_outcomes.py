@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -107,6 +109,14 @@ def test_a_reward_is_a_number_or_none(reward: Reward, expected: float | None) ->
 def test_of_the_context_only_whole_facts_are_kept() -> None:
     context = context_of({f"profile.{n}": "x" * 100 for n in range(100)})
     assert len(context) <= CONTEXT_BYTES_MAX and context.endswith(b'"}')
+
+
+def test_the_context_is_json_whatever_a_fact_is() -> None:
+    facts = {"profile.since": datetime(2026, 1, 2, tzinfo=UTC), "profile.day": date(2026, 1, 2), "profile.name": 'a"ü',
+             "journey.x.left": timedelta(seconds=90), "context.list": ("a", "b"), "profile.plus": True}
+    assert json.loads(context_of(facts)) == {
+        "profile.since": "2026-01-02T00:00:00+00:00", "profile.day": "2026-01-02", "profile.name": 'a"ü',
+        "journey.x.left": "90s", "context.list": ["a", "b"], "profile.plus": True}
 
 
 STEPS = st.lists(st.tuples(

@@ -123,10 +123,11 @@ def decide(
 
 
 def _reached(ctx: DecisionContext, placements: list[Placement]) -> dict[str, Any]:
-    if not ctx.live.policy.outcomes:
+    policy = ctx.live.policy
+    if not policy.outcomes:
         return {}
     names = frozenset().union(*(ctx.live.slots[one.id, ctx.channel.id].footprint.facts for one in placements))
-    return {name: ctx.facts[name] for name in names - _MOMENTARY if name in ctx.facts}
+    return {name: ctx.facts[name] for name in names - _MOMENTARY if name in ctx.facts and name not in policy.sensitive}
 
 
 def _wrong(request: DecisionRequest, policy: Policy) -> str:

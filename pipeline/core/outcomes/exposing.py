@@ -10,7 +10,7 @@ from pipeline.core.decide.decision import DecisionResult
 from pipeline.core.decide.live import Live
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.records import Chosen, DecisionRequest
-from pipeline.core.rules.rule import encode_json
+from pipeline.core.rules.rule import as_json
 from pipeline.core.sections.exposures import Exposure, Exposures, Shown
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import OUTCOMES_TIMER, Person, timed
@@ -83,7 +83,7 @@ def context_of(facts: Mapping[str, Any]) -> bytes:
     parts: list[str] = []
     room = CONTEXT_BYTES_MAX - 2
     for name in sorted(facts):
-        part = f"{encode_json(name)}:{encode_json(facts[name])}"
+        part = f"{as_json(name)}:{as_json(facts[name])}"
         length = len(part.encode()) + 1
         if length <= room:
             parts.append(part)
