@@ -47,9 +47,9 @@ RELEASE, BODY = release_body(DEFINITION), item_body(DEFINITION.items["a"])
 WRONG: list[Any] = [None, "x", -1, 2**70, 1e308, True, [], {}, [1], {"a": 1}, [[]]]
 
 
-def _mutated(whole: Any) -> Iterator[tuple[str, Any]]:
-    """The body with each of its parts, however deep, replaced by each of the wrong values."""
-    paths: list[tuple[Any, ...]] = [()]
+def _mutated(whole: Any, *roots: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """The body with each of its parts from the roots on, however deep, replaced by each of the wrong values."""
+    paths: list[tuple[Any, ...]] = [*roots]
     while paths:
         path = paths.pop()
         part = whole
@@ -92,7 +92,7 @@ def _decides(directory: Directory, said: str) -> None:
 def test_any_item_is_a_dead_letter_or_can_be_decided() -> None:
     directory = _live()
     refused = 0
-    for said, body in _mutated(json.loads(BODY)):
+    for said, body in _mutated(json.loads(BODY), ()):
         item = CatalogItem("shop", "a", json.dumps(body))
         outcome = catalog.handle(item, None, Context(NOW_MS, None))
         directory.apply(CATALOG_ITEMS.name, b"shop/a", item, 3)
@@ -102,8 +102,9 @@ def test_any_item_is_a_dead_letter_or_can_be_decided() -> None:
     assert refused > 100
 
 
-def test_any_release_is_refused_or_can_be_decided_by() -> None:
-    for said, body in _mutated(json.loads(RELEASE)):
+@pytest.mark.parametrize("section", json.loads(RELEASE))
+def test_any_release_is_refused_or_can_be_decided_by(section: str) -> None:
+    for said, body in _mutated(json.loads(RELEASE), (section,)):
         directory = _live()
         release = PolicyRelease("shop", "r2", json.dumps(body), 2)
         assert isinstance(releases.handle(release, None, Context(NOW_MS, None)), Accept | DeadLetter), said
@@ -114,7 +115,8 @@ def test_any_release_is_refused_or_can_be_decided_by() -> None:
         _decides(directory, said)
 
 
-@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 100_000, "", "\x00", "nonsense", "[]", "1", "null"])
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, '{"a":' * 100_000, "", "\x00", "nonsense", "[]", "1", "null", "true", '"x"'])
 def test_a_body_that_is_none_leaves_the_previous_one_live(body: str) -> None:
     directory = _live()
     for handle, value in ((catalog.handle, CatalogItem("shop", "a", body)),):
