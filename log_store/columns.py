@@ -118,9 +118,7 @@ def _column(schema: Any, named: dict[str, Any]) -> tuple[pa.DataType, Convert | 
         if schema["values"] == SCALAR:
             return pa.string(), _json
         item, convert = _column(schema["values"], named)
-        if convert is not None:
-            raise TypeError(f"a map of {schema['values']} has no column")
-        return pa.map_(pa.string(), item), lambda value: list(value.items())
+        return pa.map_(pa.string(), item), partial(_pairs, convert)
     return _column(kind, named)
 
 
@@ -136,6 +134,10 @@ def _struct(schema: Any, named: dict[str, Any]) -> tuple[pa.DataType, Convert | 
 
 def _all(convert: Convert, values: list[Any]) -> list[Any]:
     return [_each(convert, value) for value in values]
+
+
+def _pairs(convert: Convert | None, values: dict[str, Any]) -> list[tuple[str, Any]]:
+    return list(values.items()) if convert is None else [(name, _each(convert, one)) for name, one in values.items()]
 
 
 def _each(convert: Convert, value: Any) -> Any:

@@ -93,12 +93,12 @@ def test_no_function_takes_more_than_linear_time_to_refuse() -> None:
 
 
 def _timed(impl: Callable[..., Any], args: list[Any]) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     try:
         impl(*args)
     except ValueError:
         pass
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 # -- the work that is done -----------------------------------------------------------------------------------------
