@@ -13,14 +13,10 @@ from analysis.errors import AnalysisError
 from analysis.experiments.assignment import assigned
 from analysis.experiments.compare import Declared
 from analysis.experiments.report import Report, read_experiment
-from analysis.outcomes import read_outcomes
-from pipeline.cli.cluster import AsJson, fail, out
+from analysis.log_source import Files, Logs, Tenant, outcomes_from
+from pipeline.cli.cluster import AsJson, Bootstrap, fail, out
 
 _DAY_MS: Final = 86_400_000
-Source = Annotated[
-    Path,
-    typer.Option("--from", metavar="PATH", help="Outcomes: a Parquet file, or a folder of them.", show_default=False),
-]
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -32,7 +28,9 @@ def experiments() -> None:
 @app.command()
 def report(
     name: Annotated[str, typer.Argument(help="The experiment, as the policy names it.")],
-    source: Source,
+    source: Files = None,
+    logs: Logs = None,
+    tenant: Tenant = None,
     control: Annotated[str, typer.Option(help="The variation to compare with: control or holdout.")] = "control",
     outcome: Annotated[str | None, typer.Option(help="Which outcome, where there are several.")] = None,
     shares: Annotated[
@@ -53,6 +51,7 @@ def report(
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="False alarms, over all looks together.")] = 0.05,
     tuned_at: Annotated[int, typer.Option(min=1, help="Subjects at which intervals are narrowest.")] = 10_000,
     file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write one HTML file.")] = None,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare an experiment's variations: sample ratio, differences and lifts that hold at every look, segments."""
@@ -62,7 +61,7 @@ def report(
         raise typer.BadParameter(str(error)) from error
     declared = _shares(shares)
     try:
-        found = assigned(read_outcomes(source), name, outcome, round(window_days * _DAY_MS), tuple(segment or ()))
+        found = assigned(outcomes_from(source, logs, tenant, bootstrap), name, outcome, round(window_days * _DAY_MS), tuple(segment or ()))
         read = read_experiment(found, name, control, declared, window_days, how)
     except AnalysisError as error:
         raise fail(f"Error: {error}") from error

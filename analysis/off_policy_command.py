@@ -10,14 +10,13 @@ import typer
 from rich.table import Table
 
 from analysis.errors import AnalysisError
-from analysis.experiments_command import Source
+from analysis.log_source import Files, Logs, Tenant, outcomes_from
 from analysis.off_policy.estimators import NEEDS_MODEL, Declared, Estimate, How, Method, estimate
 from analysis.off_policy.intervals import Bootstrap, EmpiricalBernstein
 from analysis.off_policy.log import Floats, refusals
 from analysis.off_policy.policies import Evaluated, evaluated
 from analysis.off_policy.reward_models import Means, Model, Ridge, cross_fitted
-from analysis.outcomes import read_outcomes
-from pipeline.cli.cluster import AsJson, fail, out
+from pipeline.cli.cluster import AsJson, Bootstrap, fail, out
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -29,11 +28,13 @@ def off_policy() -> None:
 
 @app.command("estimate")
 def estimate_(
-    source: Source,
     policy: Annotated[
         str,
         typer.Option(metavar="uniform|best-fixed|item:ID|FILE", help="What to judge; FILE: JSON, item to probability."),
     ],
+    source: Files = None,
+    logs: Logs = None,
+    tenant: Tenant = None,
     outcome: Annotated[str | None, typer.Option(help="Which outcome, where there are several.")] = None,
     placement: Annotated[str | None, typer.Option(help="Which placement, where there are several.")] = None,
     method: Annotated[list[Method] | None, typer.Option(help="Which estimators; default: all. Repeatable.")] = None,
@@ -48,6 +49,7 @@ def estimate_(
     reward_max: Annotated[float, typer.Option(min=0.001, help="Empirical Bernstein: no reward is above.")] = 1.0,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="1 - alpha is the interval's level.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Of folds and bootstrap; one seed, one result.")] = 0,
+    bootstrap: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate the mean reward that a policy would have had on the logged decisions."""
@@ -56,7 +58,7 @@ def estimate_(
     if interval == "empirical-bernstein":
         how = EmpiricalBernstein(0.0, reward_max, alpha=alpha)
     try:
-        found = evaluated(read_outcomes(source), policy, outcome, placement)
+        found = evaluated(outcomes_from(source, logs, tenant, bootstrap), policy, outcome, placement)
         kind: Model = Means() if model == "means" else Ridge()
         table = _model(found, methods, kind, folds, seed)
         declared = Declared(clip, tau)

@@ -46,7 +46,7 @@ def _number(kind: pa.DataType) -> bool:
 
 
 #: What each column must be, and in words.
-_COLUMNS: Final[dict[str, tuple[Callable[[pa.DataType], bool], str]]] = {
+COLUMNS: Final[dict[str, tuple[Callable[[pa.DataType], bool], str]]] = {
     "outcome_id": (_text, "text"),
     "outcome": (_text, "text"),
     "decision_id": (_text, "text"),
@@ -103,7 +103,7 @@ def read_outcomes(source: Path | Connection) -> Outcomes:
     table = _from_files(source) if isinstance(source, Path) else _from_view(source)
     if table.num_rows > ROWS_MAX:
         raise AnalysisError(f"{table.num_rows} outcomes are more than {ROWS_MAX}: choose fewer days")
-    return _outcomes(table)
+    return outcomes_of(table)
 
 
 def _from_files(path: Path) -> pa.Table:
@@ -115,7 +115,7 @@ def _from_files(path: Path) -> pa.Table:
         rows = found.count_rows(filter=ds.field("final"))
         if rows > ROWS_MAX:
             raise AnalysisError(f"{path} holds {rows} final outcomes, more than {ROWS_MAX}: name fewer files")
-        return found.to_table(columns=list(_COLUMNS), filter=ds.field("final"))
+        return found.to_table(columns=list(COLUMNS), filter=ds.field("final"))
     except (pa.ArrowException, OSError) as error:
         raise AnalysisError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -123,24 +123,25 @@ def _from_files(path: Path) -> pa.Table:
 def _from_view(connection: Connection) -> pa.Table:
     table = connection.sql(f"SELECT * FROM {_VIEW} WHERE final LIMIT {ROWS_MAX + 1}").to_arrow_table()  # noqa: S608
     _check(table.schema, f"the view {_VIEW}")
-    return table.select(list(_COLUMNS))
+    return table.select(list(COLUMNS))
 
 
 def _check(schema: pa.Schema, where: str) -> None:
-    missing = [name for name in _COLUMNS if name not in schema.names]
+    missing = [name for name in COLUMNS if name not in schema.names]
     if missing:
         raise AnalysisError(f"{where} lacks the columns {', '.join(missing)}: these are no outcomes")
-    for name, (fits, meant) in _COLUMNS.items():
+    for name, (fits, meant) in COLUMNS.items():
         kind = schema.field(name).type
         if not fits(kind):
             raise AnalysisError(f"{where}: the column {name} is {kind}, and must be {meant}")
 
 
-def _outcomes(table: pa.Table) -> Outcomes:
+def outcomes_of(table: pa.Table, told: tuple[str, ...] = ()) -> Outcomes:
+    """Final outcomes of a table with the columns `COLUMNS`, each counted once. `told`: what was left out before."""
     table = table.combine_chunks()
     valid = {name: np.asarray(pc.is_valid(table[name])) for name in _NEEDED}
     known = np.logical_and.reduce([*valid.values(), np.isfinite(_floats(table["reward"]))])
-    notes = []
+    notes = list(told)
     if unknown := int(np.count_nonzero(~known)):
         notes.append(f"{unknown} records left out: no id, no subject (erased or unmatched), no time or no reward")
     table = table.filter(pa.array(known))

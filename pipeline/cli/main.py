@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "experiments": Entry("analysis.experiments_command:app", "Experiments: read what each variation did."),
     "off-policy": Entry("analysis.off_policy_command:app",
                         "Off-policy: what another policy would have earned, by the log of this one."),
+    "training-data": Entry("analysis.training_command:app", "Training data: what decisions saw, and what came of it."),
     "settings": Entry(".settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 

@@ -68,11 +68,11 @@ class _Codec:
         plain, written = self._read(data)
         if opened is not None and self.personal is not None and plain["encrypted"] is not None:
             self.personal.open(plain, opened(plain["encrypted"], self.personal.purpose), written)
-        return self._value(plain)
+        return self.value_of(plain)
 
     def fields(self, data: bytes) -> tuple[dict[str, Any], Schema]:
         plain, written = self._read(data)
-        self._value(dict(plain))  # which puts values of ours into the dict that it is given
+        self.value_of(dict(plain))  # which puts values of ours into the dict that it is given
         return plain, written
 
     def _read(self, data: bytes) -> tuple[dict[str, Any], Schema]:
@@ -95,7 +95,7 @@ class _Codec:
             raise refusals.left_over(size - stream.tell(), written)
         return plain, written
 
-    def _value(self, plain: dict[str, Any]) -> Any:
+    def value_of(self, plain: dict[str, Any]) -> Any:
         try:
             value = self.plain.from_dict(plain)
         except msgspec.ValidationError as error:
@@ -177,6 +177,14 @@ def fields(topic: Topic, data: bytes | None) -> tuple[dict[str, Any], Schema]:
     Raises CodecError for whatever `decode` refuses.
     """
     return _codec_of(topic).fields(_there(topic, data))
+
+
+def value_of(topic: Topic, plain: dict[str, Any]) -> Any:
+    """The value of these fields, as `fields` gives them and with nothing encrypted; puts values of ours into the dict.
+
+    Raises CodecError for whatever `decode` refuses.
+    """
+    return _codec_of(topic).value_of(plain)
 
 
 def _there(topic: Topic, data: bytes | None) -> bytes:
