@@ -61,7 +61,8 @@ def report(
         raise typer.BadParameter(str(error)) from error
     declared = _shares(shares)
     try:
-        found = assigned(outcomes_from(source, logs, tenant, bootstrap), name, outcome, round(window_days * _DAY_MS), tuple(segment or ()))
+        rows = outcomes_from(source, logs, tenant, bootstrap)
+        found = assigned(rows, name, outcome, round(window_days * _DAY_MS), tuple(segment or ()))
         read = read_experiment(found, name, control, declared, window_days, how)
     except AnalysisError as error:
         raise fail(f"Error: {error}") from error

@@ -39,7 +39,7 @@ def train(
         typer.Option(help="A fact, such as profile.orders; default: numbers and truths that every decision saw."),
     ] = None,
     ridge: Annotated[float, typer.Option(min=1e-6, max=1e6, help="Penalty of weights; of linucb its prior.")] = 1.0,
-    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of rows, the newest, not to learn from.")] = 0.3,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of rows, the newest, to leave out.")] = 0.3,
 ) -> None:
     """Learn weights by item from the older rows; the newer ones are for `models evaluate`."""
     try:

@@ -16,7 +16,8 @@ from analysis.off_policy.intervals import Bootstrap, EmpiricalBernstein
 from analysis.off_policy.log import Floats, refusals
 from analysis.off_policy.policies import Evaluated, evaluated
 from analysis.off_policy.reward_models import Means, Model, Ridge, cross_fitted
-from pipeline.cli.cluster import AsJson, Bootstrap, fail, out
+from pipeline.cli.cluster import AsJson, fail, out
+from pipeline.cli.cluster import Bootstrap as Cluster
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -49,7 +50,7 @@ def estimate_(
     reward_max: Annotated[float, typer.Option(min=0.001, help="Empirical Bernstein: no reward is above.")] = 1.0,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="1 - alpha is the interval's level.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Of folds and bootstrap; one seed, one result.")] = 0,
-    bootstrap: Bootstrap = None,
+    bootstrap: Cluster = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate the mean reward that a policy would have had on the logged decisions."""

@@ -100,6 +100,26 @@ class Consent(_Part):
         return self
 
 
+class Propensity(_Part):
+    """How likely the logged policy was to show the item: by a column, or the same in every row."""
+
+    column: str | None = Field(None, min_length=1)
+    constant: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.column is None) == (self.constant is None):
+            raise ValueError("name exactly one of `column` and `constant`")
+        return self
+
+
+def _propensity(given: Any) -> Any:
+    """A bare word is a column's name, a bare number the probability."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return {"constant": given}
+    return _source(given)
+
+
 class Csv(_Part):
     delimiter: str = Field(",", min_length=1, max_length=1)
     encoding: str = "utf8"
@@ -123,8 +143,8 @@ class Mapping(_Part):
     conversion: str | None = Field(None, min_length=1)
     dismissal: str | None = Field(None, min_length=1)
     value: str | None = Field(None, min_length=1, description="What the conversion, else the click, was worth.")
-    propensity: str | None = Field(
-        None, min_length=1, description="Probability with which the logged policy showed the item in this placement."
+    propensity: Annotated[Propensity, BeforeValidator(_propensity)] | None = Field(
+        None, description="Probability with which the logged policy showed the item in this placement."
     )
     traits: NamedSources = Field(default_factory=dict)
     attributes: NamedSources = Field(default_factory=dict)
@@ -144,7 +164,9 @@ class Mapping(_Part):
         yield from ((place, source.column) for place, source in named if source and source.column)
         if self.timestamp is not None:
             yield ("timestamp",), self.timestamp.column
-        for field in ("click", "conversion", "dismissal", "value", "propensity"):
+        if self.propensity is not None and self.propensity.column is not None:
+            yield ("propensity",), self.propensity.column
+        for field in ("click", "conversion", "dismissal", "value"):
             if (column := getattr(self, field)) is not None:
                 yield (field,), column
         if self.consent is not None and self.consent.column is not None:

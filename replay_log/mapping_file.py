@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from replay_log.errors import MappingError
-from replay_log.mapping import Consent, Csv, Mapping, Simulated, Source, Subject, Timestamp
+from replay_log.mapping import Consent, Csv, Mapping, Propensity, Simulated, Source, Subject, Timestamp
 
 
 class Located:
@@ -98,6 +98,7 @@ def _fields_beside(place: Sequence[str | int]) -> list[str]:
         return list(Mapping.model_fields)
     parts: dict[str, type[BaseModel]] = {
         "subject": Subject, "simulated": Simulated, "consent": Consent, "csv": Csv, "timestamp": Timestamp,
+        "propensity": Propensity,
     }
     return list(parts.get(str(place[-2]), Source).model_fields)
 

@@ -8,13 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from replay_log.render_estimates import estimate_table, learning_table, verdict
+
 Summary = dict[str, Any]
 
 _PLAIN_WIDTH: Final = 110
 
 _METHOD = (
     "An estimate, not a measurement: rows count only where our item is the one that was logged (Li et al. 2011), "
-    "weighed by the logged policy's propensity (IPS, SNIPS). Each row counts by itself; fallbacks are left out."
+    "weighed by the logged policy's propensity (IPS, SNIPS); intervals by resampling subjects. Fallbacks are left out."
 )
 
 
@@ -30,27 +32,18 @@ def render(console: Console, summary: Summary) -> None:
     console.print(_decisions(summary))
     if summary["items"]["top"]:
         console.print(_items(summary))
-    if summary["estimate"]["rows"]:
-        console.print(_estimate(summary["estimate"]))
+    estimates = {reward: one for reward, one in summary["estimates"].items() if one["rows"]}
+    for reward, one in estimates.items():
+        console.print(estimate_table(reward, one))
+        console.print(Text(verdict(reward, one)))
+    if estimates:
         console.print(Text(_METHOD, style="dim"))
-        console.print(Text(verdict(summary["estimate"])))
+    if summary["estimates_left_out"]:
+        console.print(Text(f"{_count(summary['estimates_left_out'])} rows beyond what is kept are in no estimate."))
+    if summary["learning"] is not None:
+        console.print(learning_table(summary["learning"]))
     _bad_rows(console, summary["rows"])
     _stopped(console, summary)
-
-
-def verdict(estimate: Summary) -> str:
-    """What the estimate allows to say, in a sentence."""
-    ours, logged = estimate["snips_interval"] or estimate["match_interval"], estimate["logged_interval"]
-    if ours is None or logged is None:
-        return "Not one decision chose the item that was logged: nothing can be said about our choices."
-    if ours["low"] > logged["high"]:
-        return "Our choices would probably have earned more clicks than the logged policy did."
-    if ours["high"] < logged["low"]:
-        return "Our choices would probably have earned fewer clicks than the logged policy did."
-    return (
-        f"{_count(estimate['matches'])} matches are too few to tell our choices from the logged policy's: "
-        "the intervals overlap."
-    )
 
 
 def _head(console: Console, summary: Summary) -> None:
@@ -116,28 +109,6 @@ def _items(summary: Summary) -> Table:
     return table
 
 
-def _estimate(estimate: Summary) -> Table:
-    table = Table(title="Click rate: the logged policy, and our choices as estimated from its log",
-                  title_justify="left", title_style="bold")
-    for name in ("", "click rate", "95 % interval", "from"):
-        table.add_column(name, justify="left" if name in ("", "from") else "right")
-    table.add_row(
-        "logged policy (counted)", _percent(estimate["logged_rate"]), _interval(estimate["logged_interval"]),
-        f"{_count(estimate['logged_clicks'])} clicks in {_count(estimate['rows'])} decided rows",
-    )
-    table.add_row(
-        "ours, replay estimate", _percent(estimate["match_rate"]), _interval(estimate["match_interval"]),
-        f"{_count(estimate['match_clicks'])} clicks in {_count(estimate['matches'])} matches",
-    )
-    if estimate["ips"] is not None:
-        few = "too few clicks" if estimate["ips_interval"] is None else _interval(estimate["ips_interval"])
-        table.add_row("ours, IPS estimate", _percent(estimate["ips"]), few, "matches weighed by 1 / propensity")
-    if estimate["snips"] is not None:
-        table.add_row("ours, SNIPS estimate", _percent(estimate["snips"]), _interval(estimate["snips_interval"]),
-                      f"worth {estimate['effective_matches']:,.0f} equal matches")
-    return table
-
-
 def _bad_rows(console: Console, rows: Summary) -> None:
     if rows["bad"]:
         console.print(Text(f"{_count(rows['bad'])} rows could not be used, the first of them:", style="yellow"))
@@ -167,10 +138,6 @@ def _count(number: int) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share * 100:.2f} %"
-
-
-def _interval(interval: Summary | None) -> str:
-    return "-" if interval is None else f"{_percent(interval['low'])} to {_percent(interval['high'])}"
 
 
 def _ms(ms: float | None) -> str:

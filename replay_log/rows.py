@@ -17,7 +17,7 @@ from pipeline.core.hashing import digest, fraction
 from pipeline.core.identity.identifiers import IdentifierError
 from pipeline.core.model.records import Scalar
 from replay_log.errors import RowError
-from replay_log.mapping import Mapping, Source, Timestamp
+from replay_log.mapping import Mapping, Propensity, Source, Timestamp
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _FALSE = frozenset({"", "0", "false", "f", "no", "n"})
@@ -182,10 +182,12 @@ def _number(row: MappingType[str, Any], column: str | None) -> float | None:
     return number
 
 
-def _probability(row: MappingType[str, Any], column: str | None) -> float | None:
-    number = _number(row, column)
+def _probability(row: MappingType[str, Any], propensity: Propensity | None) -> float | None:
+    if propensity is None or propensity.column is None:
+        return None if propensity is None else propensity.constant
+    number = _number(row, propensity.column)
     if number is not None and not 0 < number <= 1:
-        raise RowError(column or "", f"`{number}` is not a probability above 0 and at most 1")
+        raise RowError(propensity.column, f"`{number}` is not a probability above 0 and at most 1")
     return number
 
 

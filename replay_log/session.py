@@ -26,6 +26,7 @@ from replay_log.mapping_file import Located
 from replay_log.pacing import AtOnce, EvenRate, LoggedTimes, Pace
 from replay_log.reading import BadLine, Log
 from replay_log.replayer import Limits, Replayer
+from replay_log.rewards import Reward
 from replay_log.rows import Impression, read_impression
 from replay_log.summary import About, summarise
 from replay_log.tally import Tally
@@ -105,7 +106,8 @@ def run_replay(
         raise ReplayError(_nothing(log_path, tally, options))
     refusals = read_refusals(settings, run.name, starts, watcher.explaining) if ended.problem is None else None
     about = About(
-        str(log_path), run.name, tenant, pace_said, options.window, _simulated(mapping), options.credit
+        str(log_path), run.name, tenant, pace_said, options.window, _simulated(mapping), _rewards(mapping),
+        options.credit,
     )
     return summarise(about, tally, ended, refusals)
 
@@ -183,6 +185,11 @@ def _nothing(log_path: Path, tally: Tally, options: Options) -> str:
     if tally.bad_rows:
         return f"not one row of {log_path} can be used: {tally.bad_rows_told[0]}"
     return f"{log_path} holds no row" + (f" after the first {options.skip}" if options.skip else "")
+
+
+def _rewards(mapping: Mapping) -> tuple[Reward, ...]:
+    columns = {Reward.CLICK: mapping.click, Reward.CONVERSION: mapping.conversion, Reward.VALUE: mapping.value}
+    return tuple(reward for reward, column in columns.items() if column is not None)
 
 
 def _simulated(mapping: Mapping) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from replay_log.audits import Refusals
 from replay_log.replayer import Ended
+from replay_log.rewards import Reward
 from replay_log.statistics import wilson
 from replay_log.tally import ItemCount, Tally
 
@@ -29,6 +30,8 @@ class About:
     window: int
     #: What is simulated rather than logged; in words, empty where nothing is.
     simulated: tuple[str, ...] = ()
+    #: What the log says was earned; its estimates are made.
+    rewards: tuple[Reward, ...] = (Reward.CLICK,)
     credit: str = ""
 
 
@@ -74,7 +77,9 @@ def summarise(about: About, tally: Tally, ended: Ended, refusals: Refusals | Non
             "logged": sum(1 for count in tally.items.values() if count.impressions),
             "top": [_item(name, count) for name, count in top_items(tally)],
         },
-        "estimate": asdict(tally.replayed.estimate()),
+        "estimates": {reward.value: asdict(tally.replayed.estimate(reward)) for reward in about.rewards},
+        "estimates_left_out": tally.replayed.left_out,
+        "learning": tally.learning.summary() if Reward.CLICK in about.rewards else None,
         "stopped": None if ended.resume_after is None else {
             "resume_after": ended.resume_after, "problem": ended.problem,
         },

@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipeline.core.model.records import Chosen, DecisionReply
+from replay_log.learning import Learning
+from replay_log.rewards import Replayed
 from replay_log.rows import Impression
-from replay_log.statistics import Latencies, Replayed
+from replay_log.statistics import Latencies
 
 #: Bad rows that are told in full; the rest is only counted.
 BAD_ROWS_TOLD = 10
@@ -45,6 +47,7 @@ class Tally:
     trouble: str | None = None
     latencies: Latencies = field(default_factory=Latencies)
     replayed: Replayed = field(default_factory=Replayed)
+    learning: Learning = field(default_factory=Learning)
 
     def bad_row(self, number: int, problem: str) -> None:
         """A row that was not replayed."""
@@ -59,6 +62,7 @@ class Tally:
         item = self.items.setdefault(impression.item_id, ItemCount())
         item.impressions += 1
         item.clicks += impression.clicked
+        self.learning.add(impression)
 
     def answer(self, impression: Impression, reply: DecisionReply, latency_ms: float) -> bool:
         """A row whose reply came; True where we chose the item that was shown then.
@@ -78,7 +82,7 @@ class Tally:
             self.fallbacks += 1
             return False
         matched = chosen.item_id == impression.item_id
-        self.replayed.add(matched, impression.clicked, impression.propensity)
+        self.replayed.add(matched, impression)
         return matched
 
 

@@ -16,6 +16,7 @@ from analysis.off_policy.sufficiency import too_few
 from analysis.training.learning import Model
 from analysis.training.vectors import Rows
 
+_HOW: Final = Bootstrap()
 _METHODS: Final = (Method.SNIPS, Method.IPS, Method.DR)
 
 
@@ -32,7 +33,7 @@ class Evaluation:
     notes: tuple[str, ...]
 
 
-def evaluate(model: Model, rows: Rows, epsilon: float, how: Bootstrap = Bootstrap()) -> Evaluation:
+def evaluate(model: Model, rows: Rows, epsilon: float, how: Bootstrap = _HOW) -> Evaluation:
     """The policy that shows the best candidate by the model, and any with probability `epsilon`, on these rows.
 
     Raises AnalysisError for no rows, or too many.
@@ -53,7 +54,8 @@ def evaluate(model: Model, rows: Rows, epsilon: float, how: Bootstrap = Bootstra
     middle = bootstrap(rows.reward, np.ones(len(rows)), rows.group, how)
     logged = (float(rows.reward.mean()), middle.low, middle.high)
     few = "" if refused else too_few(log, target)
-    return Evaluation(len(rows), logged, estimates, _verdict(estimates[0], logged, few), (*rows.notes, *filter(None, (few,))))
+    notes = (*rows.notes, few) if few else rows.notes
+    return Evaluation(len(rows), logged, estimates, _verdict(estimates[0], logged, few), notes)
 
 
 def greedy(scores: Floats, eligible: Bools, epsilon: float) -> Floats:

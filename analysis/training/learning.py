@@ -85,7 +85,7 @@ def _linear(x: Floats, reward: Floats, ridge: float) -> Learnt:
 
 
 def _logistic(x: Floats, reward: Floats, ridge: float, prior: Floats) -> Learnt:
-    """argmin of - log likelihood + ridge / 2 |w - prior|^2, which is convex: half a step where a whole one overshoots."""
+    """argmin of - log likelihood + ridge / 2 |w - prior|^2, which is convex; a step that overshoots is halved."""
     weights = prior.copy()
     loss = _loss(x, reward, ridge, prior, weights)
     for _ in range(_STEPS_MAX):

@@ -72,5 +72,5 @@ def test_files_or_the_store_are_named_and_not_both(tmp_path: Path, monkeypatch: 
 
 def test_a_place_that_is_no_store_is_one_sentence() -> None:
     settings = log_source.settings_with(logs="http://example.org/logs")
-    with pytest.raises(AnalysisError, match=r"the log store at http://example\.org/logs"), log_source.store_of(settings):
+    with pytest.raises(AnalysisError, match=r"the log store at http://example"), log_source.store_of(settings):
         pass

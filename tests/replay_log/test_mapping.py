@@ -8,6 +8,7 @@ import pytest
 
 from replay_log.errors import MappingError
 from replay_log.mapping_file import Located, load_mapping
+from replay_log.rows import read_impression
 
 GOOD = """\
 subject: {type: user_id, columns: user}
@@ -121,3 +122,18 @@ consent: {purpose: ads, column: q}
 """
     mapping = loaded(tmp_path, text).mapping
     assert sorted(column for _, column in mapping.columns()) == list("abcdefghijklmnopq")
+
+
+@pytest.mark.parametrize("given", ["0.0125", "{constant: 0.0125}"])
+def test_a_propensity_may_be_the_same_in_every_row(tmp_path: Path, given: str) -> None:
+    text = f"subject: {{columns: u}}\nitem: i\nplacement: p\npropensity: {given}\n"
+    mapping = loaded(tmp_path, text).mapping
+    row = {"u": "ann", "i": "a", "p": "home"}
+    assert read_impression(1, row, mapping, lambda who: (who, [])).propensity == 0.0125
+    assert sorted(column for _, column in mapping.columns()) == ["i", "p", "u"]
+
+
+@pytest.mark.parametrize("given", ["0", "1.5", "{constant: 0.5, column: p}", "{}", "true"])
+def test_a_propensity_that_is_none_is_refused(tmp_path: Path, given: str) -> None:
+    with pytest.raises(MappingError, match="propensity"):
+        loaded(tmp_path, f"subject: {{columns: u}}\nitem: i\nplacement: p\npropensity: {given}\n")

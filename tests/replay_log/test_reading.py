@@ -16,7 +16,7 @@ import pytest
 
 from replay_log import reading
 from replay_log.errors import ReplayError
-from replay_log.mapping import Consent, Csv, Mapping, Source, Subject, Timestamp
+from replay_log.mapping import Consent, Csv, Mapping, Propensity, Source, Subject, Timestamp
 from replay_log.reading import BadLine, Log
 from replay_log.rows import Impression, read_impression
 
@@ -25,7 +25,7 @@ MAPPING = Mapping(
     item=Source(column="product", prefix="item-"),
     placement=Source(column="position", values={"1": "left", "2": "right"}),
     timestamp=Timestamp(column="at"),
-    click="clicked", value="price", propensity="chance",
+    click="clicked", value="price", propensity=Propensity(column="chance"),
     traits={"country": Source(column="country"), "age": Source(column="age", type="integer")},
     consent=Consent(purpose="ads", column="allows"),
 )

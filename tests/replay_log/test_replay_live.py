@@ -90,8 +90,8 @@ def test_a_log_goes_through_the_pipeline_and_its_figures_add_up(client: Client, 
     named = [event for event in feedback if event.decision_id is not None]
     assert named and all(decided[event.decision_id or ""] == event.item_id for event in named)
     views = [event for event in named if event.kind.value == "view"]
-    assert summary["estimate"]["matches"] == len(views)
-    assert summary["estimate"]["rows"] == 45
+    assert summary["estimates"]["click"]["matches"] == len(views)
+    assert summary["estimates"]["click"]["rows"] == 45
 
 
 def test_the_same_run_again_decides_nothing_anew(client: Client, log: list[str]) -> None:

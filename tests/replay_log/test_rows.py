@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.identity.identifiers import subject_key
 from replay_log.errors import RowError
-from replay_log.mapping import Consent, Mapping, Simulated, Source, Subject, Timestamp
+from replay_log.mapping import Consent, Mapping, Propensity, Simulated, Source, Subject, Timestamp
 from replay_log.rows import Impression, as_text, read_impression
 
 PLAIN = Mapping(subject=Subject(columns=["user"]), item=Source(column="item"), placement=Source(constant="home"))
@@ -48,8 +48,10 @@ def test_a_value_has_one_spelling_whatever_the_file_made_of_it(value: Any, text:
      "click: `maybe` is neither true nor false (1/0, true/false, yes/no)"),
     ({**ROW, "value": "much"}, changed(value="value"), "value: `much` is not a number"),
     ({**ROW, "value": "inf"}, changed(value="value"), "value: `inf` is not a finite number"),
-    ({**ROW, "p": 0}, changed(propensity="p"), "p: `0.0` is not a probability above 0 and at most 1"),
-    ({**ROW, "p": 1.5}, changed(propensity="p"), "p: `1.5` is not a probability above 0 and at most 1"),
+    ({**ROW, "p": 0}, changed(propensity=Propensity(column="p")),
+     "p: `0.0` is not a probability above 0 and at most 1"),
+    ({**ROW, "p": 1.5}, changed(propensity=Propensity(column="p")),
+     "p: `1.5` is not a probability above 0 and at most 1"),
     ({**ROW, "at": 1574553634}, changed(timestamp=Timestamp(column="at")),
      "at: `1574553634` is not an ISO 8601 time; set `unit: s` or `unit: ms`"),
     ({**ROW, "at": "soon"}, changed(timestamp=Timestamp(column="at", unit="s")),
@@ -90,7 +92,7 @@ def test_what_is_missing_is_left_out_and_not_made_up() -> None:
     mapping = changed(
         traits={"country": Source(column="country"), "plan": Source(constant="free")},
         attributes={"page": Source(column="page.path")}, scenario=Source(column="scenario"),
-        timestamp=Timestamp(column="at"), value="price", propensity="p", click="click",
+        timestamp=Timestamp(column="at"), value="price", propensity=Propensity(column="p"), click="click",
     )
     found = read(ROW, mapping)
     assert (found.traits, found.attributes, found.scenario) == ({"plan": "free"}, {}, "")

@@ -10,13 +10,15 @@ from rich.console import Console
 
 from pipeline.core.model.records import Chosen, DecisionReply
 from replay_log.audits import Refusals
-from replay_log.render import render, verdict
+from replay_log.render import render
+from replay_log.render_estimates import verdict
 from replay_log.replayer import Ended
 from replay_log.rows import Impression
 from replay_log.summary import About, summarise, top_items
 from replay_log.tally import BAD_ROWS_TOLD, ItemCount, Tally
 
-ABOUT = About("log.csv", "r1", "shop", "asked for 50 rows/s", 256, ("subjects. All of them.",), "Data: somebody.")
+ABOUT = About(
+    "log.csv", "r1", "shop", "asked for 50 rows/s", 256, ("subjects. All of them.",), credit="Data: somebody.")
 
 
 def reply(item: str, reason: str = "decided", fallback: bool = False) -> DecisionReply:
@@ -63,8 +65,8 @@ def test_the_summary_of_ten_rows_counted_by_hand() -> None:
         "answers": 2, "audited_decisions": 8, "decisions_with_a_capped_candidate": 3, "candidates": 7,
     }
     assert data["rows"] == {"replayed": 10, "bad": 1, "bad_told": ["row 11: user: empty"]}
-    estimate = data["estimate"]
-    assert (estimate["rows"], estimate["matches"], estimate["match_clicks"]) == (6, 2, 1)
+    estimate = data["estimates"]["click"]
+    assert (estimate["rows"], estimate["matches"], estimate["match_rewarded"]) == (6, 2, 1)
     assert estimate["snips"] == 0.5
 
 
@@ -91,7 +93,8 @@ def test_a_person_reads_every_figure() -> None:
         "Replay of log.csv done (run r1)", "Data: somebody.", "Simulated: subjects. All of them.",
         "10, 1 bad", "view 10, click 2", "10, 9 answered", "1 unanswered, 3 sent again", "5 rows/s over 2.0 s",
         "p50 5.0 ms", "decided", "6 (66.67 %)", "no_consent", "1 (11.11 %)", "7, in 3 of 8 decisions",
-        "ours, replay estimate", "1 clicks in 2 matches", "too few clicks", "An estimate, not a measurement",
+        "ours, replay estimate", "1 clicks in 2 matches", "too few",
+        "A policy that learns", "Learnt from 5 rows", "An estimate, not a measurement",
         "row 11: user: empty",
     ):
         assert part in " ".join(text.split()), part
@@ -125,13 +128,14 @@ def estimate(matches: int, clicks: int, logged: int) -> dict[str, Any]:
     made = Tally()
     for row in range(1_000):
         matched = row < matches
-        made.replayed.add(matched, row < clicks or 1_000 - row <= logged - clicks, 1.0)
-    found: dict[str, Any] = summarise(ABOUT, made, Ended(1.0, None), None)["estimate"]
+        clicked = row < clicks or 1_000 - row <= logged - clicks
+        made.replayed.add(matched, Impression(row, f"s{row}", "a", "home", "web", clicked=clicked, propensity=0.5))
+    found: dict[str, Any] = summarise(ABOUT, made, Ended(1.0, None), None)["estimates"]["click"]
     return found
 
 
 def test_the_verdict_claims_no_more_than_the_intervals_allow() -> None:
-    assert "nothing can be said" in verdict(estimate(0, 0, 10))
-    assert "too few" in verdict(estimate(20, 1, 30))
-    assert "more clicks" in verdict(estimate(400, 90, 100))
-    assert "fewer clicks" in verdict(estimate(500, 0, 100))
+    assert "nothing can be said" in verdict("click", estimate(0, 0, 10))
+    assert "too few" in verdict("click", estimate(20, 1, 30))
+    assert "more clicks" in verdict("click", estimate(400, 90, 100))
+    assert "fewer clicks" in verdict("click", estimate(500, 0, 100))

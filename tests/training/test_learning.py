@@ -29,7 +29,8 @@ def simulated(tmp_path: Path, rows: int = 3_000, **other: Any) -> Path:
     chance = np.random.Generator(np.random.Philox(3))
     age = chance.integers(18, 80, rows)
     action = chance.integers(0, 3, rows)
-    rate = np.where(action == 0, np.where(age < 45, 0.6, 0.1), np.where(action == 1, np.where(age < 45, 0.1, 0.6), 0.05))
+    of_bread = np.where(action == 1, np.where(age < 45, 0.1, 0.6), 0.05)
+    rate = np.where(action == 0, np.where(age < 45, 0.6, 0.1), of_bread)
     names = [ITEMS[one] for one in action]
     table = pa.table({
         "decided_ms": pa.array(range(1_000, 1_000 + rows), pa.int64()), "placement": ["hero"] * rows, "action": names,

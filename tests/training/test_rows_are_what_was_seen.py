@@ -24,6 +24,8 @@ from topics.catalog import DECISION_AUDIT, IDENTITY_EVENTS
 
 SUBJECTS = ("shop/ann", "shop/ben", "shop/cem")
 
+ALL = Wanted()
+
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
@@ -42,7 +44,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
             for subject in SUBJECTS[1:]:
                 run.pipeline.send(
                     IDENTITY_EVENTS, subject, shop.traits(subject, run.pipeline.clock.at_ms, plan="pro"))
-            run.publish(tmp_path / "policy", POLICY.replace("priority: 10\n", "priority: 10\n    attributes: {value: 2.5}\n"))
+            changed = POLICY.replace("priority: 10\n", "priority: 10\n    attributes: {value: 2.5}\n")
+            run.publish(tmp_path / "policy", changed)
     # What the profiles hold today is none of what was seen.
     for subject in SUBJECTS:
         run.pipeline.send(IDENTITY_EVENTS, subject, shop.traits(subject, run.pipeline.clock.at_ms, plan="gone"))
@@ -50,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return run
 
 
-def table(run: Run, wanted: Wanted = Wanted(), report: Report | None = None) -> pa.Table:
+def table(run: Run, wanted: Wanted = ALL, report: Report | None = None) -> pa.Table:
     store, history = run.store(), run.history()
     report = Report() if report is None else report
     return training_table(
@@ -151,7 +154,8 @@ def test_audits_come_back_from_the_store_as_they_were_written(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("first", "second", "kind"), [
-    (1, 2, "int64"), (1, 0.5, "double"), (True, False, "bool"), (("a",), (), "list<item: string>"), ("a", None, "string"),
+    (1, 2, "int64"), (1, 0.5, "double"), (True, False, "bool"), (("a",), (), "list<item: string>"),
+    ("a", None, "string"),
 ])
 def test_a_column_has_the_type_of_its_values(first: Any, second: Any, kind: str) -> None:
     columns = Columns()
