@@ -81,7 +81,7 @@ def learn(rows: Rows, kind: Kind, outcome: str, placement: str, ridge: float = 1
 def _linear(x: Floats, reward: Floats, ridge: float) -> Learnt:
     a = ridge * np.eye(x.shape[1]) + x.T @ x
     b = x.T @ reward
-    return Learnt(len(reward), np.linalg.solve(a, b), a, b)
+    return Learnt(len(reward), np.asarray(np.linalg.solve(a, b), np.float64), a, b)
 
 
 def _logistic(x: Floats, reward: Floats, ridge: float, prior: Floats) -> Learnt:

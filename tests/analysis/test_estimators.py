@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.off_policy.estimators import Declared, Estimate, How, Method, effective_size, estimate
@@ -16,6 +16,8 @@ from analysis.off_policy.log import Floats, Log
 
 ROWS_2 = Declared(rows_min=2)
 QUICK = Bootstrap(resamples=100)
+#: A log has some hundred numbers: few of them are many cases.
+FEW = settings(max_examples=30)
 WEIGHING = (Method.IPS, Method.SNIPS, Method.DR, Method.SWITCH_DR)
 
 
@@ -67,6 +69,7 @@ def test_ips_and_dr_are_unbiased_in_a_world_that_is_counted_out() -> None:
         assert float(mean) == pytest.approx(float(truth), abs=1e-12), method
 
 
+@FEW
 @given(logs())
 def test_every_estimator_is_its_formula(given: tuple[Log, Floats, Floats]) -> None:
     """Naive loops in exact fractions, written from the papers."""
@@ -94,6 +97,7 @@ def test_every_estimator_is_its_formula(given: tuple[Log, Floats, Floats]) -> No
         assert value(method, log, target, model, tau=2.0) == pytest.approx(float(exact), abs=1e-9, rel=1e-9), method
 
 
+@FEW
 @given(logs())
 def test_dr_is_dm_where_the_model_is_exact(given: tuple[Log, Floats, Floats]) -> None:
     log, target, model = given
@@ -101,6 +105,7 @@ def test_dr_is_dm_where_the_model_is_exact(given: tuple[Log, Floats, Floats]) ->
     assert value(Method.DR, log, target, model) == pytest.approx(value(Method.DM, log, target, model), abs=1e-9)
 
 
+@FEW
 @given(logs())
 def test_dr_is_ips_where_the_model_says_nothing(given: tuple[Log, Floats, Floats]) -> None:
     log, target, model = given
@@ -108,6 +113,7 @@ def test_dr_is_ips_where_the_model_says_nothing(given: tuple[Log, Floats, Floats
     assert value(Method.DR, log, target, nothing) == pytest.approx(value(Method.IPS, log, target), abs=1e-9)
 
 
+@FEW
 @given(logs())
 def test_switch_dr_goes_from_dm_to_dr_as_tau_grows(given: tuple[Log, Floats, Floats]) -> None:
     log, target, model = given
@@ -115,6 +121,7 @@ def test_switch_dr_goes_from_dm_to_dr_as_tau_grows(given: tuple[Log, Floats, Flo
     assert value(Method.SWITCH_DR, log, target, model, tau=1e9) == pytest.approx(value(Method.DR, log, target, model))
 
 
+@FEW
 @given(logs())
 def test_snips_stays_within_the_rewards(given: tuple[Log, Floats, Floats]) -> None:
     log, target, _ = given
@@ -122,6 +129,7 @@ def test_snips_stays_within_the_rewards(given: tuple[Log, Floats, Floats]) -> No
     assert log.reward.min() - 1e-9 <= made <= log.reward.max() + 1e-9
 
 
+@FEW
 @given(logs(), st.floats(-10, 10))
 def test_snips_moves_with_the_rewards(given: tuple[Log, Floats, Floats], shift: float) -> None:
     log, target, _ = given
@@ -129,6 +137,7 @@ def test_snips_moves_with_the_rewards(given: tuple[Log, Floats, Floats], shift: 
     assert value(Method.SNIPS, moved, target) == pytest.approx(value(Method.SNIPS, log, target) + shift, abs=1e-8)
 
 
+@FEW
 @given(logs(), st.sampled_from(WEIGHING), st.floats(0.1, 10))
 def test_estimates_scale_with_the_rewards(given: tuple[Log, Floats, Floats], method: Method, by: float) -> None:
     log, target, model = given

@@ -21,8 +21,10 @@ from analysis.off_policy.estimators import Declared, Method, effective_size, est
 from analysis.off_policy.intervals import Bootstrap
 from analysis.off_policy.log import Floats, Log
 from pipeline.local.jars import cache_directory
+from replay_log.learning import Learning
 from replay_log.open_bandit.dataset import PACKAGE
 from replay_log.package_data import verify
+from replay_log.rows import Impression
 
 WHEEL: Final = cache_directory() / PACKAGE.file
 pytestmark = pytest.mark.skipif(not WHEEL.exists(), reason="the sample is not in the cache: `nextbest demo` fetches it")
@@ -54,11 +56,17 @@ def sample() -> tuple[Log, Floats]:
     return log, thompson(np.array(prior["alpha"]), np.array(prior["beta"]))
 
 
-def thompson(alpha: Floats, beta: Floats, draws: int = 100_000) -> Floats:
+def thompson(alpha: Floats, beta: Floats, draws: int = 100_000, at_once: int = 10_000) -> Floats:
     """How often each item is drawn first, second and third, with the generator and seed that were published."""
     chance, counts = np.random.RandomState(12345), np.zeros((len(alpha), 3))
-    for _ in range(draws):
-        counts[chance.beta(alpha, beta).argsort()[::-1][:3], [0, 1, 2]] += 1
+    for _ in range(draws // at_once):
+        # The same numbers as of so many calls one after the other.
+        drawn = chance.beta(alpha, beta, (at_once, len(alpha)))
+        top = np.argpartition(drawn, -3, axis=1)[:, -3:]
+        order = np.take_along_axis(drawn, top, axis=1).argsort(axis=1)[:, ::-1]
+        ranked = np.take_along_axis(top, order, axis=1)
+        for place in range(3):
+            counts[:, place] += np.bincount(ranked[:, place], minlength=len(alpha))
     return np.asarray(counts / draws, np.float64)
 
 
@@ -99,3 +107,20 @@ def test_the_bootstrap_agrees_with_the_published_interval(sample: tuple[Log, Flo
     assert made.low == pytest.approx(0.001531, abs=0.0002)
     assert made.high == pytest.approx(0.009254, abs=0.0005)
     assert made.ess == pytest.approx(effective_size(log.taken(policy.T[log.positions()]) / log.pscore))
+
+
+def test_the_sample_has_too_few_clicks_to_judge_a_policy_that_learns_by(sample: tuple[Log, Floats]) -> None:
+    """What the demo's summary says: the estimate with its interval, and that the data are too few."""
+    log, _ = sample
+    learning = Learning()
+    for number in range(log.rows):
+        learning.add(Impression(
+            number, f"s{number}", str(log.action[number]), str(log.positions()[number]), "web",
+            clicked=bool(log.reward[number]), propensity=float(log.pscore[number])))
+    told = learning.summary()
+    assert told is not None
+    assert (told["learnt_from"], told["judged_by"], len(told["estimates"])) == (5_000, 5_000, 3)
+    for one in told["estimates"]:
+        assert 0 < one["low"] < one["value"] < one["high"] < 0.02
+        assert one["low"] < told["logged"]["mean"] < one["high"]
+    assert "rewarded rows of this policy's own, and 10 are needed" in told["too_few"]

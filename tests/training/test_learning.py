@@ -123,8 +123,8 @@ def test_data_that_carry_nothing_are_said_to_be_too_few() -> None:
 
 
 def test_a_feature_that_is_not_known_leaves_the_row_out(tmp_path: Path) -> None:
-    values = [None if number % 3 else 1.0 for number in range(3_000)]
-    file = simulated(tmp_path, **{"feature.profile.score": values})
+    scores: dict[str, Any] = {"feature.profile.score": [None if number % 3 else 1.0 for number in range(3_000)]}
+    file = simulated(tmp_path, **scores)
     assert [one.fact for one in read(file).features] == ["profile.age", "profile.young"]
     rows = read(file, "profile.score")
     assert len(rows) == 1_000 and rows.notes == ("2000 rows left out: a feature was not known",)
