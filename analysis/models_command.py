@@ -81,7 +81,8 @@ def evaluate_(
         table = read_table(source, learnt.outcome, learnt.placement)
         rows = rows_of(table, learnt.outcome, learnt.features)
         found = evaluate(learnt, rows.where(rows.decided_ms > trained.until_ms), epsilon, Bootstrap(resamples, seed))
-        told = _told(found, name, learnt.outcome, epsilon, digest_of(source))
+        told = {"trained_by_sha256": trained.data_sha256} | _told(
+            found, name, learnt.outcome, epsilon, digest_of(source))
         if to is not None:
             write_json(to, told)
     except AnalysisError as error:

@@ -14,7 +14,7 @@ _NEEDED: Final = {
     "Node.js (Segment's client for Node)": ("node",),
     "npm (Segment's client for Node)": ("npm",),
 }
-_SAMPLE: Final = "the Open Bandit Dataset's sample (estimates beside the Open Bandit Pipeline's; `make demo` fetches it)"
+_SAMPLE: Final = "the Open Bandit Dataset's sample (our estimates beside its pipeline's; `make demo` fetches it)"
 
 
 def missing() -> list[str]:

@@ -16,6 +16,7 @@ from analysis.off_policy.policies import evaluated
 from analysis.outcomes import COLUMNS
 from log_store.columns import columns_of
 from pipeline.core.model.records import FeedbackKind
+from pipeline.settings import Settings
 from tests.training.recorded import Run, begun, watched
 from topics.catalog import OUTCOMES
 
@@ -71,6 +72,6 @@ def test_files_or_the_store_are_named_and_not_both(tmp_path: Path, monkeypatch: 
 
 
 def test_a_place_that_is_no_store_is_one_sentence() -> None:
-    settings = log_source.settings_with(logs="http://example.org/logs")
+    settings = Settings(logs="http://example.org/logs")
     with pytest.raises(AnalysisError, match=r"the log store at http://example"), log_source.store_of(settings):
         pass

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from analysis.errors import AnalysisError
 from analysis.off_policy.log import Log
 from analysis.off_policy.sufficiency import too_few
+from analysis.training import learning, model_file
 from analysis.training.evaluation import evaluate, greedy
 from analysis.training.learning import learn
 from analysis.training.vectors import Rows, numbers, read_table, rows_of, scaled
@@ -130,6 +131,20 @@ def test_a_feature_that_is_not_known_leaves_the_row_out(tmp_path: Path) -> None:
     assert len(rows) == 1_000 and rows.notes == ("2000 rows left out: a feature was not known",)
 
 
+def test_a_model_past_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = read(simulated(tmp_path))
+    monkeypatch.setattr(learning, "NUMBERS_MAX", 3 * 9)
+    learn(rows, "linucb", "click", "hero")
+    monkeypatch.setattr(learning, "NUMBERS_MAX", 3 * 9 - 1)
+    with pytest.raises(AnalysisError, match="name fewer"):
+        learn(rows, "linucb", "click", "hero")
+    monkeypatch.undo()
+    model = trained(tmp_path)
+    monkeypatch.setattr(model_file, "BYTES_MAX", 10)
+    with pytest.raises(AnalysisError, match="this is no model"):
+        model_file.read_model(model)
+
+
 @pytest.mark.parametrize(("facts", "sentence"), [
     (("profile.plan",), "a vector is made of numbers and truths"), (("profile.none",), "no decision saw profile.none"),
     (("profile.age",) * 64, "name at most 63"),
@@ -158,7 +173,7 @@ def test_a_model_is_judged_by_the_time_that_it_did_not_learn_from(tmp_path: Path
     assert made == json.loads(verdict.read_text())
     assert (made["rows"], learnt["trained"]["rows"]) == (900, 2_100)
     assert made["model"] == learnt["id"] and made["verdict"] == "higher"
-    assert made["data_sha256"] == learnt["trained"]["data_sha256"]
+    assert made["data_sha256"] == made["trained_by_sha256"] == learnt["trained"]["data_sha256"]
 
 
 def test_one_file_gives_one_model(tmp_path: Path) -> None:
