@@ -20,6 +20,8 @@ from pipeline.core.release.history import NotKept
 
 #: Items shown that one file holds.
 ROWS_MAX: Final = 5_000_000
+#: Decisions that are read for it.
+AUDITS_MAX: Final = 10_000_000
 #: Final outcomes that are read for it.
 OUTCOMES_MAX: Final = 20_000_000
 
@@ -94,6 +96,8 @@ def _seen(
         if (audit.decision_id, audit.at_ms) in told:
             continue
         told.add((audit.decision_id, audit.at_ms))
+        if len(told) > AUDITS_MAX:
+            raise AnalysisError(f"more than {AUDITS_MAX} decisions: write less time, with --since and --until")
         try:
             rows = rows_of(audit, live_of(audit))
         except NotKept as error:

@@ -13,7 +13,8 @@ from analysis import log_source
 from analysis.errors import AnalysisError
 from analysis.log_source import finals, outcomes_from, outcomes_in
 from analysis.off_policy.policies import evaluated
-from analysis.outcomes import COLUMNS
+from analysis.outcomes import COLUMNS, read_outcomes
+from log_store import read
 from log_store.columns import columns_of
 from pipeline.core.model.records import FeedbackKind
 from pipeline.settings import Settings
@@ -47,6 +48,15 @@ def test_final_outcomes_come_with_all_that_is_known_of_them(run: Run) -> None:
     assert np.isfinite(found.pscore).all() and set(found.position.tolist()) == {0, 1}
     assert json.loads(found.context[0])["profile.plan"] == "free"
     assert evaluated(found, "uniform", "purchase", None).log.rows == 4
+
+
+def test_the_view_of_the_store_gives_the_same(run: Run) -> None:
+    by_view = read_outcomes(read.connection(Settings(), "shop", run.store()))
+    found = outcomes_in(run.store(), "shop")
+    order, other = np.argsort(found.profile_id, kind="stable"), np.argsort(by_view.profile_id, kind="stable")
+    assert len(by_view) == len(found) == 8
+    for name in ("outcome", "action", "reward", "pscore", "position", "decided_ms", "at_ms", "experiments", "context"):
+        assert sorted(map(str, getattr(by_view, name)[other])) == sorted(map(str, getattr(found, name)[order])), name
 
 
 def test_of_another_tenant_nothing_is_read(run: Run) -> None:

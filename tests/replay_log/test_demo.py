@@ -139,7 +139,8 @@ def test_the_demo_runs_and_what_it_says_to_type_works(tmp_path: Path, running: l
     running.append(demo)
     wait_until(lambda: demo.said("dead-letters list"), 150, "the demo's summary")
     told = demo.out.read_text()
-    for part in (f"{ROWS} answered", "no_consent", "latency", "95 % interval", "ours, SNIPS estimate", "CC BY 4.0"):
+    for part in (f"{ROWS} answered", "no_consent", "latency", "95 % interval", "ours, SNIPS estimate",
+                 "A policy that learns", "CC BY 4.0"):
         assert part in told, told
     check_lines(demo, told)
     with (tmp_path / ".nextbest" / "demo" / "up.lock").open("a") as lock, pytest.raises(BlockingIOError):

@@ -178,6 +178,9 @@ def test_rows_and_columns_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(writing, "ROWS_MAX", 3)
     with pytest.raises(AnalysisError, match="more than 3 items were shown"):
         table(run)
+    monkeypatch.setattr(writing, "AUDITS_MAX", 1)
+    with pytest.raises(AnalysisError, match="more than 1 decisions"):
+        table(run)
     columns = Columns()
     columns.add({f"feature.{number}": 1 for number in range(1_001)})
     with pytest.raises(AnalysisError, match="more than 1000 features"):
