@@ -24,7 +24,7 @@ Source = Annotated[Path, typer.Option("--from", metavar="FILE", help="Training d
 
 @app.callback()
 def models() -> None:
-    """Models: learn one from training data, judge it by time that it did not learn from."""
+    """Models: learn one from training data, judge it off-policy."""
 
 
 @app.command()

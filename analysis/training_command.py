@@ -33,7 +33,7 @@ _LEFT_OUT = {
 
 @app.callback()
 def training_data() -> None:
-    """Training data: what each decision saw, and what came of it."""
+    """Training data: what decisions saw, and what came of it."""
 
 
 @app.command()
