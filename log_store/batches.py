@@ -27,7 +27,7 @@ from pipeline.codecs.personal import ENCRYPTED
 from pipeline.codecs.registry import NEWEST
 from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 from pipeline.flow import Record
-from topics.catalog import BY_NAME, Topic
+from topics.catalog import BY_NAME, DECISION_REQUESTS, READINESS_PROBE, Topic
 
 #: Who encrypted a row: the worker on the topic, this store with a key of its own, or it with the installation's.
 BY_TOPIC: Final = "topic"
@@ -67,7 +67,8 @@ def store(
     name = f"{partition:05}-{start:020}-{subject_keys.token(place.random_bytes)}"
     files = _Files(topic.topic.name, name)
     for record in records:
-        files.add(*_row(topic, record, sealing), record)
+        if not _is_probe(record):
+            files.add(*_row(topic, record, sealing), record)
     keys = sealing.keys()
     key_file = f"{topic.topic.name}/_keys/{name}"
     if keys:
@@ -223,6 +224,11 @@ def _sealed(topic: Topic, record: Record, tenant: str, key: bytes, data: bytes, 
     if found is None:
         return {}
     return {"_schema": schema, "_pseudonym": found[0], "_sealed": BY_STORE, ENCRYPTED: found[1]}
+
+
+def _is_probe(record: Record) -> bool:
+    """Whether the bridge asks by it if the workers move: nobody's request, several a second."""
+    return record.topic == DECISION_REQUESTS.name and (record.key or b"").startswith(READINESS_PROBE.encode())
 
 
 def _tenant_of(key: bytes | None) -> str:

@@ -59,6 +59,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     erased: tuple[Erasure, ...] = ()
     #: Newest timestamp among the records, epoch ms; 0: none.
     newest_ms: int = 0
+    #: The cluster's id of the topic that the records are of; empty: not known.
+    topic_id: str = ""
 
 
 class Retired(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     erased: tuple[Erasure, ...] = ()
     retired: tuple[Retired, ...] = ()
     newest_ms: dict[int, int] = {}
+    topic_id: str = ""
 
 
 def manifest_name(topic: str, partition: int, start: int) -> str:
@@ -99,6 +102,14 @@ class Chain:
         self.table = Table()
         #: The linked manifests behind the table, by partition.
         self.manifests: dict[int, list[Manifest]] = {}
+        #: Goes into what this process commits.
+        self.topic_id = ""
+
+    @property
+    def committed_topic_id(self) -> str:
+        """The topic that what is committed is of; empty: not known, or nothing is."""
+        known = [one.topic_id for one in self.linked() if one.topic_id]
+        return self.table.topic_id or next(iter(known), "")
 
     def refresh(self) -> Chain:
         """Read what is new; returns itself. Raises OSError."""
@@ -144,11 +155,13 @@ class Chain:
             erased=(*self.table.erased, *(erasure for one in found for erasure in one.erased)),
             retired=self.table.retired,
             newest_ms=newest_ms,
+            topic_id=self.committed_topic_id,
         )
 
     def commit(self, manifest: Manifest) -> bool:
         """Append it, unless another sink has written the one that begins there: False. The atomic step of a sink."""
         name = manifest_name(self.topic, manifest.partition, manifest.start)
+        manifest = msgspec.structs.replace(manifest, topic_id=self.topic_id)
         if manifest.next <= manifest.start or not self._objects.put_if_absent(name, msgspec.json.encode(manifest)):
             return False
         self.manifests.setdefault(manifest.partition, []).append(manifest)

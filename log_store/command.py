@@ -7,21 +7,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from prometheus_client import start_http_server
-from rich.table import Table
+from rich.table import Column, Table
 
-from log_store import read, upkeep
+from log_store import read, unreadable, upkeep
 from log_store.columns import LOGGED
 from log_store.consuming import Consuming, SinkMetrics, place_of
-from log_store.errors import LogStoreError
+from log_store.read import Store
+from log_store.status import Line, by_topic
 from log_store.status import status as status_of
 from pipeline import access
 from pipeline.adapters.system_clock import SystemClock
@@ -37,6 +39,11 @@ Logs = Annotated[
     str | None, typer.Option("--logs", metavar="PLACE", help="A folder or s3://bucket/prefix (NEXTBEST_LOGS).")
 ]
 Tenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant alone.")]
+
+
+_SOON: Final = "A running sink writes within NEXTBEST_LOGS_FLUSH_S (60 s, unless it is set)"
+#: Characters of a line that goes to a file or another program.
+_WIDTH_MAX: Final = 100_000
 
 
 class Format(StrEnum):
@@ -98,19 +105,13 @@ def query(
     with _mendable(settings):
         store = read.opened(settings, not closed)
         if store.closed:
-            err.print(store.closed, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            _warn(store.closed)
+        if not store.objects.names("."):
+            _warn(f"The log store at {settings.logs} is empty: no sink has written there yet. {_SOON}")
         connection = read.connection(settings, tenant, store)
-        try:
-            statements = connection.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type not in (
-                duckdb.StatementType.SELECT,
-                duckdb.StatementType.EXPLAIN,
-            ):
-                raise LogStoreError("A query is one SELECT (or EXPLAIN): the store is read-only")
-            found = connection.execute(statements[0]).to_arrow_reader(2_000)
+        with _refused():
+            found = read.asked(connection, sql)
             _write(found, format_, to)
-        except duckdb.Error as error:
-            raise fail(str(error)) from error
 
 
 @app.command()
@@ -148,30 +149,71 @@ def expire(where: Logs = None) -> None:
 
 
 @app.command()
-def status(where: Logs = None, bootstrap: Bootstrap = None, as_json: AsJson = False) -> None:
-    """How far the store is, by topic and partition, and what it holds; status 1 where records were lost."""
+def show(
+    where_it_is: Annotated[
+        str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="As the view `unreadable` names it.")
+    ],
+    where: Logs = None,
+) -> None:
+    """One record that could not be read: why, its key and its value, opened (JSON; bytes as base64)."""
+    settings = settings_with(logs=where)
+    private(settings)
+    with _mendable(settings):
+        place = place_of(settings)
+        found = unreadable.record(Store(place.objects, place.key_encryption), *unreadable.place_of(where_it_is))
+    typer.echo(json.dumps(found, indent=2))
+
+
+@app.command()
+def status(
+    by_partition: Annotated[bool, typer.Option("--partitions", help="A line per partition, not per topic.")] = False,
+    where: Logs = None,
+    bootstrap: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """How far the store is, by topic, and what it holds; status 1 where records were lost. JSON is by partition."""
     settings = settings_with(bootstrap=bootstrap, logs=where)
     with _mendable(settings):
         lines = status_of(place_of(settings).objects, settings)
     if as_json:
         typer.echo(json.dumps([asdict(line) for line in lines], indent=2))
     else:
-        table = Table("topic", "partition", "next offset", "lag", "lost", "files", "bytes")
-        for line in lines:
-            lag = "unknown" if line.lag is None else f"{line.lag:,}"
-            table.add_row(
-                line.topic,
-                str(line.partition),
-                f"{line.next:,}",
-                lag,
-                f"{line.lost:,}",
-                f"{line.files:,}",
-                f"{line.bytes:,}",
-            )
-        out.print(table)
+        _print_status(lines if by_partition else by_topic(lines), by_partition)
+        if any(line.lag is None for line in lines):
+            _warn(f"The lag is not known: {settings.bootstrap} did not answer. Name your cluster with --bootstrap")
+        elif any(line.lag for line in lines):
+            _warn(f"A running sink has what lags after NEXTBEST_LOGS_FLUSH_S ({settings.logs_flush_s} s)")
     if any(line.lost for line in lines):
         err.print("Records were removed from their topics before they were logged.", style="red")
         raise typer.Exit(1)
+
+
+def _print_status(lines: list[Line], by_partition: bool) -> None:
+    table = Table(
+        "topic",
+        *(["partition", "next offset"] if by_partition else []),
+        "lag",
+        "lost",
+        "files",
+        "bytes",
+        "newest record (UTC)",
+    )
+    for line in lines:
+        newest = datetime.fromtimestamp(line.newest_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(
+            line.topic,
+            *([str(line.partition), f"{line.next:,}"] if by_partition else []),
+            "unknown" if line.lag is None else f"{line.lag:,}",
+            f"{line.lost:,}",
+            f"{line.files:,}",
+            f"{line.bytes:,}",
+            newest if line.newest_ms else "",
+        )
+    out.print(table)
+
+
+def _warn(text: str) -> None:
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _keep_up(where: str | None, compact: bool = True, expire: bool = True) -> None:
@@ -180,40 +222,51 @@ def _keep_up(where: str | None, compact: bool = True, expire: bool = True) -> No
     with _mendable(settings):
         place, now_ms = place_of(settings), SystemClock().now_ms()
         kept_days = access.kept_days(settings.logs_retention)
+        broken = False
         for topic in (*(topic.name for topic in LOGGED.values()), ERASURE_RECEIPTS.name):
             done = upkeep.keep_up(place, topic, now_ms, kept_days, compact, expire)
-            said = (
-                "another run was first"
-                if not done.replaced
-                else (f"{done.merged} files merged away, {done.expired} expired, {done.deleted} deleted")
-            )
-            out.print(f"{topic}: {said}", highlight=False)
+            parts = [f"{done.merged} files merged away"] if compact else []
+            parts += [f"{done.expired} expired"] if expire else []
+            said = ", ".join([*parts, f"{done.deleted} deleted"])
+            out.print(f"{topic}: {said if done.replaced else 'another run was first'}", highlight=False)
+            for path in done.broken:
+                broken = True
+                err.print(f"{path} cannot be read, and was left as it is", style="red", markup=False, soft_wrap=True)
+    if broken:
+        raise typer.Exit(1)
 
 
-def _write(found: Any, format_: Format, to: Path | None) -> None:
+def _write(found: pa.RecordBatchReader, format_: Format, to: Path | None) -> None:
     """Rows as they come, never all of them at once, but for the table."""
-    if format_ is Format.PARQUET and to is not None:
-        with pq.ParquetWriter(to, found.schema) as writer:
-            for batch in found:
-                writer.write_batch(batch)
-        return
-    stream = to.open("w", encoding="utf-8") if to is not None else sys.stdout
     try:
-        for line in _lines(found, format_):
-            stream.write(line)
-    finally:
-        if to is not None:
-            stream.close()
+        if format_ is Format.PARQUET and to is not None:
+            with pq.ParquetWriter(to, found.schema) as writer:
+                for batch in found:
+                    writer.write_batch(batch)
+        elif to is not None:
+            with to.open("w", encoding="utf-8") as stream:
+                stream.writelines(_lines(found, format_))
+        else:
+            sys.stdout.writelines(_lines(found, format_))
+    except BrokenPipeError:
+        # Whoever reads it, such as `head`, has enough.
+        sys.stdout = None  # or Python writes to it once more at its end
+    except OSError as error:
+        if to is None or error.filename != str(to):
+            raise
+        raise fail(f"{to} cannot be written: {error.strerror}") from error
 
 
 def _lines(found: Any, format_: Format) -> Iterator[str]:
     if format_ is Format.TABLE:
-        table = Table(*found.schema.names)
+        table = Table(*(Column(name, overflow="fold") for name in found.schema.names))
         for batch in found:
             for row in batch.to_pylist():
                 table.add_row(*("" if value is None else str(value) for value in row.values()))
+        # What is no terminal has no width: nothing is cut off or folded there.
+        width = None if out.is_terminal else _WIDTH_MAX
         with out.capture() as captured:
-            out.print(table)
+            out.print(table, width=width, crop=False)
         yield captured.get()
         return
     if format_ is Format.CSV:
@@ -247,6 +300,20 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return _text(value)
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What DuckDB does not do, in words that say what to do; a place that is away is not its fault."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise fail(
+            f"The query takes more than {read.MEMORY_LIMIT} of memory: ask for fewer days, columns or groups, or "
+            "export what it needs with --format parquet --out FILE"
+        ) from error
+    except duckdb.Error as error:
+        raise fail(str(error)) from error
 
 
 @contextmanager

@@ -9,18 +9,21 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from log_store.batches import Place
 from log_store.columns import LOGGED
 from log_store.errors import LogStoreError
 from log_store.objects import objects_at
+from log_store.own_upkeep import OwnUpkeep
 from log_store.sink import Sink
+from pipeline import access
 from pipeline.adapters import kafka
 from pipeline.adapters.keys import key_encryption_of
 from pipeline.adapters.messages import record_of
 from pipeline.adapters.reading import partitions
+from pipeline.adapters.system_clock import SystemClock
 from pipeline.settings import Settings
 from topics.catalog import ERASURE_RECEIPTS
 
@@ -44,6 +47,17 @@ class SinkMetrics:
             "Offsets that were removed from a topic before they were logged.",
             registry=self.registry,
         )
+        self.merged = Counter(
+            "nextbest_logs_merged_files_total", "Files that were merged into others.", registry=self.registry
+        )
+        self.expired = Counter(
+            "nextbest_logs_expired_files_total", "Files that their tenants keep no longer.", registry=self.registry
+        )
+        self.broken = Counter(
+            "nextbest_logs_broken_files_total",
+            "Times that a file could not be read when it was to be merged.",
+            registry=self.registry,
+        )
         self.partitions = Gauge("nextbest_logs_partitions", "Partitions that this sink keeps.", registry=self.registry)
 
 
@@ -60,6 +74,8 @@ class Consuming:
     def __init__(self, settings: Settings, metrics: SinkMetrics) -> None:
         self._settings = settings
         self._sink = Sink(place_of(settings), settings.logs_flush_bytes, settings.logs_flush_s)
+        self._upkeep = OwnUpkeep(place_of(settings), access.kept_days(settings.logs_retention), settings.logs_upkeep_s)
+        self._clock = SystemClock()
         self._metrics = metrics
         overrides: dict[str, Any] = {
             "queued.max.messages.kbytes": _AHEAD_KIB,
@@ -68,6 +84,8 @@ class Consuming:
             "auto.offset.reset": "error",
         }
         self._consumer: Consumer = kafka.consumer(settings, f"{settings.app_id}-logs", "logs", **overrides)
+        self._admin = kafka.admin(settings)
+        self._topic_ids: dict[str, str] = {}
         self._member = False
         self._lows: dict[tuple[str, int], int] = {}
 
@@ -77,6 +95,7 @@ class Consuming:
         self._consumer.subscribe(list(TOPICS), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
         while True:
             self._step(_POLL_S)
+            self._keep_up()
 
     def run_once(self) -> None:
         """Up to what the topics have now. No member of the group: what a running sink writes is not written twice."""
@@ -127,10 +146,23 @@ class Consuming:
             # Not waited for: only whoever measures lag reads them, and the store itself says where to go on.
             self._consumer.commit(offsets=reached, asynchronous=True)
 
+    def _keep_up(self) -> None:
+        done = self._upkeep.step(self._sink.first_kept(), self._clock.now_ms())
+        if done is not None:
+            self._metrics.merged.inc(done.merged)
+            self._metrics.expired.inc(done.expired)
+            self._metrics.broken.inc(len(done.broken))
+
+    def _topic_id(self, topic: str) -> str:
+        if not self._topic_ids:
+            asked = self._admin.describe_topics(TopicCollection(list(TOPICS)), request_timeout=kafka.ADMIN_TIMEOUT_S)
+            self._topic_ids = {name: str(answer.result().topic_id) for name, answer in asked.items()}
+        return self._topic_ids[topic]
+
     def _begin(self, topic: str, number: int) -> int:
         place = TopicPartition(topic, number)
         self._lows[topic, number], high = self._consumer.get_watermark_offsets(place, timeout=kafka.ADMIN_TIMEOUT_S)
-        start = self._sink.assigned(topic, number)
+        start = self._sink.assigned(topic, number, self._topic_id(topic))
         if start > high:
             raise LogStoreError(
                 f"{topic}/{number} ends at offset {high}, and the store has it up to {start}: the topic was made anew. "
@@ -140,6 +172,7 @@ class Consuming:
         return max(start, self._lows[topic, number])
 
     def _assigned(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._topic_ids.clear()
         for place in places:
             place.offset = self._begin(place.topic, place.partition)
         consumer.incremental_assign(places)

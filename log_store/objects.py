@@ -6,9 +6,11 @@ rests on: of several writers of one name, one succeeds.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,6 +21,10 @@ from log_store.errors import LogStoreError
 
 #: Names of what a killed writer may leave behind; never read.
 _UNFINISHED: Final = ".unfinished-"
+#: Whose exceptions stand for a place that is away or refuses.
+_VENDORS: Final = ("aiobotocore", "aiohttp", "botocore")
+#: How often a conditional put is tried while another one of the same name is under way (S3 answers 409 then).
+_CONFLICTS_MAX: Final = 5
 
 
 class Objects(Protocol):
@@ -48,29 +54,43 @@ class FsspecObjects:
         self._root = root.rstrip("/")
 
     def get(self, name: str) -> bytes:
-        data: bytes = self._fs.cat_file(self._at(name))
+        with _said_as_os_error():
+            data: bytes = self._fs.cat_file(self._at(name))
         return data
 
     def put(self, name: str, data: bytes) -> None:
-        self._fs.pipe_file(self._at(name), data)
+        with _said_as_os_error():
+            self._fs.pipe_file(self._at(name), data)
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        try:
-            self._fs.pipe_file(self._at(name), data, mode="create")
-        except FileExistsError:
-            return False
-        return True
+        for attempt in range(1, _CONFLICTS_MAX + 1):
+            try:
+                with _said_as_os_error():
+                    self._fs.pipe_file(self._at(name), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                status = _http_status(error)
+                if status == HTTPStatus.PRECONDITION_FAILED:
+                    return False  # as FileExistsError, from a store that does not name the condition
+                if status != HTTPStatus.CONFLICT or attempt == _CONFLICTS_MAX:
+                    raise
+            else:
+                return True
+        raise AssertionError("the last attempt returns or raises")
 
     def delete(self, name: str) -> None:
         try:
-            self._fs.rm_file(self._at(name))
+            with _said_as_os_error():
+                self._fs.rm_file(self._at(name))
         except FileNotFoundError:
             return
 
     def names(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()
         try:
-            found = self._fs.find(self._at(folder))
+            with _said_as_os_error():
+                found = self._fs.find(self._at(folder))
         except FileNotFoundError:
             return []
         start = len(self._fs._strip_protocol(self._root)) + 1
@@ -137,6 +157,27 @@ class FolderObjects:
         self._make(folder.parent)
         folder.mkdir(exist_ok=True)
         _sync(folder.parent)
+
+
+@contextmanager
+def _said_as_os_error() -> Iterator[None]:
+    """Errors of the network and of credentials are OSErrors, as those of a disk are."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        # s3fs lets these through as they are; the packages are there only where s3fs is.
+        if type(error).__module__.partition(".")[0] in _VENDORS:
+            raise OSError(errno.EIO, str(error)) from error
+        raise
+
+
+def _http_status(error: OSError) -> int:
+    """The status that an S3-compatible store answered with; 0: none is known."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return int(status)
 
 
 def _sync(folder: Path) -> None:

@@ -154,6 +154,14 @@ def connection(settings: Settings, tenant: str | None = None, store: Store | Non
     return found
 
 
+def asked(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
+    """The rows of one SELECT. Raises LogStoreError for anything else, duckdb.Error for what it does not do."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+        raise LogStoreError("A query is one SELECT (or EXPLAIN): the store is read-only")
+    return connection.sql(sql).to_arrow_reader(_ROWS)
+
+
 def views() -> dict[str, list[tuple[str, str, str]]]:
     """Every view's columns: name, SQL type, what it means."""
     found = {}

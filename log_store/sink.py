@@ -49,16 +49,31 @@ class Sink:
         #: Records committed and lost since the start.
         self.committed = self.lost = 0
 
-    def assigned(self, topic: str, partition: int) -> int:
-        """Begin to keep a partition; the offset to read from."""
+    def assigned(self, topic: str, partition: int, topic_id: str = "") -> int:
+        """Begin to keep a partition; the offset to read from.
+
+        :param topic_id: the cluster's; empty: not known.
+        Raises LogStoreError where the store has another topic of this name.
+        """
         if not self._reached:
             # Whoever stopped in the midst of an erasure: it is finished before anything new.
             self._erasures.reach()
             self._reached = True
         chain = self._chain(topic).refresh()
+        before = chain.committed_topic_id
+        if topic_id and before and topic_id != before:
+            raise LogStoreError(
+                f"{topic} was made anew, or is another cluster's: the store has the topic of the id {before}, and the "
+                f"cluster {topic_id}. Keep its log in another place (NEXTBEST_LOGS)"
+            )
+        chain.topic_id = topic_id
         self._look(chain, partition)
         self._waiting[topic, partition] = _Waiting()
         return chain.next(partition)
+
+    def first_kept(self) -> list[str]:
+        """The topics whose partition 0 this sink keeps: what is to be done once for a topic is its."""
+        return [topic for topic, partition in self._waiting if partition == 0]
 
     def revoked(self, topic: str, partition: int) -> None:
         """Keep it no more. What waits is read again by whoever has it next."""

@@ -29,6 +29,27 @@ class Line:
     bytes: int
 
 
+def by_topic(lines: list[Line]) -> list[Line]:
+    """A topic's partitions as one line; `partition` and `next` mean nothing there, and are 0."""
+    found: list[Line] = []
+    for topic in dict.fromkeys(line.topic for line in lines):
+        own = [line for line in lines if line.topic == topic]
+        lags = [line.lag for line in own if line.lag is not None]
+        found.append(
+            Line(
+                topic=topic,
+                partition=0,
+                next=0,
+                lag=sum(lags) if len(lags) == len(own) else None,
+                newest_ms=max(line.newest_ms for line in own),
+                lost=sum(line.lost for line in own),
+                files=sum(line.files for line in own),
+                bytes=sum(line.bytes for line in own),
+            )
+        )
+    return found
+
+
 def status(objects: Objects, settings: Settings) -> list[Line]:
     """Every partition that the store or the cluster has. Raises OSError."""
     ends = _ends(settings)

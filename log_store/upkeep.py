@@ -6,8 +6,9 @@ nothing has changed, after it everything. What no table names any more is delete
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
@@ -25,52 +26,85 @@ from topics.catalog import BY_NAME, DAY_MS, DEAD_LETTERS, HOUR_MS, Topic
 
 #: How long a reader may go on with what it has listed.
 GRACE_MS: Final = HOUR_MS
-#: What a merged file has at most, before it is merged.
-MERGED_BYTES_MAX: Final = 128 * 1_048_576
+#: What the files that become one have at most, together.
+MERGED_BYTES_MAX: Final = 64 * 1_048_576
+#: Files of a day that goes on are merged once there are so many of a partition that are smaller than this.
+OPEN_FILES_MIN: Final = 32
+OPEN_BYTES_MAX: Final = 8 * 1_048_576
 _ROWS: Final = 10_000
+
+_log = logging.getLogger("nextbest.log_store")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one run does at most; what is left is the next one's.
+
+    :param bytes: of files that are merged, but always one group of them.
+    :param deletes: objects.
+    """
+
+    bytes: int
+    deletes: int
+
+
+#: For whoever waits for the end of it.
+ALL: Final = Bounds(1 << 62, 1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a run did to a topic. `replaced` False: another run was first, and nothing was done."""
+    """What a run did to a topic: `merged` and `expired` files that no reader sees any more, `deleted` objects.
+
+    `replaced` False: another run was first, and nothing counts. `left`: more is to be done at once. `broken`: files
+    that cannot be read; they stay as they are.
+    """
 
     topic: str
     merged: int = 0
     expired: int = 0
     deleted: int = 0
     replaced: bool = True
+    left: bool = False
+    broken: tuple[str, ...] = ()
 
 
 def keep_up(
-    place: Place, topic: str, now_ms: int, kept_days: Mapping[str, int], compact: bool = True, expire: bool = True
+    place: Place,
+    topic: str,
+    now_ms: int,
+    kept_days: Mapping[str, int],
+    compact: bool = True,
+    expire: bool = True,
+    bounds: Bounds = ALL,
 ) -> Done:
     """One run over a topic. Repeatable; several at once do no harm. Raises OSError.
 
     :param kept_days: by tenant, as the setting says.
     """
     erasures = Erasures(place.objects)
-    erasures.reach()
     chain = Chain(place.objects, topic).refresh()
+    if any(one.erased for one in chain.linked()):
+        # Whoever begins behind a manifest sees its erasures and finishes them; behind a table nobody would.
+        erasures.reach()
     before = chain.summed()
     expired = [file for file in before.files if _is_over(BY_NAME[topic], file, kept_days, now_ms)] if expire else []
-    kept = [file for file in before.files if file not in expired]
-    files = kept
-    if compact:
-        today = day_of(now_ms)
-        files = [
-            file
-            for group in _groups(kept, today)
-            for file in ([_merged(place, topic, before.number + 1, group, erasures.tags)] if len(group) > 1 else group)
-        ]
-    deleted = _delete(place, chain, before, now_ms)
-    after = _next(chain, before, files, now_ms)
+    gone = {file.path for file in expired}
+    kept = [file for file in before.files if file.path not in gone]
+    merging = _Merging(place, topic, before.number + 1, erasures.tags, bounds.bytes)
+    files = merging.files(kept, day_of(now_ms)) if compact else kept
+    deleted, undeleted = _delete(place, chain, before, now_ms, bounds.deletes)
+    after = _next(chain, before, files, now_ms, undeleted)
     changed = files != list(before.files) or chain.linked() or len(after.retired) < len(before.retired)
-    if not changed:
-        return Done(topic, deleted=deleted)
-    replaced = chain.replace(after)
-    merged = len(before.files) - len(expired) - len(files)
-    return (
-        Done(topic, merged, len(expired), deleted, True) if replaced else Done(topic, deleted=deleted, replaced=False)
+    replaced = chain.replace(after) if changed else True
+    done = Done(topic, deleted=deleted, replaced=replaced, broken=tuple(merging.broken))
+    if not replaced:
+        return done
+    return replace(
+        done,
+        merged=len(kept) - len(files),
+        expired=len(expired),
+        left=merging.left or bool(undeleted),
     )
 
 
@@ -88,13 +122,16 @@ def _is_over(topic: Topic, file: File, kept_days: Mapping[str, int], now_ms: int
 
 
 def _groups(files: Iterable[File], today: str) -> Iterator[list[File]]:
-    """The files that may become one: of one tenant, closed day and partition, as many as one file holds."""
+    """The files that may become one: of one tenant, day and partition, as many as one file holds."""
     found: dict[tuple[Any, ...], list[File]] = {}
     for file in files:
-        closed = file.day < today
-        key = (file.tenant, file.day, file.partition, file.unreadable) if closed else (file.path,)
-        found.setdefault(key, []).append(file)
+        key = (file.tenant, file.day, file.partition, file.unreadable)
+        goes_on = file.day >= today
+        found.setdefault((file.path,) if goes_on and file.bytes >= OPEN_BYTES_MAX else key, []).append(file)
     for group in found.values():
+        if group[0].day >= today and len(group) < OPEN_FILES_MIN:
+            yield from ([file] for file in group)
+            continue
         part: list[File] = []
         for file in sorted(group, key=lambda one: one.first):
             if part and sum(one.bytes for one in part) + file.bytes > MERGED_BYTES_MAX:
@@ -102,6 +139,47 @@ def _groups(files: Iterable[File], today: str) -> Iterator[list[File]]:
                 part = []
             part.append(file)
         yield part
+
+
+class _Merging:
+    """The merges of one run. `left`: some are not done, as they would be too many for one run."""
+
+    def __init__(
+        self, place: Place, topic: str, number: int, erased: Callable[[], Collection[str]], bytes_max: int
+    ) -> None:
+        self._place, self._topic, self._number, self._erased = place, topic, number, erased
+        self._bytes_left = bytes_max
+        self._begun = self.left = False
+        self.broken: list[str] = []
+
+    def files(self, files: list[File], today: str) -> list[File]:
+        """These files, with those merged that may be. Raises OSError."""
+        return [file for group in _groups(files, today) for file in self._of(group)]
+
+    def _of(self, group: list[File]) -> list[File]:
+        if len(group) == 1:
+            return group
+        size = sum(file.bytes for file in group)
+        if self._begun and size > self._bytes_left:
+            self.left = True
+            return group
+        self._begun = True
+        self._bytes_left -= size
+        try:
+            return [_merged(self._place, self._topic, self._number, group, self._erased)]
+        except _BrokenFileError as error:
+            _log.error("%s cannot be read, and is left as it is: %s", error.file.path, error)
+            self.broken.append(error.file.path)
+            self._bytes_left += size
+            return [error.file, *self._of([file for file in group if file is not error.file])]
+
+
+class _BrokenFileError(Exception):
+    """A data file that a manifest names is gone, or is no Parquet."""
+
+    def __init__(self, file: File, why: str) -> None:
+        super().__init__(why)
+        self.file = file
 
 
 def _merged(place: Place, topic: str, number: int, group: list[File], erased: Callable[[], Collection[str]]) -> File:
@@ -124,7 +202,7 @@ def _merged(place: Place, topic: str, number: int, group: list[File], erased: Ca
         day=first.day,
         partition=first.partition,
         first=first.first,
-        last=group[-1].last,
+        last=max(file.last for file in group),
         rows=sum(file.rows for file in group),
         bytes=len(data),
         keys=(key_file,) if keys else (),
@@ -134,7 +212,7 @@ def _merged(place: Place, topic: str, number: int, group: list[File], erased: Ca
 
 def _rows(place: Place, group: Iterable[File], schema: pa.Schema, used: set[str]) -> Iterator[pa.RecordBatch]:
     for file in group:
-        for batch in pq.ParquetFile(pa.BufferReader(place.objects.get(file.path))).iter_batches(_ROWS):
+        for batch in _read(place, file):
             used.update(name for name in batch.column("_pseudonym").to_pylist() if name is not None)
             yield pa.record_batch(
                 [
@@ -145,6 +223,23 @@ def _rows(place: Place, group: Iterable[File], schema: pa.Schema, used: set[str]
             )
 
 
+def _read(place: Place, file: File) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    try:
+        for batch in pq.ParquetFile(pa.BufferReader(place.objects.get(file.path))).iter_batches(_ROWS):
+            rows += batch.num_rows
+            yield batch
+    except FileNotFoundError as error:
+        raise _BrokenFileError(file, "it is gone") from error
+    except (pa.ArrowException, OSError) as error:
+        # Reading is from memory by now, unless the place itself failed.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise _BrokenFileError(file, str(error)) from error
+    if rows != file.rows:
+        raise _BrokenFileError(file, f"it has {rows} rows, and {file.rows} were written")
+
+
 def _keys_of(place: Place, topic: str, names: Iterable[str], used: set[str]) -> list[SubjectKey]:
     there = place.objects.names(f"{topic}/_keys")
     return [
@@ -152,14 +247,14 @@ def _keys_of(place: Place, topic: str, names: Iterable[str], used: set[str]) -> 
     ]
 
 
-def _next(chain: Chain, before: Table, files: list[File], now_ms: int) -> Table:
+def _next(chain: Chain, before: Table, files: list[File], now_ms: int, undeleted: Collection[str]) -> Table:
     """The table that follows, and what it makes superfluous."""
     named = {file.path for file in files} | {key for file in files for key in file.keys}
     gone = [name for file in before.files for name in (file.path, *file.keys) if name not in named]
     gone += [manifest_name(chain.topic, one.partition, one.start) for one in chain.linked()]
     if before.number:
         gone.append(table_name(chain.topic, before.number))
-    retired = [one for one in before.retired if one.at_ms + GRACE_MS > now_ms]
+    retired = [one for one in before.retired if one.at_ms + GRACE_MS > now_ms or one.path in undeleted]
     return Table(
         number=before.number + 1,
         covers=before.covers,
@@ -168,27 +263,32 @@ def _next(chain: Chain, before: Table, files: list[File], now_ms: int) -> Table:
         erased=before.erased,
         retired=(*retired, *(Retired(path=name, at_ms=now_ms) for name in dict.fromkeys(gone))),
         newest_ms=before.newest_ms,
+        topic_id=before.topic_id,
     )
 
 
-def _delete(place: Place, chain: Chain, table: Table, now_ms: int) -> int:
-    """What is superfluous for longer than the grace, and what sinks and runs left behind that were killed; how many."""
+def _delete(place: Place, chain: Chain, table: Table, now_ms: int, deletes_max: int) -> tuple[int, set[str]]:
+    """Delete what is superfluous for longer than the grace, and what sinks and runs left behind that were killed.
+
+    How many objects, and the retired names that are due and still there.
+    """
     names = place.objects.names(chain.topic)
     due = {one.path for one in table.retired if one.at_ms + GRACE_MS <= now_ms}
     known = {file.path for file in table.files} | {key for file in table.files for key in file.keys}
     waiting = {one.path for one in table.retired} - due
-    deleted = 0
+    deleted, undeleted = 0, set()
     for name in names:
         room = name.split("/")[1]
-        if room in ("_log", "_table"):
-            superfluous = name in due
-        else:
-            one = name.rpartition(".")[0] if room == "_keys" else name
-            superfluous = one in due or (one not in known and one not in waiting and _left_behind(chain, table, one))
-        if superfluous:
+        one = name.rpartition(".")[0] if room == "_keys" else name
+        superfluous = one in due
+        if room not in ("_log", "_table") and one not in known and one not in waiting:
+            superfluous = superfluous or _left_behind(chain, table, one)
+        if superfluous and deleted < deletes_max:
             place.objects.delete(name)
             deleted += 1
-    return deleted
+        elif superfluous:
+            undeleted.add(one)
+    return deleted, undeleted
 
 
 def _left_behind(chain: Chain, table: Table, name: str) -> bool:

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
         description="How much the sink of the log store holds before it writes.")
     logs_flush_s: int = Field(
         60, ge=1, le=3_600, description="How long a record waits at most before the sink writes it, in seconds.")
+    logs_upkeep_s: int = Field(
+        3_600, ge=0, le=604_800,
+        description="How often a running sink merges and expires each topic's files, in seconds; 0: never "
+        "(`nextbest logs compact` and `logs expire` do).")
     logs_retention: str = Field(
         "", description="How many days each tenant's logs are kept, `tenant=400,other=90`, with `*` for every tenant "
         "that is not named; empty: each topic's as long as the broker keeps it.",

@@ -150,6 +150,9 @@ FEEDBACK_EVENTS: Final = Topic(
     logged_as="feedback_events",
     doc="What somebody did: feedback on an item, such as a view or a click, and any other behaviour.",
 )
+#: What the keys of readiness probes begin with on `decision.requests`: no tenant's name begins like that.
+READINESS_PROBE: Final = "@readiness/"
+
 DECISION_REQUESTS: Final = Topic(
     "decision.requests",
     "subject key",

@@ -27,7 +27,7 @@ from pipeline.codecs import avro
 from pipeline.core.model.records import DecisionRequest
 from pipeline.ports import Clock
 from pipeline.settings import Settings
-from topics.catalog import DECISION_REQUESTS
+from topics.catalog import DECISION_REQUESTS, READINESS_PROBE
 from topics.partitions import partition_of
 
 #: A proof is good for so long; after a request without an answer it is renewed sooner, but not more often than this.
@@ -231,7 +231,7 @@ def _probe_subjects() -> tuple[str, ...]:
     found: dict[int, str] = {}
     number = 0
     while len(found) < DECISION_REQUESTS.partitions:
-        subject = f"@readiness/{number}"
+        subject = f"{READINESS_PROBE}{number}"
         found.setdefault(partition_of(subject.encode(), DECISION_REQUESTS.partitions), subject)
         number += 1
     return tuple(found.values())
