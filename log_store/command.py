@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,6 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 from prometheus_client import start_http_server
+from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from log_store import read, unreadable, upkeep
@@ -259,15 +264,7 @@ def _write(found: pa.RecordBatchReader, format_: Format, to: Path | None) -> Non
 
 def _lines(found: Any, format_: Format) -> Iterator[str]:
     if format_ is Format.TABLE:
-        table = Table(*(Column(name, overflow="fold") for name in found.schema.names))
-        for batch in found:
-            for row in batch.to_pylist():
-                table.add_row(*("" if value is None else str(value) for value in row.values()))
-        # What is no terminal has no width: nothing is cut off or folded there.
-        width = None if out.is_terminal else _WIDTH_MAX
-        with out.capture() as captured:
-            out.print(table, width=width, crop=False)
-        yield captured.get()
+        yield _table(found)
         return
     if format_ is Format.CSV:
         yield _csv(found.schema.names)
@@ -276,11 +273,31 @@ def _lines(found: Any, format_: Format) -> Iterator[str]:
             yield _csv(row.values()) if format_ is Format.CSV else json.dumps(row, default=_plain) + "\n"
 
 
-def _csv(values: Any) -> str:
-    import csv
-    import io
+def _table(found: pa.RecordBatchReader) -> str:
+    """The rows below one another, or, where a terminal is too narrow for them, the columns of each row."""
+    rows = [
+        ["" if value is None else _text(value) for value in row.values()]
+        for batch in found
+        for row in batch.to_pylist()
+    ]
+    # What is no terminal has no width: nothing is cut off or folded there.
+    console = Console(file=StringIO(), width=out.width if out.is_terminal else _WIDTH_MAX)
+    table = Table(*found.schema.names)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    if Measurement.get(console, console.options.update(width=_WIDTH_MAX), table).maximum > console.width:
+        table = Table(Column("column", no_wrap=True), Column("value", overflow="fold"))
+        for row in rows:
+            for name, value in zip(found.schema.names, row, strict=True):
+                table.add_row(name, escape(value))
+            table.add_section()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
-    line = io.StringIO()
+
+def _csv(values: Any) -> str:
+    line = StringIO()
     csv.writer(line, lineterminator="\n").writerow(
         [
             ""

@@ -78,10 +78,11 @@ def opened(settings: Settings, open_personal: bool = True) -> Store:
             keys.refresh()
             return Store(place.objects, place.key_encryption, keys.ring)
     except KafkaException as error:
+        encrypted = [name for name, topic in LOGGED.items() if topic.encrypted]
         return Store(
             place.objects,
             place.key_encryption,
-            closed=f"Personal columns of decisions, audit and segments are NULL: {settings.bootstrap} did not answer "
+            closed=f"Personal columns of {', '.join(encrypted)} are NULL: {settings.bootstrap} did not answer "
             f"({error.args[0].str()}), and their keys lie there.",
         )
 
