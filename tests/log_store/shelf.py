@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 from log_store.batches import Place
+from log_store.objects import Objects
 from log_store.sink import Sink
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import KeyEncryption
@@ -63,11 +64,11 @@ class Memory:
             self.left -= 1
 
 
-def place_in(objects: Memory) -> Place:
+def place_in(objects: Objects) -> Place:
     return Place(objects, KEYS, os.urandom)
 
 
-def sink_in(objects: Memory) -> Sink:
+def sink_in(objects: Objects) -> Sink:
     return Sink(place_in(objects), 1 << 30, 60.0)
 
 
