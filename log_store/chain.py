@@ -8,13 +8,15 @@ table it was made from, and again only one can write it.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
+from log_store.errors import LogStoreError
 from log_store.objects import Objects
 
 _DIGITS: Final = 20
+_Kind = TypeVar("_Kind")
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,11 +114,11 @@ class Chain:
         return self.table.topic_id or next(iter(known), "")
 
     def refresh(self) -> Chain:
-        """Read what is new; returns itself. Raises OSError."""
+        """Read what is new; returns itself. Raises OSError, LogStoreError for what is damaged."""
         numbers = self._objects.names(f"{self.topic}/_table")
         newest = numbers[-1] if numbers else ""
         if newest and newest != table_name(self.topic, self.table.number):
-            self.table = msgspec.json.decode(self._objects.get(newest), type=Table)
+            self.table = self._read(newest, Table)
             self.manifests = {
                 partition: [one for one in chain if one.start >= self.table.covers.get(partition, 0)]
                 for partition, chain in self.manifests.items()
@@ -177,4 +179,13 @@ class Chain:
     def _follow(self, partition: int, names: set[str]) -> None:
         chain = self.manifests.setdefault(partition, [])
         while (name := manifest_name(self.topic, partition, self.next(partition))) in names:
-            chain.append(msgspec.json.decode(self._objects.get(name), type=Manifest))
+            chain.append(self._read(name, Manifest))
+
+    def _read(self, name: str, type_: type[_Kind]) -> _Kind:
+        try:
+            return msgspec.json.decode(self._objects.get(name), type=type_)
+        except msgspec.DecodeError as error:
+            raise LogStoreError(
+                f"{name} is damaged ({error}): restore it from a copy of the store, as nothing else says which files "
+                "count"
+            ) from error

@@ -194,25 +194,17 @@ def status(
 
 
 def _print_status(lines: list[Line], by_partition: bool) -> None:
-    table = Table(
-        "topic",
-        *(["partition", "next offset"] if by_partition else []),
-        "lag",
-        "lost",
-        "files",
-        "bytes",
-        "newest record (UTC)",
-    )
+    own = ["partition", "next offset"] if by_partition else ["newest record (UTC)"]
+    table = Table("topic", "lag", "lost", "files", "bytes", *own)
     for line in lines:
         newest = datetime.fromtimestamp(line.newest_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(
             line.topic,
-            *([str(line.partition), f"{line.next:,}"] if by_partition else []),
             "unknown" if line.lag is None else f"{line.lag:,}",
             f"{line.lost:,}",
             f"{line.files:,}",
             f"{line.bytes:,}",
-            newest if line.newest_ms else "",
+            *([str(line.partition), f"{line.next:,}"] if by_partition else [newest if line.newest_ms else ""]),
         )
     out.print(table)
 
