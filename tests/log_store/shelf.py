@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
@@ -36,7 +37,7 @@ class Memory:
 
     def get(self, name: str) -> bytes:
         if name not in self.held:
-            raise FileNotFoundError(name)
+            raise FileNotFoundError(errno.ENOENT, name)
         return self.held[name]
 
     def put(self, name: str, data: bytes) -> None:

@@ -125,16 +125,16 @@ def test_receipts_reach_every_key_before_a_table_covers_them() -> None:
 def test_a_sink_keeps_up_the_topics_whose_first_partition_it_has_and_rests_between() -> None:
     objects, clock = filled(days=3), Clock()
     own = OwnUpkeep(place_in(objects), KEPT, 3_600, clock)
-    assert own.step([TOPIC], LATER_MS) is None
+    assert own.step([TOPIC, RECEIPTS], LATER_MS) is None
     clock.now_s = FIRST_S
     clock.look_s = 1.0
-    done = own.step([TOPIC], LATER_MS)
+    done = own.step([TOPIC, RECEIPTS], LATER_MS)
     assert done is not None and done.merged
     clock.look_s = 0.0
     # It took a second, so four are for consuming.
     clock.now_s += 3.9
     assert own.step([TOPIC, RECEIPTS], LATER_MS) is None
-    clock.now_s += FIRST_S
+    clock.now_s += 0.2
     assert own.step([TOPIC, RECEIPTS], LATER_MS) is not None
     assert own.step([], LATER_MS) is None
     clock.now_s += 4_000
