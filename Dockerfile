@@ -19,6 +19,7 @@ COPY topics topics
 COPY connectors connectors
 COPY replay_log replay_log
 COPY analysis analysis
+COPY feature_batch feature_batch
 COPY log_store log_store
 COPY schemas schemas
 COPY policy policy

@@ -13,7 +13,8 @@ from pipeline.core.identity.identifiers import IdentifierError, tenant_name
 DECIDE: Final = "decide"
 EVENTS_WRITE: Final = "events:write"
 PRIVACY: Final = "privacy"
-SCOPES: Final = (DECIDE, EVENTS_WRITE, PRIVACY)
+FEATURES_READ: Final = "features:read"
+SCOPES: Final = (DECIDE, EVENTS_WRITE, PRIVACY, FEATURES_READ)
 #: Of a key that speaks for every tenant.
 ANY_TENANT: Final = "*"
 #: The quota of every tenant that is not named.

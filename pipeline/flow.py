@@ -45,6 +45,8 @@ class Reason(StrEnum):
     # drop
     DUPLICATE_EVENT = "duplicate_event"
     REPEATED_REQUEST = "repeated_request"
+    #: A question about what is kept was answered; nothing changed.
+    READ = "read"
     REDELIVERED = "redelivered"
     PAST_DEADLINE = "past_deadline"
     TOO_OLD = "too_old"

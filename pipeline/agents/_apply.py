@@ -7,6 +7,7 @@ from typing import Final
 
 from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, to_inbox
+from pipeline.agents._reading import features_told
 from pipeline.core import learn
 from pipeline.core.decide import caps, leasing
 from pipeline.core.decide.decision import ENGINE, DecisionResult, decide
@@ -136,6 +137,8 @@ def apply_request(
 
     `carrier`: the inbox record it came in, which may bring what the profile's account leased.
     """
+    if request.features:
+        return Drop(Reason.READ, _reply(request, features_told(request, profile_id, state, ctx)))
     lease = carrier.lease if carrier is not None else None
     before = state or Person(profile_id=profile_id)
     if carrier is not None and lease is not None:
@@ -172,7 +175,10 @@ def answer_unremembered(
     request: DecisionRequest, profile_id: str, lease: Lease | None, ctx: Context
 ) -> Outcome:
     """Answer a request about somebody erased as if nobody knew them; nothing of it is kept."""
-    reply = _unremembered(request, profile_id, ctx.live(tenant_of(profile_id)), ctx.now_ms)
+    if request.features:
+        reply = features_told(request, profile_id, None, ctx)
+    else:
+        reply = _unremembered(request, profile_id, ctx.live(tenant_of(profile_id)), ctx.now_ms)
     return Drop(Reason.ERASED, (*given_back(lease, profile_id, ctx.now_ms), *_reply(request, reply)))
 
 

@@ -17,6 +17,7 @@ from pipeline.bridge import problems
 from pipeline.bridge.decide_bodies import DecideBody, DecideReply
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
+from pipeline.bridge.features_endpoint import FEATURES_PATH, FeaturesEndpoint, FeaturesReply
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.openapi import EVERY_DOOR, Header, Operation, Success
 from pipeline.bridge.privacy_bodies import PrivacyBody, PrivacyJob
@@ -70,6 +71,7 @@ class Endpoints:
     decide: DecideEndpoint
     events: EventsEndpoint
     privacy: PrivacyEndpoint
+    features: FeaturesEndpoint
     readiness: Readiness
     metrics: BridgeMetrics
 
@@ -82,7 +84,8 @@ class Status(BaseModel):
 
 def table(endpoints: Endpoints) -> list[Operation]:
     """Every operation."""
-    return [*_hot(endpoints), *_of_segment(endpoints), *_of_privacy(endpoints), *_of_operators(endpoints)]
+    return [*_hot(endpoints), *_of_segment(endpoints), *_of_privacy(endpoints), _of_features(endpoints),
+            *_of_operators(endpoints)]
 
 
 def _hot(endpoints: Endpoints) -> list[Operation]:
@@ -131,6 +134,18 @@ def _of_privacy(endpoints: Endpoints) -> list[Operation]:
                   "", (), (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.UNKNOWN_JOB,
                            problems.INVALID_REQUEST, problems.EVENTS_UNAVAILABLE), path_names=("job_id",)),
     ]
+
+
+def _of_features(endpoints: Endpoints) -> Operation:
+    return Operation(
+        "GET", FEATURES_PATH + "{subject}", endpoints.features.read, "features", "features",
+        "What somebody's features say now", Success(200, "The features", FeaturesReply),
+        "`type` says what the subject is identified by (user_id where left out), `channel` what you read for, `after` "
+        "is the token of events that are to be counted before; scope `features:read`.", (),
+        (problems.UNAUTHORIZED, problems.FORBIDDEN, problems.NO_POLICY, problems.INVALID_REQUEST,
+         problems.UNKNOWN_CHANNEL, problems.TOO_MANY_REQUESTS, problems.QUOTA_EXCEEDED, problems.NOT_READY),
+        (_TENANT, ("traceparent", "W3C trace context, passed on with the question.", _TEXT)),
+        path_names=("subject",), query_names=("type", "channel", "after"))
 
 
 def _of_operators(endpoints: Endpoints) -> list[Operation]:

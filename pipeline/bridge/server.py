@@ -25,6 +25,7 @@ from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded, with_descriptors
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
+from pipeline.bridge.features_endpoint import FeaturesEndpoint
 from pipeline.bridge.kafka_wire import KafkaWire
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.operations import Endpoints
@@ -71,7 +72,8 @@ class Bridge:
         decide = DecideEndpoint(settings, keys, quotas, self._directory, caught_up, self._asker, clock, metrics)
         events = EventsEndpoint(settings, keys, quotas, self._directory, self._wire, self._asker, clock, metrics)
         privacy = PrivacyEndpoint(settings, keys, self._wire, partial(open_archive, settings), clock)
-        endpoints = Endpoints(decide, events, privacy, self._readiness, metrics)
+        features = FeaturesEndpoint(settings, keys, quotas, self._directory, caught_up, self._asker)
+        endpoints = Endpoints(decide, events, privacy, features, self._readiness, metrics)
         self.app = create(endpoints, self._lifespan, settings.origins)
 
     def _policy_missing(self, tenant: str | None) -> str | None:

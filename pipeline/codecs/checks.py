@@ -199,7 +199,9 @@ def check_feedback(event: FeedbackEvent) -> str | None:
 def check_request(request: DecisionRequest) -> str | None:
     if not request.request_id:
         return "request_id is empty: send an id of your own, so that a retry gets the same decision"
-    if not 1 <= len(request.placements) <= MAX_PLACEMENTS:
+    if request.features and request.placements:
+        return "placements names slots in a request for features, which fills none: leave them out"
+    if not request.features and not 1 <= len(request.placements) <= MAX_PLACEMENTS:
         return f"placements names {len(request.placements)} slots: name 1 to {MAX_PLACEMENTS}"
     if not 1 <= request.max_variants <= MAX_VARIANTS:
         return f"max_variants is {request.max_variants}: send 1 to {MAX_VARIANTS}"

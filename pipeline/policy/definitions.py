@@ -42,6 +42,8 @@ class AttributeDefinition(Definition):
     default: Value = None
     #: A class, as risk or compliance: conditions may read it, and nobody is shown its value.
     sensitivity: Name | None = None
+    #: Of what is stored: a value is unknown so long after the moment it is of.
+    fresh_for_ms: Annotated[Span | None, Field(alias="fresh_for", gt=0)] = None
     doc: Doc = ""
 
     @model_validator(mode="before")

@@ -93,6 +93,8 @@ class FeatureDefinition(Definition):
     each_ms: Annotated[Span | None, Field(alias="each")] = None
     least: Annotated[float | int | None, Field(gt=0)] = None
     sensitivity: Name | None = None
+    #: Computed in batch and loaded; used so long after the moment it is of.
+    fresh_for_ms: Annotated[Span | None, Field(alias="fresh_for", gt=0)] = None
     #: From when on every event is known, although the feature is newer: history was filled in.
     since_ms: Annotated[Moment | None, Field(alias="since")] = None
     doc: Doc = ""
@@ -159,5 +161,5 @@ class FeatureDefinition(Definition):
         if self.window is not None:
             result["window"] = self.window.body()
         plain = ("where", "per", "keep", "keys", "most", "half_life_ms", "each_ms", "parts", "least", "sensitivity",
-                 "since_ms")
+                 "since_ms", "fresh_for_ms")
         return result | {name: value for name in plain if (value := getattr(self, name)) is not None}

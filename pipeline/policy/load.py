@@ -164,7 +164,7 @@ def item_body(item: ItemDefinition) -> str:
 
 
 def _attribute(one: AttributeDefinition) -> dict[str, Any]:
-    said = {"default": one.default, "sensitivity": one.sensitivity}
+    said = {"default": one.default, "sensitivity": one.sensitivity, "fresh_for_ms": one.fresh_for_ms}
     return {"type": one.type, **{name: value for name, value in said.items() if value is not None}}
 
 

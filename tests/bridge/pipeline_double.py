@@ -22,6 +22,7 @@ from pipeline.bridge.asking import Asker
 from pipeline.bridge.connections import Limits, guarded
 from pipeline.bridge.decide_endpoint import DecideEndpoint
 from pipeline.bridge.events_endpoint import EventsEndpoint
+from pipeline.bridge.features_endpoint import FeaturesEndpoint
 from pipeline.bridge.metrics import BridgeMetrics
 from pipeline.bridge.operations import Endpoints
 from pipeline.bridge.privacy_endpoint import PrivacyEndpoint
@@ -164,11 +165,12 @@ class BridgeDouble:
         events = EventsEndpoint(self.settings, keys, quotas, world, self.wire, self.asker, self.clock, self.metrics)
         self.archive = archive_of(self.pipeline, self.settings)
         privacy = PrivacyEndpoint(self.settings, keys, self.wire, lambda: self.archive, self.clock)
+        features = FeaturesEndpoint(self.settings, keys, quotas, world, lambda: self.caught_up, self.asker)
         self.readiness = Readiness(
             self.workers, lambda tenant: self.policy_missing or no_policy(world, tenant), lambda: self.wire.listening,
             lambda: self.asker.unanswered_s, self.clock,
         )
-        self.endpoints = Endpoints(decide, events, privacy, self.readiness, self.metrics)
+        self.endpoints = Endpoints(decide, events, privacy, features, self.readiness, self.metrics)
         self.app = create(self.endpoints, None, self.settings.origins)
 
     def client(self) -> httpx.AsyncClient:

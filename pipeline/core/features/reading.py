@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.core.features import sketch, windows
 from pipeline.core.features.kept import Entry, Kept, decoded, new, united
-from pipeline.core.model.features import MILLIONTHS, Between, Feature, Layout, Pause
+from pipeline.core.model.features import MILLIONTHS, Feature, Layout, Pause
 from pipeline.core.model.moments import moment
 from pipeline.core.model.windows import Calendar, Rolling
 from pipeline.core.rules import readers
@@ -39,6 +39,17 @@ class Reader:
         """The value for rules, of the subject or of one item or tag; None where it is unknown."""
         if feature.kind == "ratio":
             return self._ratio(feature, key)
+        value, complete = self._counted(feature, key)
+        return value if complete else None
+
+    def is_incomplete(self, feature: Feature) -> bool:
+        """Whether what counts for a subject's feature may reach back to before it was counted, or past a bound."""
+        if feature.kind == "ratio":
+            return any(self.is_incomplete(self._features[part]) for part in feature.parts)
+        return not self._counted(feature, "")[1]
+
+    def _counted(self, feature: Feature, key: str) -> tuple[Any, bool]:
+        """The value of what is kept, and whether that is all that counts."""
         kept = self.kept(feature)
         entry = kept.entries.get(key) or Entry(kept.evicted_ms, 0, None)
         begins = windows.start_ms(feature, self._now_ms, self._zone)
@@ -48,9 +59,8 @@ class Reader:
             found = self._found(feature, entry, begins)
         start, value = found
         if start is None or (entry.missing_ms and start <= entry.missing_ms):
-            return None
-        known = self._whole(feature, start) or feature.kind in ("last", "recency")
-        return value if known else None
+            return None, False
+        return value, self._whole(feature, start) or feature.kind in ("last", "recency")
 
     def of_tags(self, feature: Feature, tags: Iterable[str]) -> Any:
         """The sum over tags; of a ratio that of what is divided. None where that of any of them is unknown."""
@@ -134,7 +144,7 @@ def _of_values(feature: Feature, cells: list[Any], now_ms: int, start: int) -> A
     if kind == "count":
         return sum(cells)
     if kind == "rate":
-        return sum(cells) * feature.each_ms / _length_ms(feature, now_ms, start)
+        return sum(cells) * feature.each_ms / windows.length_ms(feature, start, now_ms)
     if kind in ("sum", "mean"):
         number, total = sum(one[0] for one in cells), sum(one[1] for one in cells)
         return total / (MILLIONTHS if kind == "sum" else MILLIONTHS * number)
@@ -146,14 +156,6 @@ def _of_values(feature: Feature, cells: list[Any], now_ms: int, start: int) -> A
     if feature.argument == "event.at":
         return moment(at_ms)
     return readers.fitting(readers.READERS[feature.type], value)
-
-
-def _length_ms(feature: Feature, now_ms: int, start: int) -> int:
-    """How much time the window has covered so far; no less than what the rate is told for."""
-    window, until_ms = feature.window, now_ms + 1
-    if isinstance(window, Between) and window.until_ms is not None:
-        until_ms = min(until_ms, window.until_ms)
-    return max(until_ms - start, feature.each_ms if not isinstance(window, Rolling) else 1)
 
 
 def _of_moments(feature: Feature, moments: list[list[Any]], now_ms: int, start: int) -> Any:

@@ -76,24 +76,27 @@ def event_facts(policy: Policy, event: FeedbackEvent, tags: Iterable[str], at_ms
 def _add(feature: Feature, one: Kept, facts: Mapping[str, Any], at_ms: int, now_ms: int, zone: tzinfo) -> None:
     start = windows.start_ms(feature, now_ms, zone)
     keeping.forget(one, start)
-    if at_ms < start or not _meant(feature, one, facts):
+    if at_ms < start:
         return
     tile = windows.tile_ms(feature, at_ms, zone)
-    for value in values(feature, facts):
-        if value is _UNKNOWN:
-            one.unknown += 1
-            continue
-        for key in _keys(feature, facts):
-            keeping.add(one, key, at_ms, tile, value)
+    found, unknown = added(feature, facts)
+    one.unknown += unknown
+    for key, value in found:
+        keeping.add(one, key, at_ms, tile, value)
 
 
-def _meant(feature: Feature, one: Kept, facts: Mapping[str, Any]) -> bool:
-    """Whether the condition is true of the event. Unknown is not true, and is noted."""
-    if feature.where is None:
-        return True
-    outcome = holds(feature, facts)
-    one.unknown += outcome is None
-    return outcome is True
+def added(feature: Feature, facts: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], int]:
+    """What an event adds, by item or tag ("": to the subject's), and how many values could not be worked out.
+
+    A condition that is unknown is not true, and is noted.
+    """
+    meant = holds(feature, facts)
+    if not meant:
+        return [], int(meant is None)
+    given = values(feature, facts)
+    keys = _keys(feature, facts)
+    known = [value for value in given if value is not _UNKNOWN]
+    return [(key, value) for value in known for key in keys], len(given) - len(known)
 
 
 def holds(feature: Feature, facts: Mapping[str, Any]) -> bool | None:

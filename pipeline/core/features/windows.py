@@ -44,6 +44,14 @@ def start_ms(feature: Feature, now_ms: int, zone: tzinfo) -> int:
     return window.from_ms if isinstance(window, Between) else ALWAYS_MS
 
 
+def length_ms(feature: Feature, start: int, now_ms: int) -> int:
+    """How much time the window has covered so far; no less than what the rate is told for."""
+    window, until_ms = feature.window, now_ms + 1
+    if isinstance(window, Between) and window.until_ms is not None:
+        until_ms = min(until_ms, window.until_ms)
+    return max(until_ms - start, feature.each_ms if not isinstance(window, Rolling) else 1)
+
+
 def holds(feature: Feature, at_ms: int) -> bool:
     """Whether an event of that moment may ever count: always, but for fixed windows."""
     window = feature.window

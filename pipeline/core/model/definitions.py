@@ -31,6 +31,8 @@ class Attribute:
     type: str
     convert: Callable[[Scalar], Any]
     default: Any = None
+    #: How long a value may be used after the moment it is of (ms); 0: for ever.
+    fresh_for_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +405,8 @@ class Policy:
     features: tuple[Feature, ...] = ()
     #: Of an event's properties, by name: those that features may read.
     event: dict[str, Attribute] = field(default_factory=dict)
+    #: Features that are computed in batch and loaded: not counted here. Their values are traits.
+    loaded_features: tuple[Feature, ...] = ()
     features_by_id: dict[str, Feature] = field(default_factory=dict)
     #: Those of items and tags that some rule reads.
     item_features: tuple[Feature, ...] = ()

@@ -101,6 +101,8 @@ class Feature:
     sensitivity: str = ""
     #: Since when all of it is counted (epoch ms).
     since_ms: int = 0
+    #: Computed in batch and loaded, and used so long after the moment it is of; 0: counted by the worker.
+    fresh_for_ms: int = 0
 
     @cached_property
     def path(self) -> str:

@@ -126,6 +126,8 @@ class DecisionRequest(Value, frozen=True):
     digest: str = ""
     #: The subject's hashes under earlier tenant keys that are still listed, the newest first.
     earlier: list[str] = value_field(default_factory=list)
+    #: Nothing is decided: the reply tells the subject's features.
+    features: bool = False
 
 
 class Decision(Value, frozen=True):

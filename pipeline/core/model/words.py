@@ -99,3 +99,5 @@ class DecisionReply(Value, frozen=True):
     reason: str
     release: str = ""
     error: str | None = None
+    #: The subject's features as a JSON object, where they were asked for.
+    features: str | None = None

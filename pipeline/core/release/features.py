@@ -29,6 +29,8 @@ _TYPES: Final[dict[str, str]] = {
     "ratio": "double",
 }
 _NUMBERS: Final = ("int", "double")
+#: Types of values that can be loaded.
+LOADED_TYPES: Final = ("bool", "int", "double", "string")
 _KEPT: Final = ("bool", "int", "double", "string")
 #: By kind: the types that its argument may have.
 _ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
@@ -91,8 +93,14 @@ def compiled(
         path: Path = ("features", feature.id)
         problems.found += [Problem(path, said, hint) for said, hint in _wrong(feature)]
         _check_parts(path, feature, {one.id: one for one in features}, problems)
-    problems.found += too_large(features)
+    problems.found += too_large(tuple(one for one in features if not one.fresh_for_ms))
     return features
+
+
+def loaded_attributes(features: Iterable[Feature]) -> dict[str, Attribute]:
+    """What rules read of features that are computed in batch and loaded, by name."""
+    return {one.id: Attribute(one.path, one.type, CONVERT[one.type], fresh_for_ms=one.fresh_for_ms)
+            for one in features if one.fresh_for_ms and one.type in LOADED_TYPES}
 
 
 def _feature(name: str, one: Body, book: RuleBook, events: Mapping[str, str], since: Mapping[str, int]) -> Feature:
@@ -100,7 +108,8 @@ def _feature(name: str, one: Body, book: RuleBook, events: Mapping[str, str], si
     argument = one.get("argument", "")
     if argument:
         book.problems.known((*path, one["kind"]), argument, events, "fact of an event")
-    kept = {part: value for part, value in one.items() if part not in ("since_ms", "sensitivity", "least")}
+    kept = {part: value for part, value in one.items()
+            if part not in ("since_ms", "sensitivity", "least", "fresh_for_ms")}
     kept.update({"type": events.get(argument, "")})
     key = f"{name}#{digest('feature', json.dumps(kept, sort_keys=True))[:8]}"
     window, per = _window(one.get("window")), one.get("per", "subject")
@@ -112,7 +121,7 @@ def _feature(name: str, one: Body, book: RuleBook, events: Mapping[str, str], si
         window, per, 0 if exact else _tile_ms(window, per, one["kind"]), one.get("keep", 100),
         one.get("keys", 1 if per == "subject" else 50), one.get("most", 3), one.get("half_life_ms", 0),
         one.get("each_ms", HOUR_MS), tuple(one.get("parts", ())), float(one.get("least", 1.0)),
-        one.get("sensitivity", ""), one.get("since_ms", since.get(key, 0)))
+        one.get("sensitivity", ""), one.get("since_ms", since.get(key, 0)), one.get("fresh_for_ms", 0))
 
 
 def _window(body: Mapping[str, Any] | None) -> Window:
@@ -155,6 +164,9 @@ def _wrong(feature: Feature) -> Iterable[tuple[str, str]]:
         yield "recent does not look back over a calendar window", "choose 30d, or leave the window out"
     if kind == "rate" and isinstance(window, Lifetime):
         yield "a rate needs a window", "add window: 1d"
+    if feature.fresh_for_ms and (feature.per != "subject" or feature.type not in LOADED_TYPES):
+        yield (f"a {feature.type} per {feature.per} cannot be loaded: `fresh_for` is for a number, text or bool of a "
+               "subject"), "leave `fresh_for` out, and the worker counts it"
     if feature.per == "tag" and kind not in _OF_TAGS:
         yield f"{kind} of several tags cannot be added up", f"per tag there are {', '.join(_OF_TAGS)}"
 
@@ -166,6 +178,9 @@ def _check_parts(path: Path, feature: Feature, known: Mapping[str, Feature], pro
         one = known[part]
         if one.type not in _NUMBERS or one.kind == "ratio":
             problems.add((*path, "ratio", index), f"{part} is no number that can be divided", "name a count or a sum")
+        elif bool(one.fresh_for_ms) != bool(feature.fresh_for_ms):
+            problems.add((*path, "ratio", index), f"one of {part} and the ratio is loaded, the other counted",
+                         "give both `fresh_for`, or neither")
         elif one.per != feature.per:
             problems.add((*path, "ratio", index), f"{part} is per {one.per}, the ratio per {feature.per}",
                          "give both the same `per`")

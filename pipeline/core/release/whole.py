@@ -57,12 +57,14 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     events = features.event_types(data, problems)
     declared = data.get("features", {})
     types |= features.declared_types(declared, events)
-    counted = features.compiled(declared, events, since, problems)
-    sensitive = _sensitive(data["attributes"], counted)
+    every = features.compiled(declared, events, since, problems)
+    counted = tuple(one for one in every if not one.fresh_for_ms)
+    sensitive = _sensitive(data["attributes"], every)
     book = RuleBook(types, problems, sensitive)
     attributes = {space: {name: _attribute(f"{space}.{name}", one) for name, one in names.items()
                           if f"{space}.{name}" not in unusable}
                   for space, names in data["attributes"].items() if space != "event"}
+    attributes["features"] = attributes.get("features", {}) | features.loaded_attributes(every)
     signals = tuple(subjects.signal(name, one, since) for name, one in data.get("signals", {}).items())
     barred = journeys.barred(data.get("journeys", {}))
     groups = subjects.segments(book, data.get("segments", {}), barred)
@@ -104,7 +106,8 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         journeys=ways, journey_reads=journeys.reads(ways),
         segment_reads=subject_reads, windowed=_windowed(signals, subject_reads),
         features=counted, event=features.event_attributes(data, events),
-        features_by_id={one.id: one for one in counted}, windowed_features=by_time, sensitive=sensitive,
+        loaded_features=tuple(one for one in every if one.fresh_for_ms),
+        features_by_id={one.id: one for one in every}, windowed_features=by_time, sensitive=sensitive,
         item_features=tuple(one for one in counted if one.per != "subject" and one.path in book.reads),
         models=models,
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
@@ -132,6 +135,8 @@ def _declared_types(data: Body, problems: Problems) -> tuple[dict[str, str], set
                 problems.add(path, f"{space}.{name} is built in", "choose another name")
             elif one["type"] not in ATTRIBUTE_TYPES:
                 problems.add(path, f"{one['type']!r} is no type", f"one of {', '.join(ATTRIBUTE_TYPES)}")
+            elif one.get("fresh_for_ms") and space not in _STORED:
+                problems.add(path, f"{space} has no `fresh_for`: its values are not stored with a time", "leave it out")
             elif one.get("default") is not None and CONVERT[one["type"]](one["default"]) is None:
                 problems.add(path, f"the default {one['default']!r} is no {one['type']}")
             else:
@@ -152,7 +157,8 @@ def _declared_types(data: Body, problems: Problems) -> tuple[dict[str, str], set
 def _attribute(path: str, declared: Body) -> Attribute:
     convert = CONVERT[declared["type"]]
     default = declared.get("default")
-    return Attribute(path, declared["type"], convert, None if default is None else convert(default))
+    return Attribute(path, declared["type"], convert, None if default is None else convert(default),
+                     declared.get("fresh_for_ms", 0))
 
 
 def _traits(attributes: Mapping[str, Mapping[str, Attribute]]) -> dict[str, Attribute]:

@@ -17,10 +17,11 @@ from pipeline.core.model.moments import moment
 from pipeline.core.model.records import Account
 from pipeline.core.model.words import Scalar
 from pipeline.core.rules import readers, signals
-from pipeline.core.rules.cel.build import AT_LEAST
+from pipeline.core.rules.cel.build import AT_LEAST, STALE
 from pipeline.core.rules.cel.functions import EvaluationError, zone
 from pipeline.core.sections import memberships
 from pipeline.core.sections.journeys import Position
+from pipeline.core.sections.traits import Trait
 from pipeline.core.subject import Person
 
 #: Facts that every policy has without declaring them.
@@ -80,7 +81,7 @@ def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | 
     declared, traits = policy.traits, profile.traits
     for name in traits if len(traits) < len(declared) else declared:
         if name in traits and name in declared:
-            _put(facts, declared[name], traits[name].value)
+            _put_trait(facts, declared[name], traits[name], now_ms)
     if profile.accounts:
         _add_account(facts, profile, policy, account)
     _add_memberships(facts, profile, policy)
@@ -90,6 +91,15 @@ def of_profile(profile: Person, policy: Policy, now_ms: int, account: Account | 
         _add_features(facts, profile, policy, now_ms)
     _add_time(facts, policy.reads, profile, policy, now_ms)
     return facts
+
+
+def _put_trait(facts: dict[str, Any], attribute: Attribute, trait: Trait, now_ms: int) -> None:
+    """What is too old is unknown, and said to be: a default does not stand for it."""
+    if attribute.fresh_for_ms and now_ms - trait.at_ms >= attribute.fresh_for_ms:
+        facts.pop(attribute.path, None)
+        facts[attribute.path + STALE] = True
+    else:
+        _put(facts, attribute, trait.value)
 
 
 def _put(facts: dict[str, Any], attribute: Attribute, given: Scalar) -> None:

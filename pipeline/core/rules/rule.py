@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from pipeline.core.model.values import Value
-from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, OF_BOTH, Builder, Facts, Fn
+from pipeline.core.rules.cel.build import AT_LEAST, CANDIDATE, OF_BOTH, STALE, Builder, Facts, Fn
 from pipeline.core.rules.cel.constants import check_constants, check_finite
 from pipeline.core.rules.cel.cost import COST_MAX, check_cost, cost_of
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE, UNKNOWN
@@ -133,13 +133,18 @@ def stop_of(rule: Rule, facts: Facts, item: Facts) -> Stop | None:
             if not clause.fn(facts, item):
                 return Stop(clause.text, seen(clause, facts, item))
         except KeyError as missing:
-            unknown = unknown or Stop(clause.text, seen(clause, facts, item), str(missing.args[0]))
+            unknown = unknown or Stop(clause.text, seen(clause, facts, item), why_missing(str(missing.args[0]), facts))
         except UNCOMPUTABLE as failed:
             unknown = unknown or Stop(clause.text, seen(clause, facts, item), _said(clause, failed))
         except Exception as defect:
             defect.add_note(f"clause {clause.text!r}")
             raise
     return unknown
+
+
+def why_missing(name: str, facts: Facts) -> str:
+    """The name of what is unknown; `stale:<name>` where it was loaded and is too old by now."""
+    return f"stale:{name}" if name + STALE in facts else name
 
 
 def about(rule: Rule, item: Facts) -> Rule:

@@ -29,6 +29,8 @@ OF_BOTH: Final = "candidate.features."
 #: Paths of counts; and what stands behind the path of one that is not known, for the least that it can be.
 SIGNALS: Final = ("signals.", "features.")
 AT_LEAST: Final = "@least"
+#: Beside the path of what is unknown because what was loaded is too old.
+STALE: Final = "@stale"
 
 #: The types of declared attributes.
 ATTRIBUTE_TYPES: Final = ("bool", "int", "double", "string", "timestamp", "date", "duration", "list(string)")
