@@ -82,6 +82,7 @@ def arranged(folder: Path, kind: str) -> Live:
     if kind == "none":
         return offers.live(folder)
     policy["models"] = {"hero": {"kind": kind, "outcome": "click", "features": READ, "exploration": {"epsilon": 0.02}}}
+    policy["outcomes"] = {"click": {"event": {"event": "click"}, "window": "1d"}}
     policy["rankings"]["arbitration"]["model"] = "hero"
     path.write_text(yaml.safe_dump(policy), "utf-8")
     live = offers.live(folder)

@@ -16,7 +16,6 @@ from pipeline.core.hashing import applied_id_of, decision_id_of
 from pipeline.core.identity import erasure, links, rotation
 from pipeline.core.journeys.advance import Change, Move
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.model import records
 from pipeline.core.model.records import (
     AuditRecord,
     Decision,
@@ -34,10 +33,12 @@ from pipeline.core.model.records import (
     Lease,
     LinkKind,
     LinkStep,
+    ModelUpdate,
     SegmentChange,
 )
 from pipeline.core.model.values import replaced
 from pipeline.core.outcomes import exposing
+from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.sections import memberships, retries
 from pipeline.core.sections.links import ASKED_BACK
 from pipeline.core.sections.retries import NO_REPLIES, remembered_reply
@@ -59,6 +60,7 @@ from topics.catalog import (
     DECISIONS,
     ERASURE_RECEIPTS,
     JOURNEY_CHANGES,
+    MODEL_UPDATES,
     OUTCOMES,
     PROFILE_INBOX,
     PROFILES_BY_ID,
@@ -287,9 +289,10 @@ def forward_event(record: InboxRecord, redirect: Person | Redirect) -> Outcome:
     return Accept(Reason.FORWARDED, seen, (emit,))
 
 
-def told(profile_id: str, outcomes: tuple[records.Outcome, ...]) -> tuple[Emit, ...]:
-    """One record of the topic `outcomes` for each."""
-    return tuple(Emit(OUTCOMES, profile_id, one) for one in outcomes)
+def told(profile_id: str, outcomes: tuple[Told, ...]) -> tuple[Emit, ...]:
+    """One record of the topic `outcomes`, or one update of a model, for each."""
+    return tuple(Emit(MODEL_UPDATES, one.model_key, one) if isinstance(one, ModelUpdate) else
+                 Emit(OUTCOMES, profile_id, one) for one in outcomes)
 
 
 def changes_told(

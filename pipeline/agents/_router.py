@@ -32,10 +32,10 @@ from pipeline.core import routing
 from pipeline.core.identity import accounts, erasure, links, merge, rotation
 from pipeline.core.journeys import advance
 from pipeline.core.keys import hash_of, tenant_of
-from pipeline.core.model import records
 from pipeline.core.model.records import InboxRecord, LinkKind, LinkStep
 from pipeline.core.model.values import replaced
 from pipeline.core.outcomes import closing
+from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.routing import Payload, Route
 from pipeline.core.sections.links import BROUGHT, JOINED, LINKED
 from pipeline.core.sections.section import changed
@@ -246,7 +246,7 @@ def _look_again(event: InboxRecord, state: Person, ctx: Context) -> Outcome:
     after: Person = _undo.end_undo(state, ctx.now_ms)
     changes: tuple[advance.Change, ...] = ()
     live = ctx.live(tenant_of(event.profile_id))
-    outcomes: tuple[records.Outcome, ...] = ()
+    outcomes: tuple[Told, ...] = ()
     if live is not None:
         after, outcomes = closing.look(after, live, ctx.now_ms)
         after, changes = advance.refresh(after, live.policy, ctx.now_ms, account=accounts.of(state, live.accounts))

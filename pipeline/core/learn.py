@@ -12,10 +12,11 @@ from pipeline.core.identity import accounts
 from pipeline.core.journeys import advance
 from pipeline.core.model.bounds import SIGNALS_KEPT_MAX
 from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
-from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent, Outcome
+from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
 from pipeline.core.model.values import Value, replaced
 from pipeline.core.outcomes import crediting
 from pipeline.core.outcomes.exposing import tracked
+from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.rules import facts, signals
 from pipeline.core.sections import memberships
 from pipeline.core.sections.counters import Counter
@@ -26,7 +27,7 @@ from pipeline.core.subject import Account, Person, remember_event
 
 Learnt = tuple[Person, tuple[advance.Change, ...]]
 #: The person after behaviour, the changes of segments and journeys, and what the event is an outcome of.
-Heard = tuple[Person, tuple[advance.Change, ...], tuple[Outcome, ...]]
+Heard = tuple[Person, tuple[advance.Change, ...], tuple[Told, ...]]
 _S = TypeVar("_S", Person, Account)
 
 #: More traits than this on one profile are refused: it must stay a small value.

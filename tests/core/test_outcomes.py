@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -21,14 +22,15 @@ from pipeline.core.model.records import (
     IdentityEvent,
     IdentityKind,
     InboxRecord,
+    ModelUpdate,
     Outcome,
 )
-from pipeline.core.model.values import packed, unpacked
+from pipeline.core.model.values import packed, replaced, unpacked
 from pipeline.core.model.words import ModelUse
-from pipeline.core.outcomes import telling
+from pipeline.core.outcomes import rewarding, telling
 from pipeline.core.outcomes.attribution import TOUCHES_MAX, weights
 from pipeline.core.outcomes.crediting import WAITING_MAX, worth
-from pipeline.core.outcomes.exposing import CONTEXT_BYTES_MAX, context_of
+from pipeline.core.outcomes.exposing import CONTEXT_BYTES_MAX, VECTOR_BYTES_MAX, context_of, crowded
 from pipeline.core.sections.exposures import Exposure, Shown
 from pipeline.core.subject import OUTCOMES_TIMER, Person
 from tests.core.build import made
@@ -40,8 +42,17 @@ SUBJECTS = ("shop/a", "shop/b")
 MODELS = ["last", "first", "linear", "position", {"time_decay": {"half_life": "10m"}}]
 
 
-def world(attribution: object = "last", credit: str = "item") -> SmallWorld:
-    live = made({"outcomes": {
+#: A model of clicks fills one placement, one of purchases the other.
+LEARNING: dict[str, object] = {
+    "models": {"clicks": {"kind": "beta", "outcome": "click"},
+               "purchases": {"kind": "linucb", "outcome": "purchase", "features": ["candidate.value"]}},
+    "rankings": {"clicked": {"model": "clicks"}, "bought": {"model": "purchases"}},
+    "placements": {"hero": {"ranking": "clicked", "max_variants": 2}, "tiles": {"ranking": "bought"}},
+}
+
+
+def world(attribution: object = "last", credit: str = "item", more: Mapping[str, object] | None = None) -> SmallWorld:
+    live = made({**(more or {}), "outcomes": {
         "click": {"event": {"event": "click"}, "window": "30m", "wait": "5m"},
         "purchase": {"event": {"event": "conversion"}, "window": "1h", "wait": "5m", "attribution": attribution,
                      "reward": "event.value", "credit": [credit] if credit == "item" else ["item", credit]},
@@ -77,6 +88,18 @@ def look(one: SmallWorld) -> None:
         one.deliver()
         one.now_ms += 1
     raise AssertionError("something is due for ever")
+
+
+def observed(one: SmallWorld) -> dict[tuple[str, str], tuple[int, float]]:
+    """(model, item) → showings and rewards that the model was told of."""
+    found: dict[tuple[str, str], tuple[int, float]] = {}
+    updates = [emit.value for emit in one.emits if isinstance(emit.value, ModelUpdate)]
+    for update in updates:
+        for each in update.observations:
+            key = (update.model_key.partition("%")[2], each.item_id)
+            count, total = found.get(key, (0, 0.0))
+            found[key] = count + each.first, total + each.reward
+    return found
 
 
 def told(one: SmallWorld) -> list[Outcome]:
@@ -130,6 +153,33 @@ def test_every_exposure_has_one_final_record_of_each_outcome_with_the_sum_of_its
     steps: list[tuple[str, str, str | None, int]], attribution: object, credit: str
 ) -> None:
     one = world(attribution, credit)
+    decisions = lived(one, steps)
+    _check(told(one), decisions)
+    for state in one.states.values():
+        assert not isinstance(state, Person) or not (state.exposures or state.awaiting)
+
+
+@given(STEPS, st.sampled_from(MODELS), st.sampled_from(["item", "campaign", "tag"]))
+@settings(max_examples=120, deadline=None)
+def test_every_exposure_is_learnt_once_and_all_that_is_learnt_is_the_total_of_the_finals(
+    steps: list[tuple[str, str, str | None, int]], attribution: object, credit: str
+) -> None:
+    one = world(attribution, credit, LEARNING)
+    lived(one, steps)
+    closed: dict[tuple[str, str], tuple[int, float]] = {}
+    for record in told(one):
+        if record.final and (record.model, record.outcome) in (("clicks", "click"), ("purchases", "purchase")):
+            count, total = closed.get((record.model, record.action), (0, 0.0))
+            closed[record.model, record.action] = count + 1, total + record.reward
+    found = observed(one)
+    assert found.keys() == closed.keys()
+    for key, (count, total) in closed.items():
+        assert found[key][0] == count
+        assert found[key][1] == pytest.approx(total)
+
+
+def lived(one: SmallWorld, steps: list[tuple[str, str, str | None, int]]) -> list[str]:
+    """Take the steps, and let every window close; returns the decisions."""
     decisions: list[str] = []
     events: list[FeedbackEvent] = []
     merged = False
@@ -156,9 +206,7 @@ def test_every_exposure_has_one_final_record_of_each_outcome_with_the_sum_of_its
     for _ in range(3):
         one.now_ms += 2 * 60 * MINUTE
         look(one)
-    _check(told(one), decisions)
-    for state in one.states.values():
-        assert not isinstance(state, Person) or not (state.exposures or state.awaiting)
+    return decisions
 
 
 def _check(records: list[Outcome], decisions: list[str]) -> None:
@@ -266,3 +314,14 @@ def test_the_model_that_ordered_a_placement_is_carried_to_its_records() -> None:
     assert [(one.action, one.model, one.snapshot)
             for one in telling.finals("shop/a", "d", stored, "click", "last", START, "")] == [
         ("x", "clicks", 7), ("y", "", 0)]
+
+
+def test_what_models_chose_by_is_bounded_and_forgotten_once_its_outcome_is_closed() -> None:
+    vector = tuple(map(float, range(64)))
+    use = ModelUse("clicks", 7, {"x": vector}, "linucb;click;0.0..1.0;")
+    light = Exposure(START, "web", "", "rel", (Shown("x", "hero", 0),), models={"hero": use})
+    assert not crowded({f"d{number}": light for number in range(64)})
+    vectors = {f"x{number}": vector for number in range(VECTOR_BYTES_MAX // (64 * 9))}
+    assert crowded({"d": replaced(light, models={"hero": replaced(use, vectors=vectors)})})
+    kept = rewarding.without_vectors({"hero": use, "tiles": replaced(use, form="beta;purchase;0.0..1.0;")}, "click")
+    assert (kept["hero"].snapshot, kept["hero"].vectors, kept["tiles"].vectors) == (7, {}, {"x": vector})

@@ -41,6 +41,9 @@ POLICY = shop.POLICY.replace("placements:\n  hero:", """models:
   hero: {kind: beta, outcome: click, snapshot: {every: 10m, after: 1000}}
 rankings:
   learnt: {model: hero}
+outcomes:
+  # No event of these tests is one: `rewarding` tells the model itself.
+  click: {event: {name: nothing}, window: 90d}
 placements:
   hero:
     ranking: learnt""", 1)

@@ -162,6 +162,11 @@ class Learner:
         return _columns(self.of_item if self.kind in WITH_FEATURES else self.cold_start, facts, ())
 
 
+def outcome_of(form: str) -> str:
+    """The outcome that a model of this form learns from; "": the form is none."""
+    return form.split(";", 2)[1] if form.count(";") >= 2 else ""
+
+
 def _columns(features: tuple[Feature, ...], facts: Facts, begin: tuple[float, ...]) -> tuple[float, ...] | str:
     found = [*begin]
     for one in features:

@@ -9,20 +9,30 @@ from typing import Final
 
 from pipeline.core.decide.live import Live
 from pipeline.core.model.definitions import Item
-from pipeline.core.model.outcome_record import Outcome, Unmatched
+from pipeline.core.model.outcome_record import Unmatched
 from pipeline.core.model.values import replaced
-from pipeline.core.outcomes import telling
+from pipeline.core.outcomes import rewarding, telling
 from pipeline.core.outcomes.crediting import WAITING_MAX, credited, given_up, happened_of
-from pipeline.core.outcomes.exposing import EXPOSURES_MAX, SHOWN_MAX, crowded, size, tracked
+from pipeline.core.outcomes.exposing import (
+    EXPOSURES_MAX,
+    SHOWN_MAX,
+    VECTOR_BYTES_MAX,
+    crowded,
+    size,
+    tracked,
+    vector_bytes,
+)
+from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.sections.exposures import Exposures, Waiting
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import OUTCOMES_TIMER, Person, timed
 
-#: Records of one look; a window of one decision is closed whole, so there may be as many more as it showed items.
+#: Records of one look; a window of one decision is closed whole, so there may be twice as many more as it showed items.
+#: There is a record of the topic `outcomes` for each update of a model, so no model has more than 256 of one look.
 RECORDS_MAX: Final = 256
 
 
-def look(profile: Person, live: Live, now_ms: int) -> tuple[Person, tuple[Outcome, ...]]:
+def look(profile: Person, live: Live, now_ms: int) -> tuple[Person, tuple[Told, ...]]:
     """The profile as of now, and what is to be told; the profile itself where nothing is due.
 
     Without permission to track nothing is told, and what would have been is forgotten.
@@ -30,7 +40,7 @@ def look(profile: Person, live: Live, now_ms: int) -> tuple[Person, tuple[Outcom
     due = profile.timers.get(OUTCOMES_TIMER)
     if due is None or due > now_ms:
         return profile, ()
-    told: list[Outcome] = []
+    told: list[Told] = []
     exposures, awaiting = _matched(profile, live, now_ms, told)
     exposures = _closed(profile, exposures, live, now_ms, told)
     after = changed(profile, exposures=exposures, awaiting=awaiting)
@@ -55,7 +65,7 @@ def due_ms(profile: Person, now_ms: int) -> int | None:
     return max(min(dues), now_ms + 1) if dues else None
 
 
-def _matched(profile: Person, live: Live, now_ms: int, told: list[Outcome]) -> tuple[Exposures, Waiting]:
+def _matched(profile: Person, live: Live, now_ms: int, told: list[Told]) -> tuple[Exposures, Waiting]:
     """Match what waited to decisions that are there by now; give up what waited long enough. Adds to `told`."""
     exposures, left = profile.exposures, dict(profile.awaiting)
     rules = {rule.name: rule for rule in live.policy.outcomes}
@@ -85,27 +95,31 @@ def _matched(profile: Person, live: Live, now_ms: int, told: list[Outcome]) -> t
 
 
 def _closed(
-    profile: Person, exposures: Exposures, live: Live, now_ms: int, told: list[Outcome]
+    profile: Person, exposures: Exposures, live: Live, now_ms: int, told: list[Told]
 ) -> Exposures:
     """The exposures without the windows that are over, and without the oldest past the bounds. Adds to `told`."""
     left = dict(exposures)
     models = {rule.name: rule.attribution.model for rule in live.policy.outcomes}
-    count, shown = len(left), size(left)
+    count, shown, vectors = len(left), size(left), vector_bytes(left)
     for decision_id, one in sorted(exposures.items(), key=lambda entry: (entry[1].at_ms, entry[0])):
-        early = count > EXPOSURES_MAX or shown > SHOWN_MAX
+        early = count > EXPOSURES_MAX or shown > SHOWN_MAX or vectors > VECTOR_BYTES_MAX
         allowed = tracked(profile, live.policy, one.channel, now_ms)
-        still_open = dict(one.open)
+        still_open, uses = dict(one.open), one.models
         for name, closes_ms in sorted(one.open.items()):
             if len(told) >= RECORDS_MAX or (closes_ms > now_ms and not early):
                 continue
             del still_open[name]
+            uses = rewarding.without_vectors(uses, name)
             if allowed:
                 reason = Unmatched.CROWDED if closes_ms > now_ms else ""
                 told += telling.finals(profile.profile_id, decision_id, one, name, models.get(name, ""),
                                        min(closes_ms, now_ms), reason)
+                told += rewarding.closed(profile.profile_id, one, name)
         if still_open:
-            left[decision_id] = one if len(still_open) == len(one.open) else replaced(one, open=still_open)
+            left[decision_id] = one if len(still_open) == len(one.open) else replaced(
+                one, open=still_open, models=uses)
+            vectors -= rewarding.bytes_of(one) - rewarding.bytes_of(left[decision_id])
         else:
             del left[decision_id]
-            count, shown = count - 1, shown - len(one.shown)
+            count, shown, vectors = count - 1, shown - len(one.shown), vectors - rewarding.bytes_of(one)
     return left

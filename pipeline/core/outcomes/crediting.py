@@ -16,8 +16,9 @@ from pipeline.core.model.outcome_record import MatchedBy, Outcome, Unmatched
 from pipeline.core.model.outcome_rules import REWARD_MAX, OutcomeRule, Reward, Step
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
 from pipeline.core.model.values import Value, replaced
-from pipeline.core.outcomes import telling
+from pipeline.core.outcomes import rewarding, telling
 from pipeline.core.outcomes.attribution import TOUCHES_MAX, weights
+from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.outcomes.telling import Happened
 from pipeline.core.rules.signals import matches
 from pipeline.core.sections.exposures import Awaiting, Exposure, Exposures, Shown, credit_key
@@ -49,8 +50,9 @@ _Found = tuple[tuple[_Touch, ...], MatchedBy] | Unmatched
 
 def heard(
     profile: Person, event: FeedbackEvent, item: Item, live: Live, at_ms: int, now_ms: int
-) -> tuple[Person, tuple[Outcome, ...]]:
-    """The profile after an event that may be learnt, and the records of what it is an outcome of.
+) -> tuple[Person, tuple[Told, ...]]:
+    """The profile after an event that may be learnt, the records of what it is an outcome of, and what models learn of
+    it.
 
     :param item: the event's item as the catalog has it.
     :param at_ms: when it happened, never ahead of now (epoch ms).
@@ -61,7 +63,7 @@ def heard(
     exposures = _noticed(profile.exposures, event, policy, at_ms)
     happened = Happened(event.event_id, event.item_id or "", at_ms, event.decision_id or "", event.placement or "",
                         event.channel or "")
-    told: list[Outcome] = []
+    told: list[Told] = []
     waits: dict[str, float] = {}
     for rule in policy.outcomes:
         if not matches(rule.matcher, event, item.tags):
@@ -94,20 +96,23 @@ def worth(reward: Reward, event: FeedbackEvent) -> float | None:
 
 def credited(
     profile: Person, exposures: Exposures, rule: OutcomeRule, happened: Happened, item: Item, reward: float, live: Live
-) -> tuple[Exposures, list[Outcome]]:
-    """The exposures with the event's credit, and a record of each part of it; or of that it belongs nowhere."""
+) -> tuple[Exposures, list[Told]]:
+    """The exposures with the event's credit, a record of each part of it and what its model learns of it;
+    or a record of that it belongs nowhere."""
     found = (_named(exposures, rule, happened, live.policy) if happened.decision_id
              else _by_step(exposures, rule, happened, item, live.policy))
     if isinstance(found, Unmatched):
         return exposures, [_nowhere(profile, rule, happened, reward, found, live)]
     touches, matched_by = found
     shares = (1.0,) if happened.decision_id else weights(rule.attribution, [one.at_ms for one in touches])
-    result, told = dict(exposures), []
+    result = dict(exposures)
+    told: list[Told] = []
     for touch, weight in zip(touches, shares, strict=True):
         if weight <= 0.0:
             continue
         exposure, key = result[touch.decision_id], credit_key(touch.place, rule.name)
         part = reward * weight
+        told += rewarding.rewarded(profile.profile_id, exposure, touch.place, rule.name, part)
         credits = {**exposure.credits, key: exposure.credits.get(key, 0.0) + part}
         result[touch.decision_id] = replaced(exposure, credits=credits)
         told.append(telling.partial(profile.profile_id, touch.decision_id, exposure, touch.place, rule.name,
@@ -229,13 +234,13 @@ def _last_of(exposures: Exposures, item_id: str, at_ms: int) -> str:
 
 def _waiting(
     profile: Person, happened: Happened, rewards: Mapping[str, float], live: Live, now_ms: int
-) -> tuple[Person, list[Outcome]]:
+) -> tuple[Person, list[Told]]:
     """The profile with one more event that waits for its decision; and a record of what does not wait any longer."""
     waits_ms = max(rule.wait_ms for rule in live.policy.outcomes if rule.name in rewards)
     one = Awaiting(happened.decision_id, happened.at_ms, now_ms + waits_ms, happened.item_id, happened.placement,
                    dict(rewards))
     awaiting = {**profile.awaiting, happened.event_id: one}
-    told: list[Outcome] = []
+    told: list[Told] = []
     if len(awaiting) > WAITING_MAX:
         oldest = min(awaiting, key=lambda name: (awaiting[name].until_ms, name))
         told = given_up(profile, oldest, awaiting.pop(oldest), Unmatched.CROWDED, live)
@@ -244,7 +249,7 @@ def _waiting(
     return changed(profile, awaiting=awaiting, timers=timed(profile.timers, OUTCOMES_TIMER, due_ms)), told
 
 
-def given_up(profile: Person, event_id: str, one: Awaiting, reason: Unmatched, live: Live) -> list[Outcome]:
+def given_up(profile: Person, event_id: str, one: Awaiting, reason: Unmatched, live: Live) -> list[Told]:
     """The records of an event that waits for its decision no longer."""
     happened = happened_of(event_id, one)
     models = {rule.name: rule.attribution.model for rule in live.policy.outcomes}

@@ -10,17 +10,22 @@ from pipeline.core.decide.decision import DecisionResult
 from pipeline.core.decide.live import Live
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.records import Chosen, DecisionRequest
+from pipeline.core.outcomes import rewarding
 from pipeline.core.rules.rule import as_json
 from pipeline.core.sections.exposures import Exposure, Exposures, Shown
 from pipeline.core.sections.section import changed
 from pipeline.core.subject import OUTCOMES_TIMER, Person, timed
 
-#: Decisions and items shown that are kept of a subject. Past either, the next look closes the oldest before its time.
+#: Decisions and items shown that are kept of a subject. Past any of these bounds the next look closes the oldest before
+#: its time.
 EXPOSURES_MAX: Final = 64
 SHOWN_MAX: Final = 512
+#: Bytes that their models' vectors take, before compression.
+VECTOR_BYTES_MAX: Final = 262_144
 #: Past this no more are kept, until that look.
 EXPOSURES_FULL: Final = 2 * EXPOSURES_MAX
 SHOWN_FULL: Final = 2 * SHOWN_MAX
+VECTOR_BYTES_FULL: Final = 2 * VECTOR_BYTES_MAX
 #: Items that are kept of one decision, the first ones.
 SHOWN_PER_DECISION_MAX: Final = 128
 CONTEXT_BYTES_MAX: Final = 2_048
@@ -40,8 +45,10 @@ def exposed(profile: Person, request: DecisionRequest, result: DecisionResult, l
         return profile
     closes = {rule.name: now_ms + rule.window_ms + rule.wait_ms for rule in policy.outcomes}
     one = Exposure(now_ms, request.channel, request.scenario, live.release, shown, context_of(result.facts),
-                   open=closes)
+                   result.models, closes)
     kept = {**kept, result.decision_id: one}
+    if vector_bytes(kept) > VECTOR_BYTES_FULL:
+        return profile
     at_once = crowded(kept) or any(waits.decision_id == result.decision_id for waits in profile.awaiting.values())
     due_ms = now_ms if at_once else min(closes.values())
     due_ms = min(due_ms, profile.timers.get(OUTCOMES_TIMER, due_ms))
@@ -59,9 +66,15 @@ def size(exposures: Exposures) -> int:
     return sum(len(one.shown) for one in exposures.values())
 
 
+def vector_bytes(exposures: Exposures) -> int:
+    """How many bytes their models' vectors take."""
+    return sum(rewarding.bytes_of(one) for one in exposures.values() if one.models)
+
+
 def crowded(exposures: Exposures) -> bool:
     """Whether the oldest are to be closed before their time."""
-    return len(exposures) > EXPOSURES_MAX or size(exposures) > SHOWN_MAX
+    return (len(exposures) > EXPOSURES_MAX or size(exposures) > SHOWN_MAX
+            or vector_bytes(exposures) > VECTOR_BYTES_MAX)
 
 
 def _shown(decisions: list[Chosen], items: Mapping[str, Item]) -> tuple[Shown, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pipeline.core.model.problems import Path, Problems
@@ -23,8 +23,10 @@ MODELS_MAX: Final = 32
 _NUMBERS: Final = ("int", "double", "bool")
 
 
-def learners(problems: Problems, declared: Body, types: Mapping[str, str]) -> dict[str, Learner]:
-    """The models by name; what is wrong is noted, and such a model left out."""
+def learners(
+    problems: Problems, declared: Body, types: Mapping[str, str], outcomes: Collection[str]
+) -> dict[str, Learner]:
+    """The models by name; what is wrong is noted, and such a model left out. `outcomes`: those that the release has."""
     if len(declared) > MODELS_MAX:
         problems.add(("models",), f"there are {len(declared)} models, at most {MODELS_MAX} are kept",
                      "let placements share models")
@@ -33,6 +35,7 @@ def learners(problems: Problems, declared: Body, types: Mapping[str, str]) -> di
         before = len(problems.found)
         learner = _learner(problems, name, one, types)
         _check(problems, ("models", name), learner)
+        problems.known(("models", name, "outcome"), learner.outcome, outcomes, "outcome")
         if len(problems.found) == before:
             found[name] = learner
     for name, one in sorted(declared.items()):

@@ -72,7 +72,7 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     ways = journeys.compiled(book, data)
     subject_reads = frozenset(book.reads)
     by_time = features.with_parts(subject_reads, counted)
-    models = learners.learners(problems, data.get("models", {}), types)
+    models = learners.learners(problems, data.get("models", {}), types, data.get("outcomes", {}))
     rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types, models)
                                     for name, one in data.get("rankings", {}).items()}
     placements: dict[str, Placement] = {name: offers.placement(book, name, one, rankings, types, data)

@@ -23,6 +23,7 @@ from tests.core.build import agreed, asked, made
 from tests.core.models.build import learnt
 
 NOW_MS = 1_790_000_000_000
+CLICK = {"click": {"event": {"event": "click"}, "window": "1h"}}
 ITEMS = {name: {"attributes": {"value": value}} for name, value in {"a": 1.0, "b": 2.0, "c": 3.0}.items()}
 FEATURES = ["profile.age", {"fact": "profile.plan", "values": ["free", "plus"], "default": "free"}, "candidate.value"]
 
@@ -30,6 +31,7 @@ FEATURES = ["profile.age", {"fact": "profile.plan", "values": ["free", "plus"], 
 def live(model: dict[str, Any] | None = None, ranking: dict[str, Any] | None = None, **more: Any) -> Live:
     """The tests' policy, whose placements are filled by a model."""
     policy = {"models": {"m": {"kind": "beta", "outcome": "click"} | (model or {})},
+              "outcomes": CLICK,
               "rankings": {"learnt": {"model": "m"} | (ranking or {})},
               "placements": {"hero": {"ranking": "learnt"}, "tiles": {"ranking": "learnt"}}} | more
     return made(policy, ITEMS)
@@ -134,7 +136,8 @@ def test_a_cap_that_items_share_lets_no_more_through_than_it_has_room_for() -> N
 
 def test_a_limit_of_diversity_holds_among_drawn_items() -> None:
     items = {name: {**one, "tags": ["same"]} for name, one in ITEMS.items()}
-    there = made({"models": {"m": {"kind": "beta", "outcome": "click"}}, "rankings": {"learnt": {"model": "m"}},
+    there = made({"outcomes": CLICK, "models": {"m": {"kind": "beta", "outcome": "click"}},
+                  "rankings": {"learnt": {"model": "m"}},
                   "placements": {"tiles": {"ranking": "learnt", "diversity": [{"per": "tag", "at_most": 2}]}}}, items)
     result = decide(asked(placements="tiles", max_variants=3), agreed(), there, NOW_MS)
     assert len(result.decisions) == 2
@@ -144,7 +147,7 @@ def test_a_limit_of_diversity_holds_among_drawn_items() -> None:
 def test_a_challenger_decides_for_its_share_and_the_same_subjects() -> None:
     models = {"m": {"kind": "beta", "outcome": "click", "challenger": {"model": "n", "share": 30}},
               "n": {"kind": "gaussian", "outcome": "click"}}
-    there = made({"models": models, "rankings": {"learnt": {"model": "m"}},
+    there = made({"outcomes": CLICK, "models": models, "rankings": {"learnt": {"model": "m"}},
                   "placements": {"hero": {"ranking": "learnt"}}}, ITEMS)
     used: list[str] = []
     for number in range(400):
@@ -186,6 +189,7 @@ def test_a_replay_with_the_same_snapshot_decides_the_same_and_with_another_does_
     ({"rewards": {"from": 1.0, "to": 0.0}}, "is no range"), ({"prior": {"mean": 2.0}}, "is no reward between"),
     ({"challenger": {"model": "m", "share": 5.0}}, "cannot challenge itself"),
     ({"challenger": {"model": "x", "share": 5.0}}, "there is no model"),
+    ({"outcome": "clik"}, "models.m.outcome: there is no outcome 'clik' .did you mean 'click'"),
 ])
 def test_what_is_wrong_with_a_model_is_said(model: dict[str, Any], said: str) -> None:
     with pytest.raises(DefinitionError, match=said):
