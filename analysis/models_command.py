@@ -1,4 +1,4 @@
-"""`nextbest models`: the command line's way to models learnt from training data; nothing is decided here."""
+"""`nextbest models`: what the live ones learnt, and models learnt from training data; nothing is decided here."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from analysis.training.learning import Kind, learn
 from analysis.training.model_file import Trained, digest_of, read_model, write_json, written
 from analysis.training.vectors import numbers, read_table, rows_of, scaled
 from pipeline.cli.cluster import AsJson, fail, out
+from pipeline.cli.models import show
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Source = Annotated[Path, typer.Option("--from", metavar="FILE", help="Training data (Parquet).")]
@@ -24,7 +25,11 @@ Source = Annotated[Path, typer.Option("--from", metavar="FILE", help="Training d
 
 @app.callback()
 def models() -> None:
-    """Models: learn one from training data, judge it off-policy."""
+    """Models: what they learnt; learn one from data, judge it."""
+
+
+#: What those of the live release learnt, and which snapshot decides.
+app.command()(show)
 
 
 @app.command()

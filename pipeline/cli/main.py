@@ -55,7 +55,7 @@ COMMANDS: Final = {
     "off-policy": Entry("analysis.off_policy_command:app",
                         "Off-policy: what another policy would have earned, by the log of this one."),
     "training-data": Entry("analysis.training_command:app", "Training data: what decisions saw, and what came of it."),
-    "models": Entry("analysis.models_command:app", "Models: learn one from training data, judge it off-policy."),
+    "models": Entry("analysis.models_command:app", "Models: what they learnt; learn one from data, judge it."),
     "settings": Entry(".settings:settings", "Show every setting: its value, where it comes from, what it means."),
 }
 
