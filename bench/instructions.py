@@ -27,7 +27,7 @@ _TRAIT_BYTES: Final = 62
 _COUNTED: Final = re.compile(r"I\s+refs:\s+([\d,]+)")
 
 
-def work(rounds: int, more: int) -> None:
+def work(rounds: int, more: int, policy: Path) -> None:
     """Decide for every subject so many times; all that is not deciding is the same for any number of rounds.
 
     `more`: bytes of traits besides, which no rule reads; what is known of a subject is read anew for each decision.
@@ -47,7 +47,7 @@ def work(rounds: int, more: int) -> None:
 
     pipeline, settings = MemoryPipeline(FLOWS), Settings()
     subjects = Subjects(settings, "instructions", SUBJECTS)
-    for out in prepare(load(Path("policy")), settings.tenant, {}, pipeline.clock.at_ms, "bench").records:
+    for out in prepare(load(policy), settings.tenant, {}, pipeline.clock.at_ms, "bench").records:
         pipeline.send(BY_NAME[out.topic], out.key, out.value, out.partition)
     for known in subjects.known(pipeline.clock.at_ms):
         pipeline.send(IDENTITY_EVENTS, known.key, known.value)
@@ -84,13 +84,14 @@ def _forget_all(lane: Any) -> None:
     lane._entries = {key: entry for key, entry in lane._entries.items() if entry.step}
 
 
-def measure(checkout: Path, more: int) -> int:
+def measure(checkout: Path, more: int, policy: Path) -> int:
     """Instructions per decision with the code of a checkout and the packages of its environment."""
     counts = []
     for rounds in (1, ROUNDS):
         done = subprocess.run(
             ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
-             str(checkout / ".venv/bin/python"), "-P", __file__, "--work", str(rounds), "--more", str(more)],
+             str(checkout / ".venv/bin/python"), "-P", __file__, "--work", str(rounds), "--more", str(more),
+             "--policy", str(policy)],
             cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0"},
             capture_output=True, text=True,
         )
@@ -106,18 +107,22 @@ def main(
         Path | None, typer.Option(help="Compare with another checkout, which has its .venv.", exists=True)
     ] = None,
     more: Annotated[int, typer.Option(help="Bytes more that are known of each, which nothing reads.")] = 0,
+    policy: Annotated[
+        Path | None, typer.Option(help="Decide by this policy here; default: the example.", exists=True)
+    ] = None,
     rounds: Annotated[int, typer.Option("--work", hidden=True)] = 0,
 ) -> None:
     """Instructions per decision; a minute for each checkout."""
     if rounds:
-        work(rounds, more)
+        work(rounds, more, policy or Path("policy"))
         return
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is missing: install it (Debian, Ubuntu: apt install valgrind)")
-    own = measure(Path(__file__).absolute().parents[1], more)
+    example = Path("policy")
+    own = measure(Path(__file__).absolute().parents[1], more, example if policy is None else policy.absolute())
     print(f"{own:,} instructions per decision")
     if beside is not None:
-        other = measure(beside.absolute(), more)
+        other = measure(beside.absolute(), more, example)
         print(f"{other:,} in {beside}: {own / other:.3f} × as many here")
 
 

@@ -39,7 +39,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def features() -> None:
-    """Features: what events of behaviour add up to."""
+    """Features: what somebody's say now; computed from logs."""
 
 
 @app.command()

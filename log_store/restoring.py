@@ -46,7 +46,10 @@ def _restore(schema: Any, named: dict[str, Any]) -> Restore:
         item = _restore(schema["items"], named)
         return lambda values: [None if value is None else item(value) for value in values]
     if kind == "map":
-        return json.loads if schema["values"] == SCALAR else dict
+        if schema["values"] == SCALAR:
+            return json.loads
+        one = _restore(schema["values"], named)
+        return lambda pairs: {name: one(value) for name, value in dict(pairs).items()}
     return _restore(kind, named)
 
 
