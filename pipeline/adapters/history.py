@@ -18,6 +18,7 @@ from pipeline.core.decide.live import Live
 from pipeline.core.keys import model_key, tenant_of
 from pipeline.core.model.records import AuditRecord, Decision
 from pipeline.core.release.history import History, NotKept
+from pipeline.onnx_models.sessions import opened
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, MODEL_SNAPSHOTS, POLICY_RELEASES, Topic
 
@@ -33,7 +34,7 @@ class PublishedHistory:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._history = History()
+        self._history = History(opened)
         self._releases = reader(settings, "history-releases")
         self._next_release = 0
         self._items = reader(settings, "history-items")

@@ -58,6 +58,9 @@ def check(
     for name, one in sorted(checked.policy.models.items()):
         _out.print(f"model {name}: {one.kind}, {one.columns} columns, at most {one.items_max:,} items and "
                    f"{one.bytes_max:,} bytes in its state and in each snapshot")
+    for name, trained in sorted(checked.policy.trained.items()):
+        _out.print(f"model {name}: ONNX, {trained.size_bytes:,} bytes, sha256 {trained.digest[:16]}, a candidate takes "
+                   f"{trained.row_us:,.1f} microseconds here and counts for {trained.operations:,.0f} operations")
 
 
 @app.command()

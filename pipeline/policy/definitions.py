@@ -14,7 +14,7 @@ from pipeline.policy.feature_definitions import FeatureDefinition
 from pipeline.policy.identity_definitions import IdentityDefinition
 from pipeline.policy.journey_definitions import JourneyDefinition
 from pipeline.policy.limit_definitions import CapDefinition, ReachDefinition, SuppressionDefinition
-from pipeline.policy.model_definitions import LearnerDefinition
+from pipeline.policy.model_definitions import AnyModel
 from pipeline.policy.outcome_definitions import OutcomeDefinition
 from pipeline.policy.values import (
     Definition,
@@ -154,7 +154,7 @@ class RankingDefinition(Definition):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        """`model: hero` names a model that learns."""
+        """`model: hero` names one of `models`."""
         if isinstance(value, dict):
             if "learner" in value:
                 raise ValueError("there is no `learner`: write model: <name of one of the models>")
@@ -350,7 +350,7 @@ class PolicyDefinition(Definition):
     caps: dict[Id, CapDefinition] = {}
     suppressions: dict[Id, SuppressionDefinition] = {}
     rankings: dict[Id, RankingDefinition] = {}
-    models: dict[Id, LearnerDefinition] = {}
+    models: dict[Id, AnyModel] = {}
     identity: IdentityDefinition = IdentityDefinition()
     lifecycle: LifecycleDefinition = LifecycleDefinition()
     journeys: dict[Name, JourneyDefinition] = {}

@@ -18,6 +18,7 @@ from pipeline.core.model.records import Account, CatalogItem, Chosen, ModelSnaps
 from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
+from pipeline.onnx_models.sessions import opened
 from pipeline.policy import trial
 from topics.catalog import ACCOUNTS, CATALOG_ITEMS, MODEL_SNAPSHOTS, POLICY_RELEASES
 
@@ -272,7 +273,7 @@ def _newest_that_compiles(tenant: _Tenant) -> tuple[Policy | None, dict[str, int
     """Without items and trial decisions. Never raises, whatever was published."""
     for release, since in tenant.activations:
         try:
-            return compile_release(tenant.bodies[release], release, since), since
+            return compile_release(tenant.bodies[release], release, since, opened), since
         except Exception:  # noqa: S112  # as in `_activate`: it is not live
             continue
     return None, {}
@@ -298,7 +299,7 @@ def _activate(tenant: _Tenant, release: str, since: dict[str, int]) -> str:
     """Make a release live with every item that fits it; a bad one leaves everything as it was. Returns what is bad."""
     before = tenant.policy, tenant.compiler, tenant.items, tenant.problems
     try:
-        policy = compile_release(tenant.bodies[release], release, since)
+        policy = compile_release(tenant.bodies[release], release, since, opened)
         tenant.policy, tenant.compiler, tenant.items, tenant.problems = policy, ItemCompiler(policy), {}, {}
         for item_id in tenant.raw:
             _compile_item(tenant, item_id)

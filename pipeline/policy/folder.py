@@ -31,7 +31,7 @@ def read(folder: Path) -> Source:
         return source
     for path in files:
         try:
-            content = _content(path)
+            content = content_of(path, FILE_BYTES_MAX)
         except OSError as error:
             source.missing(str(path), f"cannot be read: {error.strerror}")
             continue
@@ -42,7 +42,7 @@ def read(folder: Path) -> Source:
     return source
 
 
-def _content(path: Path) -> bytes | None:
+def content_of(path: Path, bytes_max: int) -> bytes | None:
     """No more of a file than shows that it is too large; None for what is no file, which may have no end.
 
     Raises OSError. What was opened is looked at once more, since a name can come to stand for something else.
@@ -51,7 +51,7 @@ def _content(path: Path) -> bytes | None:
         return None
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
-        return file.read(FILE_BYTES_MAX + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        return file.read(bytes_max + 1) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _files(folder: Path) -> list[Path]:

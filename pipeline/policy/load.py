@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.core.decide.live import Live, arrange
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError, Problem
 from pipeline.core.model.problems import Path as DefinitionPath
+from pipeline.core.models.trained import CONTENT_BYTES_MAX
 from pipeline.core.release import chains, compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.second_opinion import disagreements
+from pipeline.onnx_models.sessions import opened
 from pipeline.policy import golden, journey_definitions, names, trial
 from pipeline.policy.definitions import (
     AttributeDefinition,
@@ -22,7 +27,8 @@ from pipeline.policy.definitions import (
     PolicyDefinition,
     SignalDefinition,
 )
-from pipeline.policy.folder import read
+from pipeline.policy.folder import content_of, read
+from pipeline.policy.model_definitions import TrainedDefinition
 from pipeline.policy.shape import Shape, authored, shaped
 from pipeline.policy.values import Definition
 from pipeline.policy.yaml_source import Finding, Source
@@ -62,10 +68,11 @@ def load(folder: Path) -> Checked:
     if shape.definition is None:
         raise PolicyError(shape.findings)
     definition = shape.definition
-    body = release_body(definition)
+    contents, unread = _model_files(folder, definition)
+    body = release_body(definition, contents)
     release = release_id(body)
     items = {name: item_body(item) for name, item in definition.items.items()}
-    policy, compiled = _compiled(source, shape, body, release, items)
+    policy, compiled = _compiled(source, shape, body, release, items, unread)
     doubts = tuple(_placed(source, one) for one in names.doubtful(definition))
     checked = Checked(release, body, items, policy, compiled, len(definition.golden), doubts)
     live = checked.live("golden")
@@ -88,17 +95,40 @@ def _too_large(body: str, items: dict[str, str]) -> list[Problem]:
     ]
 
 
+def _model_files(folder: Path, definition: PolicyDefinition) -> tuple[dict[str, bytes], list[Problem]]:
+    """The files of models, by the model's name, and those that cannot be read. Of one that is too large no more than
+    shows it."""
+    contents: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for name, model in definition.models.items():
+        if not isinstance(model, TrainedDefinition):
+            continue
+        try:
+            content = content_of(folder / model.onnx, CONTENT_BYTES_MAX)
+            wrong = "it is no file" if content is None else ""
+        except OSError as error:
+            content, wrong = None, str(error.strerror)
+        if content is None:
+            problems.append(Problem(("models", name, "onnx"), f"{model.onnx} cannot be read: {wrong}",
+                                    "name a file within the policy's folder"))
+        else:
+            contents[name] = content
+    return contents, problems
+
+
 def _compiled(
-    source: Source, shape: Shape, body: str, release: str, items: dict[str, str]
+    source: Source, shape: Shape, body: str, release: str, items: dict[str, str], unread: list[Problem]
 ) -> tuple[Policy, tuple[Item, ...]]:
     """The release and its items. Raises PolicyError with what is wrong in shape and in meaning, together."""
-    problems: list[Problem] = []
+    problems: list[Problem] = [*unread]
     compiled: list[Item] = []
     policy: Policy | None = None
     try:
-        policy = compile_release(body, release)
+        policy = compile_release(body, release, open_session=opened)
     except DefinitionError as error:
-        problems += error.problems
+        # Of a file that could not be read there is nothing more to say.
+        said = {one.path for one in unread}
+        problems += (one for one in error.problems if one.path not in said)
         policy = error.partial
     if policy is not None:
         compiler = ItemCompiler(policy)
@@ -137,8 +167,11 @@ def dump(definition: Definition) -> dict[str, Any]:
     return definition.model_dump(mode="json", by_alias=False, exclude_none=True, exclude_defaults=True)
 
 
-def release_body(definition: PolicyDefinition) -> str:
-    """The canonical body: what decides, without catalog, golden decisions and documentation."""
+def release_body(definition: PolicyDefinition, contents: Mapping[str, bytes] = MappingProxyType({})) -> str:
+    """The canonical body: what decides, without catalog, golden decisions and documentation.
+
+    `contents`: by name of a model that was trained elsewhere, its file; the body has it in place of the file's name.
+    """
     data = dump(definition)
     for absent in ("items", "golden"):
         data.pop(absent, None)
@@ -153,6 +186,9 @@ def release_body(definition: PolicyDefinition) -> str:
         data["journeys"] = {name: journey_definitions.body(one, dump) for name, one in definition.journeys.items()}
     if definition.features:
         data["features"] = {name: one.body() for name, one in definition.features.items()}
+    for name, model in definition.models.items():
+        if isinstance(model, TrainedDefinition):
+            data["models"][name]["onnx"] = base64.b64encode(contents.get(name, b"")).decode()
     for name, cap in definition.caps.items():
         data["caps"][name]["window"] = cap.window.body()
     return canonical(data)

@@ -1,11 +1,12 @@
-"""The shape of a model that learns, as a policy writes it."""
+"""The shape of a model, as a policy writes it: one that learns, and one that was trained elsewhere."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from pipeline.core.models.trained import INPUT_COLUMNS_MAX
 from pipeline.core.models.writer import GAP_MS_MIN
 from pipeline.policy.values import Definition, Doc, Named, Span, Value
 
@@ -80,3 +81,52 @@ class LearnerDefinition(Definition):
     items_max: int = Field(200, ge=1, le=10_000)
     fallback_score: float = Field(0.0, ge=-1e6, le=1e6)
     doc: Doc = ""
+
+
+class InputDefinition(Definition):
+    """A fact that fills a column. `values`: of a string, a column for each, 1 where the fact has it."""
+
+    fact: Named
+    values: list[str] = Field([], max_length=INPUT_COLUMNS_MAX)
+    default: Value = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        """`profile.orders` is short for `{fact: profile.orders}`."""
+        return {"fact": value} if isinstance(value, str) else value
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, (str, dict)) else value
+
+
+def _within(value: str) -> str:
+    if value.startswith("/") or "\\" in value or ".." in value.split("/"):
+        raise ValueError("name a file within the policy's folder, as models/buys.onnx")
+    return value
+
+
+class TrainedDefinition(Definition):
+    """A model that was trained elsewhere: its file within the folder, the facts that fill its inputs, by their names in
+    the file, and its output."""
+
+    onnx: Annotated[Named, AfterValidator(_within)]
+    inputs: dict[Named, Annotated[
+        list[InputDefinition], Field(min_length=1, max_length=INPUT_COLUMNS_MAX), BeforeValidator(_one_or_many)]
+    ] = Field(min_length=1, max_length=INPUT_COLUMNS_MAX)
+    output: Named
+    #: Of an output with several for each row; left out: the last, of two classes the probability of the second.
+    column: int | None = Field(None, ge=0, le=10_000)
+    doc: Doc = ""
+
+
+def _which(value: Any) -> str:
+    return "TrainedDefinition" if isinstance(value, TrainedDefinition) or (
+        isinstance(value, dict) and "onnx" in value) else "LearnerDefinition"
+
+
+AnyModel = Annotated[
+    Annotated[LearnerDefinition, Tag("LearnerDefinition")] | Annotated[TrainedDefinition, Tag("TrainedDefinition")],
+    Discriminator(_which),
+]

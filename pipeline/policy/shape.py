@@ -181,8 +181,7 @@ def _fields(path: tuple[str | int, ...]) -> list[str]:
             model = next((one.annotation for name, one in fields if part in (name, one.alias)), None)
         else:
             model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
-        if get_origin(model) in (UnionType, Union):
-            model = next((one for one in get_args(model) if one is not NoneType), model)
+        model = _plain(model)
     if not _is_definition(model):
         return []
     return [one.alias or name for name, one in model.model_fields.items()]
@@ -200,9 +199,15 @@ def authored(path: Path) -> Path:
         else:
             result.append(part)
             model = next((one for one in reversed(get_args(model)) if _is_definition(one) or get_args(one)), None)
-        if get_origin(model) in (UnionType, Union):
-            model = next((one for one in get_args(model) if one is not NoneType), model)
+        model = _plain(model)
     return tuple(result)
+
+
+def _plain(model: Any) -> Any:
+    """A type without what is said of it; of several the first."""
+    while get_origin(model) in (Annotated, UnionType, Union):
+        model = next((one for one in get_args(model) if one is not NoneType), NoneType)
+    return model
 
 
 def _is_definition(model: Any) -> bool:

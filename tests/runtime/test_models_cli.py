@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from pipeline.core.models.snapshots import body_of, digest_of
 from pipeline.policy.directory import Directory
 from tests.core.models.build import learnt
 from tests.support import shop
+from tests.support.trained_models import pipeline_of_scikit_learn
+from tests.topology import test_trained_models as trained
 from topics.catalog import BY_NAME, MODEL_SNAPSHOTS
 
 POLICY = shop.POLICY.replace("placements:\n  hero:", """models:
@@ -94,3 +97,12 @@ def test_all_models_are_shown_with_what_becomes_of_them(cluster: None) -> None:
 def test_an_unknown_model_is_said_with_those_there_are(cluster: None) -> None:
     done = run("heroo")
     assert done.exit_code == 1 and "hero, next, old" in done.output.replace("\n", " ")
+
+
+def test_a_check_tells_what_a_model_trained_elsewhere_takes(tmp_path: Path) -> None:
+    content = pipeline_of_scikit_learn().content
+    (tmp_path / "buys.onnx").write_bytes(content)
+    (tmp_path / "policy.yaml").write_text(trained.POLICY, "utf-8")
+    said = CliRunner().invoke(app, ["policy", "check", str(tmp_path)]).output
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    assert f"model buys: ONNX, {len(content):,} bytes, sha256 {digest}, a candidate takes " in said

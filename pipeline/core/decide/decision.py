@@ -188,11 +188,18 @@ def _tested(ctx: DecisionContext, placement: Placement, left: list[Candidate]) -
 def _scored(
     ctx: DecisionContext, placement: Placement, order: Ranking, left: list[Candidate]
 ) -> list[tuple[Candidate, ranking.Score]]:
-    scored = []
     shared = ranking.of_request(order, ctx.facts)
-    for candidate in left:
+    found = [(one, ranking.score(order, one.item, ctx.facts, ctx.of(one.item), one.terms[order.id], shared))
+             for one in left]
+    if order.trained is not None:
+        known = [(one, score) for one, score in found if not score.unknown]
+        found = [(one, score) for one, score in found if score.unknown]
+        found += zip((one for one, _ in known), ranking.by_model(
+            order.trained, ctx.facts, [ctx.of(one.item) for one, _ in known], [score for _, score in known]),
+            strict=True)
+    scored = []
+    for candidate, score in found:
         item = candidate.item
-        score = ranking.score(order, item, ctx.facts, ctx.of(item), candidate.terms[order.id], shared)
         if score.unknown:
             ctx.audits.append(CandidateAudit(item.id, placement.id, f"unknown:{score.unknown}", "ranking",
                                                  score.clause, {}, 0.0, score.terms))

@@ -1,6 +1,7 @@
 """What a candidate is worth now: its priority, the product of the ranking's terms, or a model. Every term is kept.
 
-Of a ranking with a learning model this is what that model's score is multiplied with (`learnt`).
+Of a ranking with a learning model this is what that model's score is multiplied with (`learnt`), and the same of one
+that was trained elsewhere (`by_model`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from pipeline.core.model.definitions import Item, Model, Ranking
 from pipeline.core.model.values import Value
+from pipeline.core.models.trained import Trained
 from pipeline.core.rules.cel.build import CANDIDATE, Facts
 from pipeline.core.rules.cel.functions import UNCOMPUTABLE
 from pipeline.core.rules.rule import Number
@@ -41,7 +43,7 @@ def score(ranking: Ranking, item: Item, facts: Facts, its: Facts, own: Score, sh
     `its`: the item's facts, with the subject's features of it.
     Multiplied in this order: the item's own terms, the request's, those that read both, the model.
     """
-    if not ranking.terms and ranking.model is None and not ranking.learner:
+    if not ranking.terms and ranking.model is None and not ranking.learner and ranking.trained is None:
         priority = float(item.priority)
         return Score(priority, {"priority": priority})
     if own.unknown or shared.unknown:
@@ -60,6 +62,21 @@ def score(ranking: Ranking, item: Item, facts: Facts, its: Facts, own: Score, sh
         value *= terms["model"]
     if not math.isfinite(value):
         return Score(0.0, terms, "not a finite number", ranking.id)
+    return Score(value, terms)
+
+
+def by_model(trained: Trained, facts: Facts, items: Sequence[Facts], scores: Sequence[Score]) -> list[Score]:
+    """The scores multiplied by the model's, which scores all candidates at once; each as its own facts have it."""
+    return [_times(trained, before, answer)
+            for before, answer in zip(scores, trained.scores(facts, items), strict=True)]
+
+
+def _times(trained: Trained, before: Score, answer: float | str) -> Score:
+    if isinstance(answer, str):
+        return Score(0.0, before.terms, answer, f"model {trained.id}")
+    value, terms = before.value * answer, {**before.terms, "model": answer}
+    if not math.isfinite(value):
+        return Score(0.0, terms, "not a finite number", f"model {trained.id}")
     return Score(value, terms)
 
 

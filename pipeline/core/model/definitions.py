@@ -16,6 +16,7 @@ from pipeline.core.model.terms import Tcf as Tcf
 from pipeline.core.model.windows import Window
 from pipeline.core.model.words import Scalar
 from pipeline.core.models.learner import Learner
+from pipeline.core.models.trained import Trained
 from pipeline.core.rules.cel.build import Facts, Fn
 from pipeline.core.rules.rule import Number, Rule
 
@@ -198,6 +199,8 @@ class Ranking:
     learner: str = ""
     learner_reads: frozenset[str] = frozenset()
     learner_cost: float = 0.0
+    #: A model trained elsewhere, whose score multiplies the terms; reads and cost are as of one that learns.
+    trained: Trained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,5 +419,7 @@ class Policy:
     sensitive: dict[str, str] = field(default_factory=dict)
     #: Models that learn, by name.
     models: dict[str, Learner] = field(default_factory=dict)
+    #: Models that were trained elsewhere, by name.
+    trained: dict[str, Trained] = field(default_factory=dict)
     #: Content of the release as activated: `hashing.policy_digest`.
     digest: str = ""

@@ -14,6 +14,7 @@ from pipeline.core.keys import tenant_of
 from pipeline.core.model.definitions import Item, Policy
 from pipeline.core.model.problems import DefinitionError
 from pipeline.core.model.records import AuditRecord, CatalogItem, Decision, ModelSnapshot, PolicyRelease
+from pipeline.core.models.trained import OpenSession
 from pipeline.core.release import compile_release
 from pipeline.core.release.catalog import ItemCompiler
 from pipeline.core.release.versions import ACTIVE, fitting, with_newest
@@ -54,9 +55,13 @@ class _Tenant:
 
 
 class History:
-    """Takes every release, and items in the order of their topic; then has the catalog as of the last of these."""
+    """Takes every release, and items in the order of their topic; then has the catalog as of the last of these.
 
-    def __init__(self) -> None:
+    `open_session`: what runs models that were trained elsewhere; see `compile_release`.
+    """
+
+    def __init__(self, open_session: OpenSession | None = None) -> None:
+        self._open_session = open_session
         self._tenants: dict[str, _Tenant] = {}
 
     def take_release(self, key: str, value: PolicyRelease | None) -> None:
@@ -130,7 +135,7 @@ class History:
             raise NotKept(f"release {seen.release} of {tenant} {there}, {seen.decision_id} was decided by "
                           f"{digest}: its record was removed or replaced; {_BACKUP}")
         try:
-            policy = compile_release(found[0], seen.release, found[1])
+            policy = compile_release(found[0], seen.release, found[1], self._open_session)
         except DefinitionError as error:
             raise NotKept(f"release {seen.release} of {tenant} is not understood by this version of the "
                           f"engine, replay with the one that made the audit: {error}") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.core.model.definitions import Diversity, Fallback, Model, Placement, Ranking
 from pipeline.core.models.learner import Learner
+from pipeline.core.models.trained import Trained
 from pipeline.core.release.book import CANDIDATE, Body, RuleBook
 from pipeline.core.rules.cel.build import OF_BOTH
 
@@ -14,9 +15,10 @@ ARBITRATION = ("propensity", "context_weight", "value", "lever")
 
 
 def ranking(
-    book: RuleBook, name: str, one: Body, types: Mapping[str, str], learners: Mapping[str, Learner]
+    book: RuleBook, name: str, one: Body, types: Mapping[str, str], learners: Mapping[str, Learner],
+    trained: Mapping[str, Trained | None],
 ) -> Ranking:
-    """One way of ordering candidates."""
+    """One way of ordering candidates. `trained`: None for one that is wrong, which is said already."""
     path = ("rankings", name)
     texts = {"score": one["formula"]} if "formula" in one else {
         term: one["arbitration"][term] for term in ARBITRATION if term in one.get("arbitration", {})}
@@ -26,9 +28,13 @@ def ranking(
         number = book.number(where, text)
         if number is not None:
             terms.append((term, number))
-    model, learner, rivals = None, "", []
-    if "learner" in one:
-        if book.problems.known((*path, "model"), one["learner"], learners, "model"):
+    model, learner = None, ""
+    rivals: list[Learner | Trained] = []
+    ready = trained.get(one.get("learner", ""))
+    if one.get("learner") in trained:
+        rivals = [] if ready is None else [ready]
+    elif "learner" in one:
+        if book.problems.known((*path, "model"), one["learner"], [*learners, *trained], "model"):
             learner = one["learner"]
             rivals = [learners[name] for name in (learner, learners[learner].challenger) if name in learners]
             if one.get("lottery") or one.get("ties", "id") == "draw":
@@ -46,7 +52,7 @@ def ranking(
     reads = frozenset().union(*(rival.reads for rival in rivals))
     book.reads.update(reads)
     return Ranking(name, tuple(terms), model, one.get("lottery", False), one.get("ties", "id") == "draw", mixed,
-                   learner, reads, max((rival.operations for rival in rivals), default=0.0))
+                   learner, reads, max((rival.operations for rival in rivals), default=0.0), ready)
 
 
 def placement(

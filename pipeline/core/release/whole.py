@@ -14,6 +14,7 @@ from pipeline.core.model.definitions import Attribute, Placement, Policy, Rankin
 from pipeline.core.model.features import Feature
 from pipeline.core.model.journeys import FACTS, paths
 from pipeline.core.model.problems import DefinitionError, Path, Problem, Problems
+from pipeline.core.models.trained import OpenSession
 from pipeline.core.release import (
     consents,
     features,
@@ -25,6 +26,7 @@ from pipeline.core.release import (
     outcomes,
     subjects,
     thresholds,
+    trained,
     trials,
     work,
 )
@@ -38,11 +40,17 @@ _STORED: Final = ("profile", "features", "journey")
 _SIGNAL_TYPES: Final = {"count": "int", "sequence": "bool", "last": "timestamp"}
 
 
-def compile_release(body: str, release: str, since: Mapping[str, int] = MappingProxyType({})) -> Policy:
-    """The compiled policy. `since`: when each behaviour key began to be counted (epoch ms); one that is missing always
-    was. Raises DefinitionError with every problem."""
+def compile_release(
+    body: str, release: str, since: Mapping[str, int] = MappingProxyType({}), open_session: OpenSession | None = None
+) -> Policy:
+    """The compiled policy. Raises DefinitionError with every problem.
+
+    :param since: when each behaviour key began to be counted (epoch ms); one that is missing always was.
+    :param open_session: what runs models that were trained elsewhere. None: their files are not opened, and the policy
+        is good for checking, not for deciding by such a model.
+    """
     try:
-        policy = _compiled(json.loads(body), release, since)
+        policy = _compiled(json.loads(body), release, since, open_session)
         return replace(policy, digest=policy_digest(body, since))
     except DefinitionError:
         raise
@@ -51,7 +59,9 @@ def compile_release(body: str, release: str, since: Mapping[str, int] = MappingP
         raise DefinitionError([problem]) from error
 
 
-def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
+def _compiled(
+    data: Body, release: str, since: Mapping[str, int], open_session: OpenSession | None
+) -> Policy:
     problems = Problems()
     types, unusable = _declared_types(data, problems)
     events = features.event_types(data, problems)
@@ -72,8 +82,10 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
     ways = journeys.compiled(book, data)
     subject_reads = frozenset(book.reads)
     by_time = features.with_parts(subject_reads, counted)
-    models = learners.learners(problems, data.get("models", {}), types, data.get("outcomes", {}))
-    rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types, models)
+    learning, from_files = trained.from_files(data.get("models", {}))
+    models = learners.learners(problems, learning, types, data.get("outcomes", {}))
+    ready = trained.trained(problems, from_files, types, book.shows, open_session)
+    rankings: dict[str, Ranking] = {name: offers.ranking(book, name, one, types, models, ready)
                                     for name, one in data.get("rankings", {}).items()}
     placements: dict[str, Placement] = {name: offers.placement(book, name, one, rankings, types, data)
                                         for name, one in data["placements"].items()}
@@ -109,7 +121,7 @@ def _compiled(data: Body, release: str, since: Mapping[str, int]) -> Policy:
         loaded_features=tuple(one for one in every if one.fresh_for_ms),
         features_by_id={one.id: one for one in every}, windowed_features=by_time, sensitive=sensitive,
         item_features=tuple(one for one in counted if one.per != "subject" and one.path in book.reads),
-        models=models,
+        models=models, trained={name: one for name, one in ready.items() if one is not None},
         account_segments=any(name.startswith(("account.", "membership.")) for name in subject_reads),
     )
     _check_names(data, policy, problems)
