@@ -14,6 +14,7 @@ from topics.catalog import (
     CATALOG_ITEMS,
     DAY_MS,
     DECISION_REQUESTS,
+    FEATURE_LOADS,
     FEEDBACK_EVENTS,
     HOUR_MS,
     IDENTITY_EVENTS,
@@ -87,6 +88,7 @@ Fields with a default may be left out of the record. Call `producer.flush()` bef
 WRITERS: Final = {
     IDENTITY_EVENTS.name: "your systems; the bridge for `POST /v1/events` (identify, alias)",
     FEEDBACK_EVENTS.name: "your systems; the bridge for `POST /v1/events` (track, page)",
+    FEATURE_LOADS.name: "`nextbest features load`",
     DECISION_REQUESTS.name: "the bridge for `POST /personalization/decide`; your systems",
     CATALOG_ITEMS.name: "`nextbest policy publish`; catalog adapters",
     POLICY_RELEASES.name: "`nextbest policy publish`",

@@ -11,16 +11,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from feature_batch import arriving, versions
+from feature_batch import arriving, loading, sending, versions
 from feature_batch.errors import FeatureBatchError
 from feature_batch.preparing import Arrival
+from feature_batch.progress import LoadProgress
 from log_store import read
-from pipeline.adapters import profile_reader
+from pipeline.adapters import kafka, profile_reader
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, settings_for
 from pipeline.cli.dead_letter_text import parse_since
 from pipeline.cli.identity import Tenant, Who, subject_key
-from pipeline.cli.importing import followed
+from pipeline.cli.importing import applied, followed
 from pipeline.core.decide.live import Live
 from pipeline.core.features.shown import shown
 from pipeline.core.keys import beside, tenant_of
@@ -32,14 +33,14 @@ from pipeline.settings import Settings
 from replay_log.errors import MappingError, ReplayError
 from replay_log.mapping_file import load_mapping
 from replay_log.reading import Log
-from topics.catalog import CATALOG_ITEMS, POLICY_RELEASES
+from topics.catalog import CATALOG_ITEMS, FEATURE_LOADS, POLICY_RELEASES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
 def features() -> None:
-    """Features: what somebody's say now; computed from logs."""
+    """Features: what somebody's say now; computed from logs; loaded."""
 
 
 @app.command()
@@ -109,6 +110,46 @@ def compute(
     if manifest.incomplete:
         began = "is empty" if manifest.log_from_ms is None else f"begins at {moment(manifest.log_from_ms).isoformat()}"
         out.print(f"The log {began}, later than these windows: {', '.join(manifest.incomplete)}", highlight=False)
+
+
+@app.command("load")
+def load_version(
+    folder: Annotated[Path, typer.Argument(help="The folder of a version, as `features compute` made it.")],
+    policy: Annotated[Path | None, typer.Option("--policy", help=(
+        "A policy folder that is to go live; default: the live one."))] = None,
+    incomplete: Annotated[bool, typer.Option("--incomplete", help=(
+        "Also features that look back further than the log reached."))] = False,
+    again: Annotated[bool, typer.Option("--again", help="From the beginning, whatever was loaded before.")] = False,
+    bootstrap: Bootstrap = None, as_json_: AsJson = False,
+) -> None:
+    """Load a version of values into the live profiles, beside the traffic; goes on where it ended before."""
+    settings = settings_for(bootstrap)
+    tenant = versions.read_manifest(folder).tenant
+    with answering(settings):
+        load = loading.opened(folder, _definitions(settings, tenant, policy), SystemClock().now_ms(), incomplete)
+        topic_id = kafka.topic_ids(settings, [FEATURE_LOADS.name]).get(FEATURE_LOADS.name)
+        if topic_id is None:
+            raise fail(f"The cluster at {settings.bootstrap} lacks {FEATURE_LOADS.name}: run `nextbest topics apply`.")
+        begun = sending.Checkpoint(load.id, topic_id) if again else sending.checkpoint_of(load, topic_id)
+        with LoadProgress(err, SystemClock(), load.profiles, begun.sent) as progress:
+            try:
+                done, ends = sending.send(load, begun, kafka.producer(settings, "features"), progress.sent)
+            except OSError as error:
+                raise fail(f"{error.filename or folder}: {error.strerror or error}") from error
+        are_applied = applied(settings, ends)
+    if as_json_:
+        typer.echo(json.dumps({
+            "version": load.manifest.version, "features": [one.id for one in load.features], "left_out": load.left_out,
+            "profiles": load.profiles, "sent": done.sent - begun.sent, "sent_before": begun.sent,
+            "applied": are_applied}, indent=2))
+        return
+    before = f", {begun.sent:,} of them before" if begun.sent else ""
+    out.print(f"{load.manifest.version}: {len(load.features)} features of {done.sent:,} profiles{before}",
+              highlight=False)
+    for name, why in load.left_out.items():
+        out.print(f"Not loaded: {name}: {why}", highlight=False, markup=False)
+    if not are_applied:
+        out.print("The broker has everything; the workers apply it in what is left of their time.", highlight=False)
 
 
 def _definitions(settings: Settings, tenant: str, policy: Path | None) -> Live:

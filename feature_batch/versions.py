@@ -22,7 +22,8 @@ from pipeline.core.decide.live import Live
 from pipeline.core.hashing import digest
 
 MANIFEST: Final = "manifest.json"
-_ARROW: Final[dict[str, pa.DataType]] = {
+#: The type of a column of values, by the type that rules see.
+ARROW: Final[dict[str, pa.DataType]] = {
     "int": pa.int64(), "double": pa.float64(), "string": pa.string(), "bool": pa.bool_(),
     "list(string)": pa.list_(pa.string()), "duration": pa.duration("ms"), "timestamp": pa.timestamp("ms", tz="UTC"),
 }
@@ -124,7 +125,7 @@ class _Seen:
 
 
 def _write_values(folder: Path, parts: Iterable[dict[str, pa.Table]], live: Live) -> None:
-    schemas = {one.id: pa.schema([("profile", pa.string()), ("key", pa.string()), ("value", _ARROW[one.type])])
+    schemas = {one.id: pa.schema([("profile", pa.string()), ("key", pa.string()), ("value", ARROW[one.type])])
                for one in declared(live)}
     writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", schema, compression="zstd")
                for name, schema in schemas.items()}

@@ -178,6 +178,8 @@ class Work(Enum):
     INTERNAL = "internal"
     EVENTS = "events"
     REQUESTS = "requests"
+    #: Values that were computed in batch: what is left of the time.
+    LOADS = "loads"
 
 
 Handler = Callable[[Any, Any, Context], Outcome]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from pipeline.agents import catalog, erasure, feedback, identity, inbox, models, policy, requests
+from pipeline.agents import catalog, erasure, feedback, identity, inbox, loads, models, policy, requests
 from pipeline.core.model.records import InboxRecord
 from pipeline.flow import Flow, Lane, Work
 from topics.catalog import (
@@ -15,6 +15,7 @@ from topics.catalog import (
     DEAD_LETTERS,
     DECISION_REQUESTS,
     ERASURE_REQUESTS,
+    FEATURE_LOADS,
     FEEDBACK_EVENTS,
     IDENTITY_EVENTS,
     MODEL_UPDATES,
@@ -110,6 +111,17 @@ FLOWS: tuple[Flow, ...] = (
         doc="Rewards into the statistics of a model, once each; its numbered snapshots.",
     ),
     Flow(
+        "loads",
+        reads=FEATURE_LOADS,
+        writes=_writes("loads"),
+        table=PROFILES_BY_ID,
+        handle=loads.handle,
+        lane=Lane.BATCH,
+        key=attrgetter("subject"),
+        work=Work.LOADS,
+        doc="Values of features that were computed in batch into the profile.",
+    ),
+    Flow(
         "catalog",
         reads=CATALOG_ITEMS,
         writes=_writes("catalog"),
@@ -134,6 +146,7 @@ FLOWS: tuple[Flow, ...] = (
 #: which nobody waits for.
 WORK: dict[Work, tuple[float, bool]] = {
     Work.INTERNAL: (8.0, False), Work.EVENTS: (2.0, True), Work.REQUESTS: (8.0, False),
+    Work.LOADS: (0.5, True),
 }
 
 #: The flows that share the profile table, in the order of application.

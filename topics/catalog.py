@@ -150,6 +150,18 @@ FEEDBACK_EVENTS: Final = Topic(
     logged_as="feedback_events",
     doc="What somebody did: feedback on an item, such as a view or a click, and any other behaviour.",
 )
+FEATURE_LOADS: Final = Topic(
+    "features.loads",
+    "subject key",
+    "identity_event",
+    SUBJECT_PARTITIONS,
+    log_append_time=True,
+    value_bytes_max=RECORD_LIMIT_BYTES,
+    broker_bytes_max=INPUT_BYTES_MAX,
+    awaited=False,
+    doc="Values of features that were computed in batch, each as a trait features.<name> (kind load); at_ms is the "
+        "moment that they are of.",
+)
 #: What the keys of readiness probes begin with on `decision.requests`: no tenant's name begins like that.
 READINESS_PROBE: Final = "@readiness/"
 
@@ -172,7 +184,7 @@ PROFILE_INBOX: Final = Topic(
     SUBJECT_PARTITIONS,
     log_append_time=True,
     value_bytes_max=PROFILE_BYTES_MAX + RECORD_LIMIT_BYTES,
-    written_by=("inbox", "erasure", "identity", "feedback", "requests"),
+    written_by=("inbox", "erasure", "identity", "feedback", "requests", "loads"),
     doc="Internal: records of an aliased id, and merged state, on their way to the profile's own partition.",
 )
 DECISION_REPLIES: Final = Topic(
@@ -218,7 +230,7 @@ SEGMENT_CHANGES: Final = Topic(
     SUBJECT_PARTITIONS,
     awaited=False,
     encrypted=True,
-    written_by=("inbox", "identity", "feedback", "requests"),
+    written_by=("inbox", "identity", "feedback", "requests", "loads"),
     logged_as="segments",
     doc="A profile entered or left a segment.",
 )
@@ -232,7 +244,7 @@ JOURNEY_CHANGES: Final = Topic(
     segment_ms=DAY_MS,
     awaited=False,
     encrypted=True,
-    written_by=("inbox", "identity", "feedback", "requests"),
+    written_by=("inbox", "identity", "feedback", "requests", "loads"),
     logged_as="journeys",
     doc="A profile entered, went on in, or left a journey.",
 )
@@ -344,6 +356,7 @@ ERASURE_RECEIPTS: Final = Topic(
 TOPICS: Final[tuple[Topic, ...]] = (
     IDENTITY_EVENTS,
     FEEDBACK_EVENTS,
+    FEATURE_LOADS,
     DECISION_REQUESTS,
     PROFILE_INBOX,
     DECISION_REPLIES,

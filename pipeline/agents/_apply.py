@@ -80,6 +80,8 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Person | None, 
     if erasure.refused(profile, event.at_ms):
         return Drop(Reason.ERASED, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
+    if event.kind is IdentityKind.LOAD and (live is None or not exposing.tracked(profile, live.policy, "", ctx.now_ms)):
+        return Drop(Reason.NO_CONSENT)
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
     wanted: tuple[Identifier, ...] = ()
     left_out: tuple[tuple[Identifier, str], ...] = ()

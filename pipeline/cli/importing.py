@@ -99,12 +99,12 @@ def send(settings: Settings, records: list[Outbound], what: str) -> None:
     if failed or left:
         stop(f"{len(failed) + left} of {len(records)} {what} were not taken by {settings.bootstrap} "
              f"({failed[0] if failed else 'no answer'}): import the file again, what was taken does not change by it")
-    if not _applied(settings, ends):
+    if not applied(settings, ends):
         err.print(f"the broker has all {what}, the workers have not applied them yet: are they running?", markup=False)
 
 
-def _applied(settings: Settings, ends: Mapping[tuple[str, int], int]) -> bool:
-    """Whether the workers have committed up to these offsets, after a while at most."""
+def applied(settings: Settings, ends: Mapping[tuple[str, int], int]) -> bool:
+    """Whether the workers have committed up to these offsets (by topic and partition). Waits a while at most."""
     if not ends:
         return True
     consumer = kafka.consumer(settings, settings.app_id, "import")

@@ -46,7 +46,7 @@ COMMANDS: Final = {
     "dead-letters": Entry(".dead_letters:app", "Records that could not be used: list, show and replay them."),
     "identity": Entry(".identity:app", "Identities: show a profile's links, try events before they join, undo merges."),
     "journeys": Entry(".journeys:app", "Journeys: what came of one, stage by stage; where somebody is."),
-    "features": Entry("feature_batch.command:app", "Features: what somebody's say now; computed from logs."),
+    "features": Entry("feature_batch.command:app", "Features: what somebody's say now; computed from logs; loaded."),
     "audit": Entry(".audit:app", "Audits: decide recorded decisions again."),
     "privacy": Entry(".privacy:app", "Forget somebody, tell what is known, look whether it is gone."),
     "replay-log": Entry("replay_log.command:replay_log", "Replay a log of impressions and clicks."),

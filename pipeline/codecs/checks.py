@@ -121,8 +121,8 @@ def _scalars(name: str, scalars: dict[str, Scalar], count_max: int, chars_max: i
 def check_identity(event: IdentityEvent) -> str | None:
     if not event.event_id:
         return "event_id is empty: send an id of your own, so that a repeat is applied once"
-    return (_alias(event) or _identifiers(event) or _consent(event) or _subject(event.subject) or _names(event)
-            or _time(event.at_ms) or _membership(event) or _partition(event.reply_partition)
+    return (_alias(event) or _load(event) or _identifiers(event) or _consent(event) or _subject(event.subject)
+            or _names(event) or _time(event.at_ms) or _membership(event) or _partition(event.reply_partition)
             or _earlier(event.subject, event.earlier)
             or _earlier(event.alias_of or "", event.alias_earlier, "alias_earlier")
             or _scalars("traits", event.traits, TRAITS_PER_EVENT_MAX, TEXT_CHARS_MAX))
@@ -135,6 +135,16 @@ def _alias(event: IdentityEvent) -> str | None:
         return "alias_of is missing: an alias names the profile id that subject belongs to from now on"
     if _subject(event.alias_of) is not None:
         return f"alias_of is {event.alias_of[:NAME_CHARS_MAX]!r}: send tenant/hash"
+    return None
+
+
+def _load(event: IdentityEvent) -> str | None:
+    if event.kind is not IdentityKind.LOAD:
+        return None
+    if not event.traits or not all(name.startswith("features.") for name in event.traits):
+        return "traits is empty or has a name that is no feature's: a load names each value features.<name>"
+    if event.consent or event.identifiers or event.membership or event.reply_partition is not None:
+        return "a load says nothing but values of features: send consent, identifiers and membership to identity.events"
     return None
 
 

@@ -94,7 +94,8 @@ def test_personal_fields_are_encrypted_or_gone_within_days() -> None:
     # Proof of what was erased outlives it: hashes of identifiers, nothing else.
     open_ = {name for name, topic in kept.items() if not topic.encrypted} - {"erasure.requests", "erasure.receipts"}
     assert open_ == {
-        "identity.events", "feedback.events", "decision.requests", "profile.inbox", "decision.replies",
+        "identity.events", "feedback.events", "features.loads", "decision.requests", "profile.inbox",
+        "decision.replies",
     }
     for name in open_:
         assert not kept[name].compacted and kept[name].retention_ms <= 7 * DAY_MS, name

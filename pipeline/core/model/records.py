@@ -36,6 +36,8 @@ class IdentityKind(StrEnum):
     LOGOUT = "logout"
     #: What an identifier gave up comes back to it.
     UNMERGE = "unmerge"
+    #: Values of features that were computed in batch: of nobody who is erased or does not allow to be tracked.
+    LOAD = "load"
 
 
 class FeedbackKind(StrEnum):
