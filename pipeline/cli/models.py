@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settin
 from pipeline.cli.identity import Tenant
 from pipeline.cli.importing import followed
 from pipeline.core.decide.live import Live
+from pipeline.core.model.outcome_record import Outcome
+from pipeline.core.models.health import EXPLORED_BELOW, Readings
 from pipeline.core.models.learner import Learner
 from pipeline.core.models.told import by_item, by_snapshot
 from topics.catalog import CATALOG_ITEMS, MODEL_SNAPSHOTS, POLICY_RELEASES
@@ -24,7 +27,7 @@ def show(
     tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: AsJson = False,
 ) -> None:
     """Show the models of the live release: the snapshot that decides, and showings and mean reward by item; of one
-    model also what was earned under each snapshot."""
+    model also what was earned under each snapshot, how much it explores and how far its inputs drifted."""
     settings = settings_for(bootstrap)
     name = tenant or settings.tenant
     with answering(settings):
@@ -37,9 +40,7 @@ def show(
     told = [_told(live, declared[one]) for one in sorted(declared) if model in (None, one)]
     if model is not None:
         with answering(settings):
-            earned = by_snapshot(declared[model], model_outcomes.finals(settings, name))
-        told[0]["snapshots"] = [{"snapshot": one.snapshot, "showings": one.showings, "mean_reward": one.mean,
-                                 "standard_error": one.error, "mean_propensity": one.propensity} for one in earned]
+            told[0] |= _earned(declared[model], model_outcomes.finals(settings, name))
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
@@ -57,6 +58,25 @@ def _told(live: Live, one: Learner) -> dict[str, Any]:
         "challenger": {"model": one.challenger, "share": one.challenger_share} if one.challenger else None,
         "items": [{"item": each.item_id, "showings": each.showings, "mean_reward": each.mean} for each in items],
     }
+
+
+def _earned(one: Learner, outcomes: Iterable[Outcome]) -> dict[str, Any]:
+    """What came of its choices, in one pass over them."""
+    readings = Readings(one)
+
+    def read() -> Iterator[Outcome]:
+        for each in outcomes:
+            readings.add(each)
+            yield each
+
+    snapshots = [{"snapshot": each.snapshot, "showings": each.showings, "mean_reward": each.mean,
+                  "standard_error": each.error, "mean_propensity": each.propensity}
+                 for each in by_snapshot(one, read())]
+    health = readings.health()
+    return {"snapshots": snapshots, "health": {
+        "showings": health.showings, "explored": health.explored,
+        "drift": [{"input": each.name, "first": each.first, "last": each.last, "psi": each.psi}
+                  for each in health.drifts]}}
 
 
 def _print(told: list[dict[str, Any]], items: bool) -> None:
@@ -77,6 +97,18 @@ def _print(told: list[dict[str, Any]], items: bool) -> None:
             earned.add_row(_snapshot(each["snapshot"]), f"{each['showings']:,}", f"{each['mean_reward']:.4g}",
                            f"{each['standard_error']:.2g}", f"{each['mean_propensity']:.3f}")
         out.print(earned)
+        _print_health(told[0]["health"])
+
+
+def _print_health(health: dict[str, Any]) -> None:
+    explored = health["explored"]
+    out.print(f"Explored (propensity below {EXPLORED_BELOW}): "
+              f"{'nothing closed yet' if explored is None else f'{explored:.1%}'}")
+    drift = Table("Input", "First window", "Last window", "Drift (PSI)")
+    for each in health["drift"]:
+        drift.add_row(each["input"], f"{each['first']:,}", f"{each['last']:,}",
+                      "too few" if each["psi"] is None else f"{each['psi']:.3f}")
+    out.print(drift)
 
 
 def _snapshot(number: int | None) -> str:

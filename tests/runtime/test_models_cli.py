@@ -86,6 +86,14 @@ def test_of_one_model_it_is_shown_what_was_earned_under_each_snapshot(cluster: N
     assert "Closed showings" in run("hero").stdout
 
 
+def test_of_one_model_it_is_shown_how_much_it_explores_and_how_far_its_inputs_drifted(cluster: None) -> None:
+    [hero] = json.loads(run("hero", "--json").stdout)
+    assert hero["health"] == {"showings": 3, "explored": pytest.approx(1 / 3), "drift": [
+        {"input": "propensity", "first": 1, "last": 1, "psi": None}]}
+    printed = run("hero").stdout
+    assert "Explored (propensity below 0.5): 33.3%" in printed and "too few" in printed
+
+
 def test_all_models_are_shown_with_what_becomes_of_them(cluster: None) -> None:
     found = {one["model"]: one for one in json.loads(run("--json").stdout)}
     assert (found["next"]["snapshot"], found["next"]["frozen"], found["next"]["items"]) == (0, True, [])
