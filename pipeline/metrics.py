@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from pipeline.core.models.health import Earned, earned, fallen_from
+
+log = logging.getLogger(__name__)
+
+#: Models that a worker keeps figures of; past it the one that was heard of longest ago is forgotten.
+MODELS_MAX: Final = 1_024
 
 
 class WorkerMetrics:
@@ -55,6 +65,7 @@ class WorkerMetrics:
             ["matched_by", "reason"],
             registry=self.registry,
         )
+        self.models = ModelMetrics(self.registry)
         self._children: dict[tuple[str, str, str], Counter] = {}
 
     def alarm(self, flow: str, on: bool) -> None:
@@ -72,3 +83,85 @@ class WorkerMetrics:
     def outcome(self, matched_by: str, reason: str) -> None:
         """One record of the topic `outcomes`."""
         self._outcomes.labels(matched_by, reason).inc()
+
+    def learnt(self, tenant: str, model: str, snapshot: int, observations: int) -> None:
+        """A model's writer counted an update, or cut a snapshot."""
+        self.models.learnt(tenant, model, snapshot, observations)
+
+    def earned(
+        self, tenant: str, model: str, outcome: str, snapshot: int, reward: float, decided_ms: int
+    ) -> None:
+        """The window of one showing that the model chose was closed."""
+        self.models.earned(tenant, model, outcome, snapshot, reward, decided_ms)
+
+
+class ModelMetrics:
+    """Figures of models: of their writers, and of what their snapshots earned with this worker's subjects."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        by_model, by_outcome = ["tenant", "model"], ["tenant", "model", "outcome"]
+        self._of_writer = (
+            Gauge("nextbest_model_snapshot", "Number of the newest snapshot, by the model's writer.", by_model,
+                  registry=registry),
+            Gauge("nextbest_model_observations", "Showings that the model's writer counted so far.", by_model,
+                  registry=registry),
+            Gauge("nextbest_model_update_timestamp_seconds",
+                  "When the model's writer last counted an update or cut a snapshot.", by_model, registry=registry),
+        )
+        self._of_rewards = (
+            Gauge("nextbest_model_deciding_snapshot", "The snapshot that chose the closed showing decided last.",
+                  by_outcome, registry=registry),
+            Gauge("nextbest_model_closed_showings", "Closed showings of this worker's subjects under that snapshot.",
+                  by_outcome, registry=registry),
+            Gauge("nextbest_model_mean_reward", "Their mean reward, in the outcome's unit.", by_outcome,
+                  registry=registry),
+            Gauge("nextbest_model_reward_alarm",
+                  "1 while it is below an earlier snapshot's by more than three standard errors.", by_outcome,
+                  registry=registry),
+        )
+        self._written: dict[tuple[str, ...], None] = {}
+        self._earned: dict[tuple[str, ...], list[Earned]] = {}
+        #: The snapshots that were warned of.
+        self._warned: dict[tuple[str, ...], int] = {}
+
+    def learnt(self, tenant: str, model: str, snapshot: int, observations: int) -> None:
+        """A model's writer counted an update, or cut a snapshot."""
+        name = (tenant, model)
+        self._written.pop(name, None)
+        self._written[name] = None
+        number, count, at = self._of_writer
+        number.labels(*name).set(snapshot)
+        count.labels(*name).set(observations)
+        at.labels(*name).set_to_current_time()
+        if len(self._written) > MODELS_MAX:
+            oldest = next(iter(self._written))
+            del self._written[oldest]
+            _forget(self._of_writer, oldest)
+
+    def earned(
+        self, tenant: str, model: str, outcome: str, snapshot: int, reward: float, decided_ms: int
+    ) -> None:
+        """The window of one showing that the model chose was closed. Warns once of each snapshot that fell."""
+        name = (tenant, model, outcome)
+        known = self._earned[name] = earned(self._earned.pop(name, ()), snapshot, reward, decided_ms)
+        now, before = known[0], fallen_from(known)
+        figures = (now.snapshot, now.showings, now.mean, before is not None)
+        for gauge, figure in zip(self._of_rewards, figures, strict=True):
+            gauge.labels(*name).set(figure)
+        if before is not None and self._warned.get(name) != now.snapshot:
+            self._warned[name] = now.snapshot
+            log.warning(
+                "model %s of %s earns less of %s: %.4g a showing under snapshot %d (%d closed showings here), %.4g "
+                "under snapshot %d (%d); see `nextbest models show %s`, and `pin` in docs/models.md", model, tenant,
+                outcome, now.mean, now.snapshot, now.showings, before.mean, before.snapshot, before.showings, model,
+            )
+        if len(self._earned) > MODELS_MAX:
+            oldest = next(iter(self._earned))
+            del self._earned[oldest]
+            self._warned.pop(oldest, None)
+            _forget(self._of_rewards, oldest)
+
+
+def _forget(gauges: tuple[Gauge, ...], name: tuple[str, ...]) -> None:
+    for gauge in gauges:
+        gauge.remove(*name)

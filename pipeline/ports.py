@@ -75,3 +75,11 @@ class Metrics(Protocol):
 
     def outcome(self, matched_by: str, reason: str) -> None:
         """One record of the topic `outcomes`: by what it was matched (none; final: a window's total), or why not."""
+
+    def learnt(self, tenant: str, model: str, snapshot: int, observations: int) -> None:
+        """A model's writer counted an update, or cut a snapshot: its newest one's number, and showings so far."""
+
+    def earned(
+        self, tenant: str, model: str, outcome: str, snapshot: int, reward: float, decided_ms: int
+    ) -> None:
+        """The window of one showing that the model chose was closed: what it brought, and when it was decided."""

@@ -9,9 +9,11 @@ from typing import Any
 from pipeline.codecs import avro
 from pipeline.codecs.encryption import Cipher
 from pipeline.core.decide.live import Live
+from pipeline.core.keys import model_of, tenant_of
 from pipeline.core.model.records import ModelUpdate
 from pipeline.core.model.records import Outcome as OutcomeRecord
 from pipeline.core.models.updates import joined
+from pipeline.core.subject import ModelState
 from pipeline.flow import EVERYTHING_KNOWN, Accept, DeadLetter, Drop, Emit, Fate, Flow, Forward, Outcome, Reason, Record
 from pipeline.ports import Metrics, Outbound
 from pipeline.runtime import faults
@@ -101,13 +103,23 @@ def settle(
             outputs = tuple([outbound(emit, cipher, record.partition) for emit in _identified(emits, source, record)])
             for emit in emits:
                 if isinstance(emit.value, OutcomeRecord):
-                    metrics.outcome("final" if emit.value.final else emit.value.matched_by, emit.value.reason)
+                    _count(emit.value, metrics)
+            if isinstance(outcome, Accept) and isinstance(outcome.state, ModelState):
+                key, state = outcome.state.profile_id, outcome.state
+                metrics.learnt(tenant_of(key), model_of(key), state.number, state.learnt)
         case Forward(reason=reason, emit=emit):
             fate, outputs = Fate.REDIRECT, (outbound(emit),)
         case DeadLetter(reason=reason, detail=detail):
             fate, outputs = Fate.DEAD_LETTER, (dead_letter(flow, record, reason, detail, worker, cipher),)
     metrics.record(flow.name, fate, reason)
     return outputs
+
+
+def _count(one: OutcomeRecord, metrics: Metrics) -> None:
+    metrics.outcome("final" if one.final else one.matched_by, one.reason)
+    if one.final and one.model:
+        decided_ms = one.at_ms if one.decided_ms is None else one.decided_ms
+        metrics.earned(tenant_of(one.profile_id), one.model, one.outcome, one.snapshot, one.reward, decided_ms)
 
 
 def _identified(emits: tuple[Emit, ...], source: str, record: Record) -> Iterable[Emit]:

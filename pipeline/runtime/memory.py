@@ -125,10 +125,14 @@ class ManualClock:
 
 @dataclass(slots=True)
 class CountingMetrics:
-    """The Metrics port as dictionaries of counts: by (flow, fate, reason), and of outcomes by (matched by, reason)."""
+    """The Metrics port as dictionaries of counts: by (flow, fate, reason), and of outcomes by (matched by, reason); and
+    of models, by (tenant, model), the newest snapshot and showings, and (outcome, snapshot, reward) of closed showings.
+    """
 
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     outcomes: dict[tuple[str, str], int] = field(default_factory=dict)
+    models: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    rewards: dict[tuple[str, str], list[tuple[str, int, float]]] = field(default_factory=dict)
 
     def record(self, flow: str, fate: str, reason: str) -> None:
         """One record met its fate."""
@@ -138,6 +142,16 @@ class CountingMetrics:
     def outcome(self, matched_by: str, reason: str) -> None:
         """One record of the topic `outcomes`."""
         self.outcomes[matched_by, reason] = self.outcomes.get((matched_by, reason), 0) + 1
+
+    def learnt(self, tenant: str, model: str, snapshot: int, observations: int) -> None:
+        """A model's writer counted an update, or cut a snapshot."""
+        self.models[tenant, model] = (snapshot, observations)
+
+    def earned(
+        self, tenant: str, model: str, outcome: str, snapshot: int, reward: float, decided_ms: int
+    ) -> None:
+        """The window of one showing that the model chose was closed."""
+        self.rewards.setdefault((tenant, model), []).append((outcome, snapshot, reward))
 
 
 class MemoryPipeline:

@@ -213,3 +213,13 @@ def test_a_crash_between_any_two_effects_learns_every_showing_once(pipeline: Mem
         _story(pipeline, decisions)
     assert sum(count for count, _ in finals(pipeline).values()) == 5.0
     assert learnt(pipeline) == finals(pipeline)
+
+
+def test_figures_of_a_model_are_those_of_its_writer_and_of_closed_windows(pipeline: MemoryPipeline) -> None:
+    buy(pipeline, "e1", ask(pipeline, "r1"), 40.0)
+    ask(pipeline, "r2")
+    settle(pipeline)
+    state = pipeline.state(KEY)
+    assert pipeline.metrics.models == {("shop", "hero"): (state.number, 2)} and state.number > 0
+    assert sorted(pipeline.metrics.rewards["shop", "hero"]) == [
+        ("click", 0, 0.0), ("click", 0, 0.0), ("purchase", 0, 0.0), ("purchase", 0, 40.0)]

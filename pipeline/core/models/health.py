@@ -190,6 +190,4 @@ def fallen_from(known: Sequence[Earned]) -> Earned | None:
     before = next((one for one in known[1:] if one.showings >= SHOWINGS_MIN), None)
     if before is None:
         return None
-    # Rewards that are all the same have no error, and means that differ by rounding.
-    rounding = 1e-9 * max(abs(now.mean), abs(before.mean))
-    return before if before.mean - now.mean > max(ERRORS_MAX * math.hypot(now.error, before.error), rounding) else None
+    return before if before.mean - now.mean > ERRORS_MAX * math.hypot(now.error, before.error) else None

@@ -57,6 +57,10 @@ def test_windows_hold_no_more_than_their_bound(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(health, "WINDOW_MAX", 3)
     orders, _ = read([final(at_ms) for at_ms in range(10)]).drifts
     assert (orders.first, orders.last) == (3, 3)
+    window = health._Window()
+    for at_ms in (5, 1, 4, 2, 3):
+        window.add(at_ms, at_ms, str(at_ms), 1.0)
+    assert [context for context, _ in window.lowest(9)] == ["1", "2", "3"]
 
 
 def test_what_cannot_be_read_as_a_number_is_not_counted() -> None:
@@ -126,7 +130,7 @@ def test_too_few_showings_of_either_snapshot_raise_none() -> None:
     assert fallen_from(told((1, [0.0] * 500))) is None and fallen_from([]) is None
 
 
-def test_rewards_that_are_all_the_same_differ_by_more_than_rounding_or_not_at_all() -> None:
+def test_rewards_that_are_all_the_same_fall_where_they_are_less() -> None:
     assert fallen_from(told((1, [0.1] * 600), (2, [0.1] * 700))) is None
     assert fallen_from(told((1, [0.2] * 600), (2, [0.1] * 700))) is not None
 
@@ -135,6 +139,7 @@ def test_what_closes_late_counts_where_it_was_decided() -> None:
     known = told((1, clicks(250)), (2, [0.0] * 500))
     known = earned(known, 1, 1.0, 0)
     assert [(one.snapshot, one.showings) for one in known] == [(2, 500), (1, 501)]
+    assert [one.snapshot for one in earned(known, 2, 1.0, -1)] == [2, 1]
 
 
 def test_an_earlier_snapshot_that_decides_again_is_the_present_one() -> None:
