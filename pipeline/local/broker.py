@@ -179,7 +179,7 @@ class EmbeddedBroker:
 
     def _write_properties(self, name: str, data: str) -> str:
         """Write Kafka's settings; names are relative to the working directory, whose path may hold any character."""
-        lines = properties(self.port, ports.free_port(HOST), data)
+        lines = properties(self.port, ports.free_port(HOST, self.port), data)
         (self._home / name).write_text("".join(f"{key}={value}\n" for key, value in lines.items()), "utf-8")
         return name
 

@@ -7,12 +7,13 @@ import socket
 from pipeline.runtime.errors import StartupError
 
 
-def free_port(host: str) -> int:
-    """A port nobody listens on just now."""
+def free_port(host: str, other_than: int = 0) -> int:
+    """A port nobody listens on just now, and another one than one that was found before and is not listened on yet."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
-        return port
+        # While this one is held the next is another.
+        return port if port != other_than else free_port(host, other_than)
 
 
 def check_free(host: str, port: int, option: str) -> None:

@@ -59,7 +59,8 @@ def container() -> Iterator[str]:
     """The same broker with the same settings, in a container of Apache's image."""
     from testcontainers.core.container import DockerContainer
 
-    port, controller_port = ports.free_port("127.0.0.1"), ports.free_port("127.0.0.1")
+    port = ports.free_port("127.0.0.1")
+    controller_port = ports.free_port("127.0.0.1", port)
     listeners = f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://127.0.0.1:{controller_port}"
     settings = properties(port, controller_port, "/tmp/kraft-combined-logs") | {
         "listeners": listeners,
