@@ -12,10 +12,19 @@ from pipeline.adapters.system_clock import SystemClock
 from pipeline.adapters.topic_admin import ensure_topics
 from pipeline.cli.main import app
 from pipeline.core.model.records import FeedbackEvent, FeedbackKind
+from pipeline.core.model.values import replaced
 from pipeline.settings import Settings
 from tests.support import shop
 from tests.support.stack import Client, WorkerProcess, ready, wait_until
-from topics.catalog import BY_NAME, FEEDBACK_EVENTS, IDENTITY_EVENTS, JOURNEY_CHANGES, SUBJECT_PARTITIONS
+from topics.catalog import (
+    BY_NAME,
+    DECISION_REPLIES,
+    FEEDBACK_EVENTS,
+    IDENTITY_EVENTS,
+    JOURNEY_CHANGES,
+    REPLY_PARTITIONS,
+    SUBJECT_PARTITIONS,
+)
 
 pytestmark = pytest.mark.broker
 
@@ -42,9 +51,14 @@ def test_events_become_a_funnel(bootstrap: str, tmp_path: Path, monkeypatch: pyt
     worker = WorkerProcess(bootstrap, tmp_path / "worker", APP_ID, tenant="journeys")
     ready([worker])
     at_ms = SystemClock().now_ms()
+    agreed = {subject: replaced(shop.consent(subject, 1), reply_partition=0) for subject in (ANN, BEN)}
+    for subject, said in agreed.items():
+        client.send(IDENTITY_EVENTS, subject, said)
+    client.flush()
+    # Topics are read side by side: what comes before the consent is not learnt.
+    wait_until(lambda: {said.event_id for said in agreed.values()} <= {
+        one.request_id for one in client.values(DECISION_REPLIES, [0] * REPLY_PARTITIONS)}, what="two confirmations")
     for subject, kinds in ((ANN, ("page", "click", "conversion")), (BEN, ("page",))):
-        client.send(IDENTITY_EVENTS, subject, shop.consent(subject, 1))
-        client.flush()
         for kind in kinds:
             item = None if kind == "page" else "tips"
             client.send(FEEDBACK_EVENTS, subject, FeedbackEvent(
