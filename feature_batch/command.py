@@ -16,18 +16,18 @@ from feature_batch.errors import FeatureBatchError
 from feature_batch.preparing import Arrival
 from feature_batch.progress import LoadProgress
 from log_store import read
-from pipeline.adapters import kafka, profile_reader
+from pipeline.adapters import kafka
 from pipeline.adapters.system_clock import SystemClock
 from pipeline.cli.cluster import AsJson, Bootstrap, answering, err, fail, out, settings_for
 from pipeline.cli.dead_letter_text import parse_since
-from pipeline.cli.identity import Tenant, Who, subject_key
+from pipeline.cli.identity import Tenant, Who, located
 from pipeline.cli.importing import applied, followed
 from pipeline.core.decide.live import Live
 from pipeline.core.features.shown import shown
-from pipeline.core.keys import beside, tenant_of
+from pipeline.core.keys import tenant_of
 from pipeline.core.model.moments import moment
-from pipeline.core.rules.rule import as_json
-from pipeline.core.subject import Person, leads_to
+from pipeline.core.rules.rule import as_json, as_plain
+from pipeline.core.subject import Person
 from pipeline.policy.load import PolicyError, load
 from pipeline.settings import Settings
 from replay_log.errors import MappingError, ReplayError
@@ -48,23 +48,17 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json_:
     """Show what somebody's features say now, read off the table; sensitive values stay hidden."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, known = subject_key(settings, who, tenant)
+        key, chain, found = located(settings, who, tenant)
         live = followed(settings, (POLICY_RELEASES, CATALOG_ITEMS)).live(tenant_of(key))
-        keys = [key, *(beside(key, name) for name in known.earlier)]
-        found = profile_reader.read(settings, keys)
     if live is None:
         raise fail(f"No policy is live for {tenant_of(key)}: publish one with `nextbest policy publish FOLDER`.")
-    at = next((name for name in keys if name in found), key)
-    seen = {at}
-    while (to := leads_to(found.get(at))) is not None and to not in seen:
-        at = to
-        seen.add(at)
+    at = chain[-1]
     profile = found.get(at)
     if not isinstance(profile, Person):
         raise fail(f"Nothing is counted under {key}: no event of theirs was applied yet, or they were erased.")
     told = shown(profile, live.policy, SystemClock().now_ms())
     if as_json_:
-        typer.echo(json.dumps({"profile": at, "release": live.release, "features": told}, default=_as_text, indent=2))
+        typer.echo(json.dumps({"profile": at, "release": live.release, "features": told}, default=as_plain, indent=2))
         return
     table = Table("Feature", "Kind", "Per", "Value", title=at)
     for name, one in told.items():
@@ -194,7 +188,3 @@ def _value(one: dict[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return value if isinstance(value, str) else as_json(value)
-
-
-def _as_text(value: Any) -> Any:
-    return json.loads(as_json(value))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from pipeline.core.features import shown
 from pipeline.core.hashing import decision_id_of
 from pipeline.core.keys import tenant_of
 from pipeline.core.model.records import DecisionReply, DecisionRequest
-from pipeline.core.rules.rule import as_json
+from pipeline.core.rules.rule import as_plain
 from pipeline.core.subject import Person
 from pipeline.flow import Context
 
@@ -31,11 +30,6 @@ def features_told(request: DecisionRequest, profile_id: str, state: Person | Non
     elif not shown.allowed(person, live.policy, request.channel, ctx.now_ms):
         reason = "no_consent"
     else:
-        told = json.dumps(shown.shown(person, live.policy, ctx.now_ms), default=_as_text)
+        told = json.dumps(shown.shown(person, live.policy, ctx.now_ms), default=as_plain)
     decision_id = decision_id_of(request.subject, request.request_id, request.earlier)
     return DecisionReply(request.request_id, decision_id, [], False, reason, release, error, told)
-
-
-def _as_text(value: Any) -> Any:
-    """What JSON has no type for, as rules write it: a timestamp in RFC 3339, a duration in seconds (`90s`)."""
-    return json.loads(as_json(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,11 @@ def answering(settings: Settings) -> Iterator[None]:
         raise fail(f"{error}. Give this command the workers' NEXTBEST_PRIVACY_KEY.") from error
     except CodecError as error:
         raise fail(f"Nothing was sent: {error.detail}.") from error
+
+
+def when(at_ms: int) -> str:
+    """A moment in UTC, to the second, as people read it in a table."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def reachable(settings: Settings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from rich.table import Column, Table
 from pipeline.adapters import dead_letter_replay
 from pipeline.adapters import dead_letters as letters
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, out, settings_for
+from pipeline.cli.cluster import AsJson, Bootstrap, Yes, answering, err, fail, out, settings_for, when
 from pipeline.cli.dead_letter_text import as_dict, describe, parse_since, printable
 from pipeline.flow import Reason
 
@@ -55,7 +54,7 @@ def list_letters(
         return
     table = Table(Column("Id", no_wrap=True), "Written", "Reason", "Detail", "Key", "Replayed")
     for letter in shown:
-        row = [letter.id, _when(letter.written_at_ms), letter.record.reason, letter.record.detail]
+        row = [letter.id, f"{when(letter.written_at_ms)}Z", letter.record.reason, letter.record.detail]
         table.add_row(*map(escape, [*row, printable(letter.record.key, 40)]), str(letter.replays or ""))
     out.print(table)
     hidden = f", the newest {limit} shown" if len(shown) < len(found.letters) else ""
@@ -157,10 +156,6 @@ def _filter(topic: str | None, reason: str | None, since: str | None, letter_id:
     except ValueError as error:
         raise fail(str(error)) from error
     return letters.Filter(topic, None if reason is None else Reason(reason), since_ms, letter_id)
-
-
-def _when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pipeline.adapters import kafka, profile_reader
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for, when
 from pipeline.cli.importing import followed
 from pipeline.codecs import avro
 from pipeline.core.identity import identifiers
@@ -40,10 +40,7 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     """Show the profile that an identifier belongs to, and its links with their evidence."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, known = subject_key(settings, who, tenant)
-        earlier = [beside(key, name) for name in known.earlier]
-        found = profile_reader.read(settings, [key, *earlier])
-    chain = _chain(next((name for name in (key, *earlier) if name in found), key), found)
+        key, chain, found = located(settings, who, tenant)
     profile = found.get(chain[-1])
     if profile is None:
         raise fail(f"Nothing is kept under {key}: no event of this identifier was applied yet, or not in this cluster.")
@@ -61,7 +58,7 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     out.print(" → ".join(chain), markup=False, highlight=False)
     table = Table("Type", "Hash", "Outcome", "Cause", "Event", "When", "Source")
     for hash_, link in profile.links.items():
-        table.add_row(link.type, hash_, link.outcome, link.cause, link.event_id, _when(link.at_ms), link.source)
+        table.add_row(link.type, hash_, link.outcome, link.cause, link.event_id, when(link.at_ms), link.source)
     out.print(table)
     out.print(f"{len(profile.merged)} merged states; to undo one: nextbest identity unmerge TYPE:VALUE")
 
@@ -166,6 +163,14 @@ def subject_key(settings: Settings, who: str, tenant: str | None) -> tuple[str, 
     return identifiers.key_of(name, known), known
 
 
+def located(settings: Settings, who: str, tenant: str | None) -> tuple[str, list[str], dict[str, Subject]]:
+    """The subject key meant; the keys from where it is kept to the profile it belongs to, last; what lies at each."""
+    key, known = subject_key(settings, who, tenant)
+    names = [key, *(beside(key, name) for name in known.earlier)]
+    found = profile_reader.read(settings, names)
+    return key, _chain(next((name for name in names if name in found), key), found), found
+
+
 def _rules(settings: Settings, tenant: str) -> IdentityRules:
     """The live policy's, which say how a value is spelt; the engine's own where none is live."""
     live = followed(settings, (POLICY_RELEASES, CATALOG_ITEMS)).live(tenant)
@@ -177,7 +182,3 @@ def _chain(key: str, found: dict[str, Subject]) -> list[str]:
     while (to := leads_to(found.get(chain[-1]))) is not None and to not in chain:
         chain.append(to)
     return chain
-
-
-def _when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

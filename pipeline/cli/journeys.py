@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from pipeline.adapters import journey_changes, profile_reader
+from pipeline.adapters import journey_changes
 from pipeline.adapters.system_clock import SystemClock
-from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for, when
 from pipeline.cli.dead_letter_text import parse_since
-from pipeline.cli.identity import Tenant, Who, subject_key
+from pipeline.cli.identity import Tenant, Who, located
 from pipeline.cli.importing import followed
 from pipeline.core.journeys.funnel import Funnel, StageFlow, funnel
-from pipeline.core.keys import beside
 from pipeline.core.model import values
-from pipeline.core.subject import Person, leads_to
+from pipeline.core.subject import Person
 from pipeline.settings import Settings
 from topics.catalog import CATALOG_ITEMS, JOURNEY_CHANGES, POLICY_RELEASES
 
@@ -64,14 +63,8 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
     """Show where somebody is in their journeys, since when, and how the others ended."""
     settings = settings_for(bootstrap)
     with answering(settings):
-        key, known = subject_key(settings, who, tenant)
-        keys = [key, *(beside(key, name) for name in known.earlier)]
-        found = profile_reader.read(settings, keys)
-    at = next((name for name in keys if name in found), key)
-    seen = {at}
-    while (to := leads_to(found.get(at))) is not None and to not in seen:
-        at = to
-        seen.add(at)
+        key, chain, found = located(settings, who, tenant)
+    at = chain[-1]
     profile = found.get(at)
     if not isinstance(profile, Person):
         raise fail(f"Nothing is kept of journeys under {key}: no event of theirs was applied yet, or they were erased.")
@@ -81,8 +74,8 @@ def show(who: Who, tenant: Tenant = None, bootstrap: Bootstrap = None, as_json: 
         return
     table = Table("Journey", "Stage", "Since", "Started", "Entries", "Ended", title=at)
     for name, one in sorted(profile.journeys.items()):
-        table.add_row(name, one.stage or "(outside)", _when(one.since_ms), _when(one.started_ms), str(one.entries),
-                      f"{one.ended} {_when(one.ended_ms)}" if one.ended else "")
+        table.add_row(name, one.stage or "(outside)", when(one.since_ms), when(one.started_ms), str(one.entries),
+                      f"{one.ended} {when(one.ended_ms)}" if one.ended else "")
     out.print(table)
 
 
@@ -109,7 +102,3 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _times(one: StageFlow) -> list[str]:
     return ["" if ms is None else str(timedelta(seconds=ms // 1_000)) for ms in (one.median_ms, one.p90_ms)]
-
-
-def _when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from pipeline.adapters import model_outcomes
-from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for
+from pipeline.cli.cluster import AsJson, Bootstrap, answering, fail, out, settings_for, when
 from pipeline.cli.identity import Tenant
 from pipeline.cli.importing import followed
 from pipeline.core.decide.live import Live
@@ -53,7 +52,7 @@ def _told(live: Live, one: Learner) -> dict[str, Any]:
     return {
         "model": one.id, "kind": one.kind, "outcome": one.outcome,
         "snapshot": None if snapshot is None else snapshot.number,
-        "at": _when(snapshot.at_ms) if snapshot is not None and snapshot.number else None,
+        "at": f"{when(snapshot.at_ms)}Z" if snapshot is not None and snapshot.number else None,
         "pinned": one.pin, "frozen": one.frozen,
         "challenger": {"model": one.challenger, "share": one.challenger_share} if one.challenger else None,
         "items": [{"item": each.item_id, "showings": each.showings, "mean_reward": each.mean} for each in items],
@@ -120,7 +119,3 @@ def _state(one: dict[str, Any]) -> str:
     said = [f"pinned to {one['pinned']}" if one["pinned"] is not None else "", "frozen" if one["frozen"] else "",
             f"{rival['model']} decides for {rival['share']:.0%}" if rival else ""]
     return ", ".join(filter(None, said)) or "learning"
-
-
-def _when(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -214,6 +214,11 @@ def as_json(value: Any) -> str:
     return encode_json(value)
 
 
+def as_plain(value: Any) -> Any:
+    """A fact that JSON has no type for, as rules write it: a timestamp in RFC 3339, a duration in seconds (`90s`)."""
+    return json.loads(as_json(value))
+
+
 def reads_of(node: Node, types: Mapping[str, str]) -> Iterator[str]:
     """The declared attributes an expression reads."""
     if isinstance(node, Name):
