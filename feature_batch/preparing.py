@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 
 from pipeline.core import learn
+from pipeline.core.consent import permission
 from pipeline.core.decide.live import Live
 from pipeline.core.features import taking, windows
 from pipeline.core.model.features import Between, Feature, Layout, Pause
 from pipeline.core.model.records import FeedbackEvent, IdentityEvent
 from pipeline.core.model.windows import Calendar, Rolling
-from pipeline.core.outcomes.exposing import tracked
 from pipeline.core.rules import facts
 from pipeline.core.rules.signals import matches
 from pipeline.core.subject import Person
@@ -89,7 +89,7 @@ def prepared(arrivals: Iterable[Arrival], live: Live, as_of_ms: int, profiles_ma
         result.events += 1
         if event.event_id in ids:
             result.repeated += 1
-        elif not tracked(person, live.policy, event.channel or "", arrival.received_ms):
+        elif not permission.tracked(person.consent, live.policy, event.channel or "", arrival.received_ms):
             result.left_out += 1
         else:
             ids.add(event.event_id)

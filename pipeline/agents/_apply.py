@@ -9,6 +9,7 @@ from pipeline.agents._leasing import asked, given_back, published, settlement
 from pipeline.agents._links import ERASED, claims, erased_beside, not_held, rules_of, to_inbox
 from pipeline.agents._reading import features_told
 from pipeline.core import learn
+from pipeline.core.consent import permission
 from pipeline.core.decide import caps, leasing
 from pipeline.core.decide.decision import ENGINE, DecisionResult, decide
 from pipeline.core.decide.live import Live, read_by
@@ -80,7 +81,8 @@ def apply_identity(event: IdentityEvent, profile_id: str, state: Person | None, 
     if erasure.refused(profile, event.at_ms):
         return Drop(Reason.ERASED, _confirmation(event))
     live = ctx.live(tenant_of(profile_id))
-    if event.kind is IdentityKind.LOAD and (live is None or not exposing.tracked(profile, live.policy, "", ctx.now_ms)):
+    if event.kind is IdentityKind.LOAD and (
+            live is None or not permission.tracked(profile.consent, live.policy, "", ctx.now_ms)):
         return Drop(Reason.NO_CONSENT)
     after, changes = learn.identity(profile, event, live, ctx.now_ms)
     wanted: tuple[Identifier, ...] = ()

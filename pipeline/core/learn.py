@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeVar, assert_never
 
-from pipeline.core.consent import answers
+from pipeline.core.consent import answers, permission
 from pipeline.core.decide import caps
 from pipeline.core.decide.live import Live
 from pipeline.core.features import taking
@@ -15,7 +15,6 @@ from pipeline.core.model.definitions import Cap, Item, Policy, Suppression
 from pipeline.core.model.records import COUNTED, FeedbackEvent, FeedbackKind, IdentityEvent
 from pipeline.core.model.values import Value, replaced
 from pipeline.core.outcomes import crediting
-from pipeline.core.outcomes.exposing import tracked
 from pipeline.core.outcomes.rewarding import Told
 from pipeline.core.rules import facts, signals
 from pipeline.core.sections import memberships
@@ -94,7 +93,7 @@ def feedback(profile: Person, event: FeedbackEvent, live: Live | None, now_ms: i
     policy = live.policy
     item = live.items.get(event.item_id or "") or _unlisted(event.item_id or "")
     event, decided = _located(profile, event, policy)
-    allowed = tracked(profile, policy, event.channel or "", now_ms)
+    allowed = permission.tracked(profile.consent, policy, event.channel or "", now_ms)
     counters = _counted(profile, event, policy, item, at_ms, now_ms, allowed) if decided else None
     if not allowed:
         return None if counters is None else (changed(known, counters=counters), (), ())

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from pipeline.core.consent.answers import CONFIRMED, OBJECTABLE, PENDING, REGISTER, TCF, Answers, key_of, lapses_ms
-from pipeline.core.model.definitions import Purpose
+from pipeline.core.model.definitions import Policy, Purpose
 from pipeline.core.model.values import Value
 from pipeline.core.model.words import Basis, ConsentGrant
 from pipeline.core.rules.rule import as_json
@@ -41,6 +41,12 @@ GRANTED: Final = "granted"
 _MISSING: Final = Finding("missing")
 _DAY_MS: Final = 86_400_000
 _BOOL: Final = ("false", "true")
+
+
+def tracked(answers: Answers, policy: Policy, channel: str, now_ms: int) -> bool:
+    """Whether anything may be learnt of what the subject does on the channel ("": not known which)."""
+    name = policy.tracking_purpose
+    return not name or given(answers, policy.purposes[name], channel, now_ms)
 
 
 def given(answers: Answers, purpose: Purpose, channel: str, now_ms: int) -> bool:

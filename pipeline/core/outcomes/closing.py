@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pipeline.core.consent import permission
 from pipeline.core.decide.live import Live
 from pipeline.core.model.definitions import Item
 from pipeline.core.model.outcome_record import Unmatched
@@ -19,7 +20,6 @@ from pipeline.core.outcomes.exposing import (
     VECTOR_BYTES_MAX,
     crowded,
     size,
-    tracked,
     vector_bytes,
 )
 from pipeline.core.outcomes.rewarding import Told
@@ -77,7 +77,7 @@ def _matched(profile: Person, live: Live, now_ms: int, told: list[Told]) -> tupl
         if exposure is None and not over and len(left) <= WAITING_MAX:
             continue
         del left[event_id]
-        if not tracked(profile, live.policy, "" if exposure is None else exposure.channel, now_ms):
+        if not permission.tracked(profile.consent, live.policy, "" if exposure is None else exposure.channel, now_ms):
             continue
         if exposure is None:
             reason = Unmatched.UNKNOWN_DECISION if over else Unmatched.CROWDED
@@ -103,7 +103,7 @@ def _closed(
     count, shown, vectors = len(left), size(left), vector_bytes(left)
     for decision_id, one in sorted(exposures.items(), key=lambda entry: (entry[1].at_ms, entry[0])):
         early = count > EXPOSURES_MAX or shown > SHOWN_MAX or vectors > VECTOR_BYTES_MAX
-        allowed = tracked(profile, live.policy, one.channel, now_ms)
+        allowed = permission.tracked(profile.consent, live.policy, one.channel, now_ms)
         still_open, uses = dict(one.open), one.models
         for name, closes_ms in sorted(one.open.items()):
             if len(told) >= RECORDS_MAX or (closes_ms > now_ms and not early):

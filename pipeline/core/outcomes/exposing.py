@@ -8,7 +8,7 @@ from typing import Any, Final
 from pipeline.core.consent import permission
 from pipeline.core.decide.decision import DecisionResult
 from pipeline.core.decide.live import Live
-from pipeline.core.model.definitions import Item, Policy
+from pipeline.core.model.definitions import Item
 from pipeline.core.model.records import Chosen, DecisionRequest
 from pipeline.core.outcomes import rewarding
 from pipeline.core.rules.rule import as_json
@@ -37,7 +37,7 @@ def exposed(profile: Person, request: DecisionRequest, result: DecisionResult, l
     policy = live.policy
     if not policy.outcomes or all(one.fallback for one in result.decisions):
         return profile
-    if not tracked(profile, policy, request.channel, now_ms):
+    if not permission.tracked(profile.consent, policy, request.channel, now_ms):
         return profile
     kept = profile.exposures
     shown = _shown(result.decisions, live.items)
@@ -53,12 +53,6 @@ def exposed(profile: Person, request: DecisionRequest, result: DecisionResult, l
     due_ms = now_ms if at_once else min(closes.values())
     due_ms = min(due_ms, profile.timers.get(OUTCOMES_TIMER, due_ms))
     return changed(profile, exposures=kept, timers=timed(profile.timers, OUTCOMES_TIMER, due_ms))
-
-
-def tracked(profile: Person, policy: Policy, channel: str, now_ms: int) -> bool:
-    """Whether anything may be learnt of what the subject does on the channel ("": not known which)."""
-    name = policy.tracking_purpose
-    return not name or permission.given(profile.consent, policy.purposes[name], channel, now_ms)
 
 
 def size(exposures: Exposures) -> int:
