@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.adapters.reading import partitions, read, reader
+from pipeline.adapters.reading import every
 from pipeline.codecs import avro
 from pipeline.codecs.errors import CodecError
 from pipeline.core.journeys.funnel import Told
@@ -17,14 +17,10 @@ from topics.catalog import JOURNEY_CHANGES
 
 def moves(settings: Settings, tenant: str) -> Iterator[Told]:
     """The tenant's moves, each subject's in order, with the pseudonym whose they are. Raises KafkaException."""
-    consumer = reader(settings, "journeys")
-    try:
-        for message in read(consumer, dict.fromkeys(partitions(consumer, [JOURNEY_CHANGES.name]), 0)):
-            try:
-                one = avro.decode(JOURNEY_CHANGES, message.value())
-            except CodecError:
-                continue
-            if one.tenant == tenant:
-                yield message.key() or b"", one
-    finally:
-        consumer.close()
+    for message in every(settings, JOURNEY_CHANGES.name, "journeys"):
+        try:
+            one = avro.decode(JOURNEY_CHANGES, message.value())
+        except CodecError:
+            continue
+        if one.tenant == tenant:
+            yield message.key() or b"", one

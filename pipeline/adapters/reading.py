@@ -23,6 +23,18 @@ def reader(settings: Settings, name: str) -> Consumer:
     return kafka.consumer(settings, None, name, **kafka.TELL_THE_END)
 
 
+def every(settings: Settings, topic: str, name: str) -> Iterator[Message]:
+    """Every record that the topic keeps, on all its partitions, up to their present ends; `name`: the client's.
+
+    Raises KafkaException where the cluster stops answering.
+    """
+    consumer = reader(settings, name)
+    try:
+        yield from read(consumer, dict.fromkeys(partitions(consumer, [topic]), 0))
+    finally:
+        consumer.close()
+
+
 def partitions(consumer: Consumer, topics: Iterable[str]) -> list[Place]:
     """Every partition of those topics that the cluster has. Raises KafkaException."""
     known = consumer.list_topics(timeout=kafka.ADMIN_TIMEOUT_S).topics
