@@ -109,10 +109,7 @@ class DecideEndpoint:
             self._metrics.of_tenant(asked.tenant, "decision", "over_quota")
             raise
         except TooManyInFlightError as error:
-            raise Problem(
-                problems.TOO_MANY_REQUESTS, f"This bridge already waits for {self._settings.max_in_flight} decisions.",
-                headers={"Retry-After": "1"},
-            ) from error
+            raise problems.too_many_in_flight(self._settings.max_in_flight, "decisions") from error
         except RequestIdReusedError as error:
             raise Problem(problems.REQUEST_ID_REUSED, _REUSED) from error
         except CodecError as error:
@@ -134,10 +131,9 @@ class DecideEndpoint:
         request_id = _request_id(body.request_id, headers.get("idempotency-key"))
         tenant = named_tenant(grant, headers, self._settings.tenant, body.subject.tenant_id)
         live = self._world.live(tenant)
-        if live is None and not self._caught_up():
-            raise Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
         if live is None:
-            raise Problem(problems.NO_POLICY, "Nothing can be decided for this tenant before a policy is published.")
+            raise problems.without_policy(
+                self._caught_up(), "Nothing can be decided for this tenant before a policy is published.")
         subject = self._subject(body, tenant, live.policy.identity)
         context, constraints = body.context, body.constraints
         placements = context.all_placements

@@ -77,7 +77,8 @@ class FeaturesEndpoint:
         tenant = named_tenant(grant, headers, self._settings.tenant)
         live = self._world.live(tenant)
         if live is None:
-            raise self._without_policy()
+            raise problems.without_policy(
+                self._caught_up(), "There are no features for this tenant before a policy is published.")
         subject = self._subject(tenant, live, query.get("type", _TYPE), request.path_params["subject"])
         asked = DecisionRequest(
             os.urandom(16).hex(), identifiers.key_of(tenant, subject), _channel(live, query.get("channel")), [],
@@ -96,10 +97,7 @@ class FeaturesEndpoint:
             with self._quotas.deciding(tenant):
                 answer = await self._asker.ask(asked, self._settings.deadline_ms, headers_for(traceparent), after=after)
         except TooManyInFlightError as error:
-            raise Problem(
-                problems.TOO_MANY_REQUESTS, f"This bridge already waits for {self._settings.max_in_flight} answers.",
-                headers={"Retry-After": "1"},
-            ) from error
+            raise problems.too_many_in_flight(self._settings.max_in_flight, "answers") from error
         except CodecError as error:
             raise Problem(problems.INVALID_REQUEST, error.detail) from error
         if isinstance(answer, Unanswered):
@@ -115,11 +113,6 @@ class FeaturesEndpoint:
             return identifiers.identifier(self._settings.tenant_keys, tenant, known, value, live.policy.identity)
         except identifiers.IdentifierError as error:
             raise invalid(FieldError(at, str(error))) from error
-
-    def _without_policy(self) -> Problem:
-        if self._caught_up():
-            return Problem(problems.NO_POLICY, "There are no features for this tenant before a policy is published.")
-        return Problem(problems.NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
 
 
 def _channel(live: Live, named: str | None) -> str:

@@ -55,6 +55,19 @@ class Problem(Exception):
         return Response(msgspec.json.encode(body), self.kind.status, dict(self.headers), MEDIA_TYPE)
 
 
+def too_many_in_flight(in_flight_max: int, awaited: str) -> Problem:
+    """The refusal of a question beyond those that the bridge waits for; `awaited`: what it waits for."""
+    return Problem(TOO_MANY_REQUESTS, f"This bridge already waits for {in_flight_max} {awaited}.",
+                   headers={"Retry-After": "1"})
+
+
+def without_policy(caught_up: bool, nothing: str) -> Problem:
+    """The refusal where a tenant has no live policy: none was published, or it may not have been read yet."""
+    if caught_up:
+        return Problem(NO_POLICY, nothing)
+    return Problem(NOT_READY, "The policy is still being read.", headers={"Retry-After": "1"})
+
+
 MALFORMED_JSON: Final = Kind(
     "malformed-json", 400, "The body is not JSON", "Send one JSON object, UTF-8, without NaN or half surrogate pairs."
 )
