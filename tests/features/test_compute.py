@@ -44,7 +44,7 @@ def record(topic: Topic, offset: int, at_ms: int, event: Any) -> Record:
 
 @pytest.fixture
 def store() -> read.Store:
-    """Ann agreed, and looked at two items by her phone and her name; once it was heard of late."""
+    """Somebody agreed, and looked at two items under a device and under a name; once it was heard of late."""
     objects = Memory()
     said = [IdentityEvent(f"c-{who}", who, IdentityKind.CONSENT, START_MS,
                           consent=[ConsentGrant("personalization", True, START_MS)]) for who in (ANN, PHONE)]

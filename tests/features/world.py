@@ -1,4 +1,4 @@
-"""A policy with a feature of every kind over every window, and people whose events go through the engine's own door."""
+"""A policy with a feature of every kind over every window, and people whose events the engine takes as it takes any."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ features:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> MemoryPipeline:
-    """A shop that loads a feature; Ann agreed to be tracked, her phone is hers."""
+    """A shop that loads a feature; somebody agreed to be tracked, and a device is theirs."""
     one = MemoryPipeline(FLOWS)
     for record in shop.publication(tmp_path / "policy", POLICY):
         one.send(BY_NAME[record.topic], record.key, record.value)
