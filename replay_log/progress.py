@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Final
-
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from pipeline.cli.progress import Shown
 from pipeline.ports import Clock
 from replay_log.session import Watcher
 from replay_log.tally import Tally
 
-PLAIN_EVERY_S: Final = 10.0
 
-
-class ShownProgress(Watcher):
-    """A context manager. Writes to the console it is given and to nothing else."""
+class ShownProgress(Shown, Watcher):
+    """A bar of rows, then one of audits."""
 
     def __init__(self, console: Console, clock: Clock) -> None:
-        self._console = console
-        self._clock = clock
-        self._began_s = self._line_s = clock.monotonic_s()
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("{task.fields[figures]}"), console=console, transient=True, disable=not console.is_terminal,
-        )
+        super().__init__(console, clock, TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                         TimeElapsedColumn(), TextColumn("{task.fields[figures]}"))
+        self._began_s = clock.monotonic_s()
         self._replaying: TaskID | None = None
         self._answering = False
         self._explaining: TaskID | None = None
-
-    def __enter__(self) -> ShownProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def replaying(self, tally: Tally, rows: int | None) -> None:
         if self._replaying is None:
@@ -67,11 +50,3 @@ class ShownProgress(Watcher):
         if tally.trouble is not None:
             parts.append(f"waiting for Kafka: {tally.trouble}")
         return ", ".join(parts)
-
-    def _plain(self, line: str, at_once: bool = False) -> None:
-        if self._console.is_terminal:
-            return
-        now_s = self._clock.monotonic_s()
-        if at_once or now_s - self._line_s >= PLAIN_EVERY_S:
-            self._line_s = now_s
-            self._console.print(line, highlight=False, soft_wrap=True)

@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from pipeline.cli.progress import PLAIN_EVERY_S
 from pipeline.runtime import ports
 from replay_log.command import replay_log
-from replay_log.progress import PLAIN_EVERY_S, ShownProgress
+from replay_log.progress import ShownProgress
 from replay_log.tally import Tally
 from tests.replay_log.pipeline_double import ManualClock
 
